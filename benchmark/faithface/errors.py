@@ -1,0 +1,58 @@
+"""The exception family of faithface: everything a user can cause and mend ends in one of these.
+
+Place in the flow: below everything; imports only the standard library.
+
+* :class:`FaithfaceError`: the base. The command line prints its text as one line and exits with ``exit_code``.
+* :class:`UsageError` (exit 2): what was asked for cannot be asked: an unknown name, a wrong parameter, a bad card or file.
+* :class:`RunError` (exit 1): what was asked for was tried and failed.
+
+A message says what was got, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FaithfaceError(Exception):
+    """Base of all errors that faithface raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(FaithfaceError):
+    """The request cannot be carried out as it is written (exit code 2)."""
+
+    exit_code = 2
+
+
+class RunError(FaithfaceError):
+    """The request was valid and its execution failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class NotApplicable(UsageError):
+    """An explainer or metric does not fit this model, task or dataset; the text gives the reason.
+
+    The runner turns it into a cell that is shown as "not applicable", never into a number.
+    """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a name that is not known: the nearest known one, or the whole list.
+
+    Examples:
+        >>> nearest("grad-cm", ["grad-cam", "rise"])
+        'did you mean "grad-cam"?'
+        >>> nearest("zzz", ["b", "a"])
+        'known: a, b'
+        >>> nearest("zzz", [])
+        'none is registered'
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"known: {', '.join(names)}" if names else "none is registered"

@@ -1,0 +1,175 @@
+"""ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
+
+Place in the flow: used by ``onnx_model.py`` and by the perturbation engine, which prepends its own nodes to the same graph.
+May call ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+
+from faithface.errors import UsageError
+
+DEVICES = ("cpu", "cuda")
+
+# Heuristic search instead of the default exhaustive one, which times kernels and so picks different ones from run to
+# run; no TF32, whose 10-bit mantissa would break parity with the CPU.
+CUDA_OPTIONS: dict[str, Any] = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0, "do_copy_in_default_stream": 1}
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A graph input or output: name, element type as ONNX Runtime writes it, and shape (None = dynamic)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+def thread_count() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def session_options() -> ort.SessionOptions:
+    """Return the options of every session: all graph optimisations, threads from the machine, deterministic kernels."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = thread_count()
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    return options
+
+
+def providers_for(device: str) -> list[Any]:
+    """Return the provider list for a device.
+
+    Raises:
+        UsageError: an unknown device, or CUDA asked for where there is none.
+    """
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device != "cuda":
+        raise UsageError(f"device is '{device}'; expected one of: {', '.join(DEVICES)}")
+    if not torch.cuda.is_available():
+        raise UsageError("device cuda was asked for, but torch sees no CUDA device; use --device cpu, or mend the driver")
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise UsageError(
+            "device cuda was asked for, but this onnxruntime has no CUDA provider "
+            f"(it has: {', '.join(ort.get_available_providers())}); install onnxruntime-gpu, or use --device cpu"
+        )
+    if hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    return [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
+
+
+def open_session(model: bytes | str | Path, device: str = "cpu", what: str = "model") -> ort.InferenceSession:
+    """Open a session on the requested device and prove that it runs there.
+
+    Raises:
+        UsageError: the file is truncated or not ONNX, an operator is unknown, or the provider fell back.
+    """
+    providers = providers_for(device)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = ort.InferenceSession(source, session_options(), providers=providers)
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
+        raise UsageError(f"{what} is not a model that ONNX Runtime can open: {_first_line(error)}") from None
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != wanted:
+        raise UsageError(
+            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its CUDA libraries "
+            "did not load; install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use --device cpu"
+        )
+    return session
+
+
+def load_proto(path: Path) -> onnx.ModelProto:
+    """Read an ``.onnx`` file.
+
+    Raises:
+        UsageError: it is not there, truncated, or not ONNX.
+    """
+    try:
+        proto = onnx.load(str(path))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except Exception as error:  # protobuf's DecodeError and onnx's own errors share no base but Exception
+        raise UsageError(f"{path} is not an ONNX file, or it is truncated: {_first_line(error)}") from None
+    if not proto.graph.node or not proto.graph.output:
+        raise UsageError(f"{path} is not an ONNX file: it holds no graph")
+    return proto
+
+
+def ports(entries: Sequence[Any]) -> list[Port]:
+    """Describe the inputs or outputs of a session."""
+    return [
+        Port(e.name, e.type, tuple(d if isinstance(d, int) and d > 0 else None for d in (e.shape or ()))) for e in entries
+    ]
+
+
+class Session:
+    """One open ``.onnx`` graph with one image input and one chosen output.
+
+    Attributes:
+        inputs, outputs: the graph's ports.
+        output: the chosen output's name.
+        fixed_batch: the batch size that the file insists on, or None.
+        provider: the provider that really runs.
+    """
+
+    def __init__(self, model: bytes | Path, output: str = "", device: str = "cpu", what: str = "model") -> None:
+        self.ort = open_session(model, device, what)
+        self.device = device
+        self.provider = self.ort.get_providers()[0]
+        self.inputs, self.outputs = ports(self.ort.get_inputs()), ports(self.ort.get_outputs())
+        names = [port.name for port in self.outputs]
+        if output and output not in names:
+            raise UsageError(f"{what} has no output '{output}'; its outputs are: {', '.join(names)}")
+        if len(self.inputs) != 1:
+            raise UsageError(
+                f"{what} has {len(self.inputs)} inputs ({', '.join(p.name for p in self.inputs)}); expected one image"
+            )
+        if self.inputs[0].dtype not in _DTYPES or len(self.inputs[0].shape) != 4:
+            raise UsageError(
+                f"{what}: input '{self.inputs[0].name}' is {self.inputs[0].dtype} of {len(self.inputs[0].shape)} "
+                "dimensions; expected a float image batch of 4 dimensions"
+            )
+        self.output = output or names[0]
+        self.dtype = _DTYPES[self.inputs[0].dtype]
+        self.fixed_batch = self.inputs[0].shape[0]
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Return the chosen output, float32, for a batch that is already in the network's layout and normalisation."""
+        feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
+        return np.asarray(self.ort.run([self.output], feed)[0], dtype=np.float32)
+
+    def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
+        """As :meth:`run` on torch tensors; on CUDA by IOBinding, so that nothing crosses the bus."""
+        if self.device == "cpu":
+            return torch.from_numpy(self.run(batch.numpy()))
+        binding = self.ort.io_binding()
+        batch = batch.to(torch.float16 if self.dtype is np.float16 else torch.float32).contiguous()
+        # ONNX Runtime works on its own stream: what torch has queued must be done before it reads.
+        torch.cuda.current_stream().synchronize()
+        binding.bind_input(self.inputs[0].name, "cuda", 0, self.dtype, tuple(batch.shape), batch.data_ptr())
+        binding.bind_output(self.output, "cuda")
+        self.ort.run_with_iobinding(binding)
+        return torch.utils.dlpack.from_dlpack(binding.get_outputs()[0]._ortvalue.to_dlpack()).to(torch.float32)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:300]

@@ -1,0 +1,135 @@
+"""The one seam between a network's raw outputs and what is explained and decided, per task.
+
+Place in the flow: called by the contract, the model layer, the perturbation engine, explainers and metrics; imports only
+``card`` and ``errors``. Functions work on torch tensors, keep gradients, and never change their input.
+
+* classifiers: :func:`class_probabilities`; the explained scalar is the logit of a class (:class:`ClassTarget`);
+* verification: :func:`pair_similarity`; the explained scalar is the cosine to a fixed reference (:class:`PairTarget`);
+  a pair is accepted when its similarity is at least the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.card import ModelCard
+from faithface.errors import NotApplicable, UsageError
+
+Task = Literal["verification", "pad", "synthetic-detection"]
+TASKS: tuple[Task, ...] = ("verification", "pad", "synthetic-detection")
+
+
+def class_probabilities(card: ModelCard, outputs: Tensor) -> Tensor:
+    """Return class probabilities N×C from raw outputs N×K, in the order of ``card.output.classes``.
+
+    ``logits``: softmax; ``probabilities``: as they are; ``logit``, ``probability``: one unit, the probability of the
+    second class (after a sigmoid for ``logit``).
+    """
+    kind = card.output.kind
+    if kind == "logits":
+        return outputs.softmax(dim=1)
+    if kind == "probabilities":
+        return outputs
+    if kind in ("logit", "probability"):
+        p = outputs.reshape(len(outputs))
+        p = p.sigmoid() if kind == "logit" else p
+        return torch.stack([1 - p, p], dim=1)
+    raise NotApplicable(f'model "{card.name}" gives {kind}s, not classes: it has no class probabilities')
+
+
+def pair_similarity(card: ModelCard, a: Tensor, b: Tensor) -> Tensor:
+    """Return the similarity of embeddings a, b (…×D each): the cosine, or minus the Euclidean distance.
+
+    An embedding of norm 0 has cosine 0 with everything: finite, and no match.
+    """
+    if card.output.similarity == "euclidean":
+        return -torch.linalg.vector_norm(a - b, dim=-1)
+    return cosine(a, b)
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine along the last axis; 0 where a norm is 0."""
+    return torch.nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-12)
+
+
+class Target(Protocol):
+    """One scalar per image: what an explanation explains."""
+
+    def score(self, card: ModelCard, outputs: Tensor) -> Tensor:
+        """Return the scalars M from raw outputs M×K; differentiable."""
+        ...
+
+    def take(self, indices: Tensor | slice) -> Target:
+        """Return the targets of some of the images."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """The logit of a given class of each image (int64 M).
+
+    Networks that end in probabilities are explained by the probability itself; for one-unit outputs, class 0 is the
+    negated logit (or one minus the probability).
+    """
+
+    classes: Tensor
+
+    def score(self, card: ModelCard, outputs: Tensor) -> Tensor:
+        kind = card.output.kind
+        classes = self.classes.to(outputs.device)
+        if kind in ("logits", "probabilities"):
+            return outputs.gather(1, classes[:, None]).squeeze(1)
+        one = outputs.reshape(len(outputs))
+        return torch.where(classes == 1, one, -one if kind == "logit" else 1 - one)
+
+    def take(self, indices: Tensor | slice) -> ClassTarget:
+        return ClassTarget(self.classes[indices])
+
+
+@dataclass(frozen=True)
+class PairTarget:
+    """The cosine of each image's embedding to a fixed reference embedding (float32 M×D, no gradient through it)."""
+
+    reference: Tensor
+
+    def score(self, card: ModelCard, outputs: Tensor) -> Tensor:
+        return pair_similarity(card, outputs, self.reference.to(outputs.device))
+
+    def take(self, indices: Tensor | slice) -> PairTarget:
+        return PairTarget(self.reference[indices])
+
+
+def equal_error_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """Return the threshold at the equal-error point: pairs with score >= threshold are accepted.
+
+    Candidates are the distinct scores in descending order; the first minimum of |FMR − FNMR| wins, so that a tie takes
+    the largest.
+
+    Args:
+        scores: N similarities of unaltered pairs.
+        same: N bools, True for genuine.
+
+    Raises:
+        UsageError: only genuine or only impostor pairs, so that there is no equal-error point.
+
+    Examples:
+        >>> equal_error_threshold(np.array([0.9, 0.8, 0.3, 0.2]), np.array([True, True, False, False]))
+        0.8
+    """
+    scores, same = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    n_genuine, n_impostor = int(same.sum()), int((~same).sum())
+    if not n_genuine or not n_impostor:
+        raise UsageError(
+            f"an equal-error threshold needs genuine and impostor pairs; got {n_genuine} genuine and {n_impostor} "
+            "impostor: give the card a threshold, or add pairs"
+        )
+    candidates = np.unique(scores)[::-1]
+    genuine, impostor = np.sort(scores[same]), np.sort(scores[~same])
+    fnmr = np.searchsorted(genuine, candidates, side="left") / n_genuine
+    fmr = 1 - np.searchsorted(impostor, candidates, side="left") / n_impostor
+    return float(candidates[int(np.argmin(np.abs(fmr - fnmr)))])
