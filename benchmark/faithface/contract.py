@@ -242,9 +242,7 @@ class Samples:
 
         def build() -> Samples:
             at = torch.as_tensor(chosen, dtype=torch.long, device=self.images.device)
-            clean = Clean(
-                self.clean.outputs[at], self.clean.scores[at], self.clean.predicted[at], self.clean.threshold
-            )
+            clean = Clean(self.clean.outputs[at], self.clean.scores[at], self.clean.predicted[at], self.clean.threshold)
             items = tuple(self.items[i] for i in chosen)
             return Samples(items, self.images[at], clean, self.seed, self.dataset)  # type: ignore[arg-type]
 
@@ -573,7 +571,9 @@ class Metric(ABC):
             NotApplicable: it cannot; the text gives the reason.
         """
         if card.task not in self.tasks:
-            raise NotApplicable(f'metric "{self.id}" is for {", ".join(sorted(self.tasks))}; {card.name} is {card.task}')
+            raise NotApplicable(
+                f'metric "{self.id}" is for {", ".join(sorted(self.tasks))}; {card.name} is {card.task}'
+            )
         if "truth" in self.needs and not (set(self.truth) & dataset.truths()):
             wanted = " or ".join(self.truth)
             raise NotApplicable(f'metric "{self.id}" needs {wanted} ground truth; dataset "{dataset.name}" has none')

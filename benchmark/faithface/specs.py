@@ -62,7 +62,9 @@ def split_params(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         return text, ()
     head, _, rest = text.partition("(")
     if not rest.endswith(")") or not head.strip():
-        raise UsageError(f"'{text}' is malformed; write NAME(parameter=value,…) with one closing parenthesis at the end")
+        raise UsageError(
+            f"'{text}' is malformed; write NAME(parameter=value,…) with one closing parenthesis at the end"
+        )
     parts: list[str] = []
     depth, start, body = 0, 0, rest[:-1]
     for i, ch in enumerate(body):

@@ -29,7 +29,9 @@ def load_card(path: str | Path) -> ModelCard:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such model card; expected a TOML file with [model], [input] and [output]") from None
+        raise UsageError(
+            f"{path}: no such model card; expected a TOML file with [model], [input] and [output]"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file ({error}); expected [model], [input] and [output]") from None
     except OSError as error:

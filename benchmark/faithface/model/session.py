@@ -64,7 +64,9 @@ def providers_for(device: str) -> list[Any]:
     if device != "cuda":
         raise UsageError(f"device is '{device}'; expected one of: {', '.join(DEVICES)}")
     if not torch.cuda.is_available():
-        raise UsageError("device cuda was asked for, but torch sees no CUDA device; use --device cpu, or mend the driver")
+        raise UsageError(
+            "device cuda was asked for, but torch sees no CUDA device; use --device cpu, or mend the driver"
+        )
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise UsageError(
             "device cuda was asked for, but this onnxruntime has no CUDA provider "
@@ -116,7 +118,8 @@ def load_proto(path: Path) -> onnx.ModelProto:
 def ports(entries: Sequence[Any]) -> list[Port]:
     """Describe the inputs or outputs of a session."""
     return [
-        Port(e.name, e.type, tuple(d if isinstance(d, int) and d > 0 else None for d in (e.shape or ()))) for e in entries
+        Port(e.name, e.type, tuple(d if isinstance(d, int) and d > 0 else None for d in (e.shape or ())))
+        for e in entries
     ]
 
 

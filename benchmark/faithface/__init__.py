@@ -1,0 +1,1 @@
+"""faithface: benchmark explainers of face models. The public names, and nothing else."""

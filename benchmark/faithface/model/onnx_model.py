@@ -1,0 +1,304 @@
+"""A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
+
+Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call ``session``,
+``twin``, ``tasks``, ``card``, ``errors``.
+
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are compared with
+ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box explainers run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.card import ModelCard
+from faithface.contract import Activations, FaceModel, Passes
+from faithface.errors import NotApplicable, UsageError
+from faithface.model.session import Session, load_proto
+from faithface.model.twin import Twin, preprocess
+from faithface.tasks import Target, class_probabilities
+
+PARITY = 1e-4  # largest relative difference between the twin and ONNX Runtime
+ROWS = 1e-4  # the same, between a batch and its rows one by one
+DEFAULT_BATCH = 32
+
+
+def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = None) -> OnnxModel:
+    """Open a model on a device and check it against its card.
+
+    Args:
+        card: the model's card.
+        device: ``"cpu"`` or ``"cuda"``.
+        batch_size: the largest number of images in one pass; default 32.
+
+    Raises:
+        UsageError: the file cannot be opened, does not fit its card, or the device is not there.
+    """
+    return OnnxModel(card, device, batch_size or DEFAULT_BATCH)
+
+
+class OnnxModel(FaceModel):
+    """See the module. Beyond the contract it offers what the perturbation engine needs: ``session``, ``batch_size``.
+
+    Attributes:
+        session: the open ONNX Runtime session.
+        batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
+        sha256: of the model file.
+        notes: what the user should know (a fixed batch axis is slow), one line each.
+    """
+
+    def __init__(self, card: ModelCard, device: str, batch_size: int) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch size is {batch_size}; expected at least 1")
+        self.card, self.device = card, device
+        self.passes, self.memo = Passes(), {}
+        self.notes: list[str] = []
+        self.proto = load_proto(card.path)
+        self.sha256 = hashlib.sha256(card.path.read_bytes()).hexdigest()
+        if card.sha256 and card.sha256 != self.sha256:
+            raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
+        self.session = Session(card.path, card.output.name, device, what=str(card.path))
+        self._check_input()
+        self.fixed_batch = self.session.fixed_batch or self._batch_that_works()
+        self.batch_size = self.fixed_batch or batch_size
+        if self.fixed_batch:
+            self.notes.append(
+                f'model "{card.name}" takes batches of {self.fixed_batch} only, which is slow; '
+                "export it again with a dynamic batch axis"
+            )
+        self._last: dict[Any, Any] = {}
+
+    # --- checks on opening
+
+    def _check_input(self) -> None:
+        card, port = self.card.input, self.session.inputs[0]
+        shape = port.shape[1:] if card.layout == "NCHW" else (port.shape[3], *port.shape[1:3])
+        expected = (card.channels, *card.size)
+        for key, got, want in zip(("channels", "height", "width"), shape, expected, strict=True):
+            if got is not None and got != want:
+                raise UsageError(
+                    f"{self.card.path}: the input has {key} {got}, but the card's [input] says {want} "
+                    f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
+                )
+
+    def _batch_that_works(self) -> int | None:
+        """Prove that rows of a batch do not influence each other; else return 1, the batch size that is safe.
+
+        Some exports declare a dynamic batch axis and still carry a baked-in batch of 1.
+        """
+        images = torch.as_tensor(np.random.default_rng(0).random((3, 3, *self.card.input.size)), dtype=torch.float32)
+        alone = [self._forward_chunk(images[i : i + 1].to(self.device)) for i in range(3)]
+        width = alone[0].shape[1]
+        self._check_output(width)
+        try:
+            together = self._forward_chunk(images.to(self.device))
+        except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own
+            return 1
+        same = together.shape == (3, width) and relative_difference(together, torch.cat(alone)) <= ROWS
+        return None if same else 1
+
+    def _check_output(self, width: int) -> None:
+        out = self.card.output
+        expected = {"logits": len(out.classes), "probabilities": len(out.classes), "logit": 1, "probability": 1}
+        if out.kind in expected and width != expected[out.kind]:
+            raise UsageError(
+                f"{self.card.path}: output '{self.session.output}' has {width} units, but the card's [output] says "
+                f"{out.kind} with classes {list(out.classes)}, which is {expected[out.kind]}"
+            )
+
+    # --- forward, by ONNX Runtime
+
+    def _forward_chunk(self, images: Tensor) -> Tensor:
+        batch = preprocess(images.to(self.device, torch.float32), self.card.input)
+        out = self.session.run_tensor(batch)
+        if out.shape[0] != len(images):
+            out = out.reshape(len(images), -1) if out.numel() % len(images) == 0 else out
+        return out.reshape(out.shape[0], -1)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        self._check_images(images)
+        self.passes.forward += len(images)
+        parts = []
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            short = self.fixed_batch - len(part) if self.fixed_batch else 0
+            padded = torch.cat([part, part[-1:].expand(short, *part.shape[1:])]) if short else part
+            parts.append(self._forward_chunk(padded)[: len(part)])
+        return torch.cat(parts)
+
+    def _check_images(self, images: Tensor) -> None:
+        expected = (3, *self.card.input.size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected or not len(images):
+            raise UsageError(
+                f"images have shape {tuple(images.shape)}; expected N×{'×'.join(map(str, expected))} with N >= 1 for "
+                f'model "{self.card.name}"'
+            )
+
+    def scores(self, images: Tensor) -> Tensor:
+        if self.card.task == "verification":
+            raise NotApplicable(f'model "{self.card.name}" gives embeddings, not class scores; use embeddings()')
+        return class_probabilities(self.card, self.outputs(images))
+
+    def embeddings(self, images: Tensor) -> Tensor:
+        if self.card.task != "verification":
+            raise NotApplicable(f'model "{self.card.name}" gives class scores, not embeddings; use scores()')
+        return self.outputs(images)
+
+    # --- gradients, by the twin
+
+    @cached_property
+    def twin(self) -> Twin:  # type: ignore[override]
+        twin, difference, reason = build_twin(self)
+        if twin is None:
+            raise NotApplicable(reason)
+        self.memo["parity"] = difference
+        return twin
+
+    def gradient(self, images: Tensor, target: Target) -> Tensor:
+        self._check_images(images)
+        twin = self.twin
+
+        def one(start: int, part: Tensor) -> Tensor:
+            pixels = part.detach().to(self.device).requires_grad_(True)
+            score = target.take(slice(start, start + len(part))).score(self.card, twin(pixels))
+            (gradient,) = torch.autograd.grad(score.sum(), pixels)
+            return gradient
+
+        self._count(len(images), len(images))
+        return self._in_chunks(images, one)
+
+    def vjp(self, images: Tensor, cotangents: Tensor) -> Tensor:
+        self._check_images(images)
+        if cotangents.ndim != 3 or len(cotangents) != len(images):
+            raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
+        twin = self.twin
+        self._count(len(images), len(images) * cotangents.shape[1])
+
+        def one(start: int, part: Tensor) -> Tensor:
+            pixels = part.detach().to(self.device).requires_grad_(True)
+            vectors = cotangents[start : start + len(part)].to(self.device).transpose(0, 1).contiguous()
+            (products,) = torch.autograd.grad(twin(pixels), pixels, vectors, is_grads_batched=True)
+            return products.transpose(0, 1)
+
+        return self._in_chunks(images, one)
+
+    def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
+        self._check_images(images)
+        twin = self.twin
+        found = twin.find_layer(layer or self.card.explain.layer)
+        self._count(len(images), 0 if target is None else len(images))
+        remembered = self._last.get(found.name)
+        if remembered is not None and _same_target(remembered[0], target) and _equal(remembered[1], images):
+            return remembered[2]  # type: ignore[no-any-return]
+        values, gradients = [], []
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size].detach().to(self.device)
+            goal = None if target is None else target.take(slice(start, start + len(part)))
+            value, gradient = self._one_layer(twin, found, part, goal)
+            values.append(value)
+            gradients.append(gradient)
+        result = Activations(
+            torch.cat(values),
+            None if target is None else torch.cat([g for g in gradients if g is not None]),
+            found.name,
+        )
+        # One batch is remembered, not more: the CAMs of a shard come one after another on the same images.
+        self._last = {found.name: (target, images, result)}
+        return result
+
+    def _one_layer(self, twin: Twin, found: Any, part: Tensor, goal: Target | None) -> tuple[Tensor, Tensor | None]:
+        caught: list[Tensor] = []
+
+        def see(_name: str, value: Tensor) -> Tensor:
+            # A leaf in the layer's place: the backward pass then stops here instead of running to the pixels.
+            leaf = value.detach().requires_grad_(goal is not None)
+            caught.append(leaf)
+            return leaf
+
+        with twin.hooks(see, only=found.name), torch.set_grad_enabled(goal is not None):
+            out = twin(part)
+        if not caught:
+            raise NotApplicable(f"model \"{self.card.name}\": layer '{found.name}' cannot be observed in the twin")
+        gradients: list[Tensor] | None = None
+        if goal is not None:
+            got = torch.autograd.grad(goal.score(self.card, out).sum(), caught, allow_unused=True)
+            gradients = [torch.zeros_like(v) if g is None else g for g, v in zip(got, caught, strict=True)]
+        n = len(part)
+        value = torch.cat([twin.grid(v.detach(), found) for v in caught])[:n]
+        return value, None if gradients is None else torch.cat([twin.grid(g, found) for g in gradients])[:n]
+
+    def _in_chunks(self, images: Tensor, one: Callable[[int, Tensor], Tensor]) -> Tensor:
+        starts = range(0, len(images), self.batch_size)
+        return torch.cat([one(start, images[start : start + self.batch_size]) for start in starts])
+
+    def _count(self, forward: int, backward: int) -> None:
+        self.passes.forward += forward
+        self.passes.backward += backward
+
+
+def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
+    """Derive the twin and hold it against ONNX Runtime on a probe batch.
+
+    Returns:
+        The twin or None, the largest relative difference (infinite where it could not be built), and for a refusal its
+        reason in one line.
+    """
+    card = model.card
+    try:
+        twin = Twin(model.proto, card, model.session.output, model.fixed_batch).to(model.device)
+        rng = np.random.default_rng(1)
+        probe = torch.as_tensor(rng.random((2, 3, *card.input.size)), dtype=torch.float32, device=model.device)
+        with torch.no_grad():
+            out = twin(probe)
+    except Exception as error:  # an operator that the converter does not know can fail in any way
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return (
+            None,
+            float("inf"),
+            (
+                f'model "{card.name}" has no differentiable twin ({type(error).__name__}: {first}); '
+                "only black-box explainers run on it"
+            ),
+        )
+    expected = torch.cat(
+        [model._forward_chunk(probe[i : i + 1].expand(model.fixed_batch or 1, -1, -1, -1))[:1] for i in (0, 1)]
+    )
+    difference = relative_difference(out, expected)
+    if not difference <= PARITY:
+        return (
+            None,
+            difference,
+            (
+                f'the torch twin of model "{card.name}" is refused: its outputs differ from ONNX Runtime\'s by '
+                f"{difference:.2e} relative (allowed: {PARITY:.0e}); only black-box explainers run on it"
+            ),
+        )
+    return twin, difference, ""
+
+
+def relative_difference(a: Tensor, b: Tensor) -> float:
+    """Return max |a − b| / max |b| (NaN counts as infinite)."""
+    if a.shape != b.shape:
+        return float("inf")
+    difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
+    return difference if difference == difference else float("inf")
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
+
+
+def _same_target(a: Target | None, b: Target | None) -> bool:
+    if a is b:
+        return True
+    if type(a) is not type(b) or not dataclasses.is_dataclass(a) or not dataclasses.is_dataclass(b):
+        return False
+    return all(_equal(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))

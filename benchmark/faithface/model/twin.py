@@ -1,0 +1,173 @@
+"""The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
+
+Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call ``layers``,
+``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert (onnx2pytorch), put the
+card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the caller's (``onnx_model.py``).
+
+Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from faithface.card import InputCard, ModelCard
+from faithface.errors import NotApplicable, UsageError, nearest
+from faithface.model._torchvision import import_onnx2pytorch
+from faithface.model.layers import Layer, candidates, choose
+
+GREY = (0.299, 0.587, 0.114)
+
+
+def preprocess(images: Tensor, card: InputCard) -> Tensor:
+    """Apply a card's colour order, normalisation and layout to RGB images in [0, 1] (differentiable).
+
+    Returns:
+        N×C×H×W, or N×H×W×C for layout NHWC.
+    """
+    if card.color == "GRAY":
+        images = (images * images.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+    elif card.color == "BGR":
+        images = images.flip(1)
+    mean = images.new_tensor(card.mean).reshape(-1, 1, 1)
+    std = images.new_tensor(card.std).reshape(-1, 1, 1)
+    images = (images - mean) / std
+    return images.permute(0, 2, 3, 1) if card.layout == "NHWC" else images
+
+
+class Twin(nn.Module):
+    """A torch module that computes what the ``.onnx`` file computes, from images in [0, 1].
+
+    Attributes:
+        card: the model's card.
+        network: the converted graph; its submodules' outputs are the candidates for CAM layers.
+        fixed_batch: the batch size that the file insists on, or None.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, card: ModelCard, output: str, fixed_batch: int | None) -> None:
+        super().__init__()
+        self.card = card
+        self.fixed_batch = fixed_batch
+        self.network = _convert(proto)
+        self.output = output
+        self._output_index = self.network.output_names.index(output)
+        self._layers: list[Layer] | None = None
+        self.eval()
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = preprocess(images, self.card.input)
+        batch = self.fixed_batch
+        if batch is None or len(x) == batch:
+            return self._run(x)
+        parts = []
+        for start in range(0, len(x), batch):
+            part = x[start : start + batch]
+            short = batch - len(part)
+            padded = torch.cat([part, part[-1:].expand(short, *part.shape[1:])]) if short else part
+            parts.append(self._run(padded)[: len(part)])
+        return torch.cat(parts)
+
+    def _run(self, x: Tensor) -> Tensor:
+        out = self.network(x)
+        out = out[self._output_index] if isinstance(out, (list, tuple)) else out
+        return out.reshape(len(x), -1).to(torch.float32)
+
+    # --- layers
+
+    def layers(self) -> list[Layer]:
+        """List the spatial layers, in graph order; found once, by a probe pass."""
+        if self._layers is None:
+            height, width = self.card.input.size
+            probe = torch.full((self.fixed_batch or 1, 3, height, width), 0.5, device=_device_of(self))
+            shapes: dict[str, tuple[int, ...]] = {}
+            with self.hooks(lambda name, value: shapes.__setitem__(name, tuple(value.shape))), torch.no_grad():
+                self(probe)
+            self._layers = candidates(self.network.onnx_model.graph, self.output, shapes)
+        return self._layers
+
+    def find_layer(self, name: str | None) -> Layer:
+        """Return a layer by tensor or node name, or the automatic choice for None or "".
+
+        Raises:
+            UsageError: no such layer; the nearest or all candidates are named.
+            NotApplicable: the network has no spatial layer.
+        """
+        found = self.layers()
+        if not found:
+            raise NotApplicable(f'model "{self.card.name}" has no layer with a spatial grid: CAMs do not apply to it')
+        if name:
+            for layer in found:
+                if name in (layer.name, layer.node):
+                    return layer
+            near = nearest(name, [layer.name for layer in found])
+            some = ", ".join(layer.name for layer in found[-6:])
+            raise UsageError(f"model \"{self.card.name}\" has no layer '{name}'; {near} (the last ones: {some})")
+        chosen = choose(found, self.network.onnx_model.graph)
+        assert chosen is not None
+        return chosen
+
+    def hooks(self, see: Callable[[str, Tensor], Any], only: str | None = None) -> _Hooks:
+        """Return a context in which ``see(tensor name, value)`` is called for each intermediate tensor (or ``only`` one).
+
+        A value that ``see`` returns takes the tensor's place.
+        """
+        return _Hooks(self.network, see, only)
+
+    def grid(self, value: Tensor, layer: Layer) -> Tensor:
+        """Return a layer's value as N×C×h×w, whatever its layout."""
+        if layer.layout == "NTC":
+            return value[:, layer.skip :].transpose(1, 2).unflatten(2, layer.grid)
+        return value.permute(0, 3, 1, 2) if layer.layout == "NHWC" else value
+
+
+class _Hooks:
+    """Forward hooks on the converted graph, removed on leaving, also after an exception."""
+
+    def __init__(self, network: nn.Module, see: Callable[[str, Tensor], Any], only: str | None) -> None:
+        self.network, self.see, self.only = network, see, only
+        self.handles: list[Any] = []
+
+    def __enter__(self) -> None:
+        for tensor, module_name in self.network.mapping.items():
+            module = getattr(self.network, module_name)
+            if not isinstance(module, nn.Module) or (self.only is not None and tensor != self.only):
+                continue
+            self.handles.append(module.register_forward_hook(self._hook(tensor)))
+
+    def _hook(self, tensor: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(_module: nn.Module, _inputs: Any, value: Any) -> Any:
+            return self.see(tensor, value) if isinstance(value, Tensor) else None
+
+        return hook
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def _convert(proto: onnx.ModelProto) -> Any:
+    import onnxscript.optimizer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folded = onnxscript.optimizer.optimize(proto)
+        network = import_onnx2pytorch().ConvertModel(folded)
+    for module in network.modules():
+        # An in-place activation would overwrite the very tensor that a hook has just handed out.
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return network
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    tensor = next(iter(module.buffers()), None)
+    tensor = next(iter(module.parameters()), None) if tensor is None else tensor
+    return torch.device("cpu") if tensor is None else tensor.device
