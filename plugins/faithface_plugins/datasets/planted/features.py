@@ -168,7 +168,7 @@ def paint_mouth(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: F
     ridge = 0.88 + 0.18 * is_lower
     gloss = bump(((q + 0.25 * -n.light[0]) * (1 / 0.55)) ** 2 + ((y - lower_open - 0.42 * p.lip_lower) / (0.40 * p.lip_lower)) ** 2)
     tone = (0.30 + 0.72 * lit) * ridge
-    blend(patch, lips * 0.92, [p.lip_colour[c] * tone + 0.15 * gloss * is_lower for c in range(3)])
+    blend(patch, lips, [p.lip_colour[c] * tone + 0.15 * gloss * is_lower for c in range(3)])
     # closed: a dark line; open: cavity with the upper teeth
     line = cover((np.abs(y - 0.5 * (lower_open + upper_open)) - 0.0075) * f.px) * ramp(0.98, 0.80, aq)
     darken(patch, 0.62 * line, (0.9, 1.0, 1.0))

@@ -62,7 +62,7 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
     mouth = (np.abs(q) < 1.36) & (y > upper - 1.15 * p.lip_upper * root - 0.065) & (y < lower + p.lip_lower * root + 0.08)
     # the jaw: the lower outline and a margin outside it, the beard's ground, and the shadow under the chin
     rise = 0.46 - 0.52 * ramp(0.16, 0.54, au)
-    reach = shape < 0.42
+    reach = shape < 0.14
     shadow = (np.abs(f.u) < p.neck_width + 0.12) & (f.v > p.jaw_length - 0.12) & (f.v < p.jaw_length + 0.20)
     lips = (np.abs(q) < 0.98) & (y > upper - 0.6 * p.lip_upper * root) & (y < lower + 0.6 * p.lip_lower * root)
     moustache = (au < 0.32) & (fv > 0.335)
