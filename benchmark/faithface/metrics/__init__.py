@@ -1,0 +1,30 @@
+"""The metrics in the box: each file is one written protocol, each docstring its text.
+
+Place in the flow: ``faithface.plugins`` registers :data:`METRICS`; the runner scores maps with them. May call
+``perturb``, ``model``, ``tasks`` and the contract.
+
+* :data:`METRICS`: one instance of every metric with its registered parameters.
+* :func:`describe`: a protocol as text, for ``faithface metrics ID`` and for the pages in ``docs/protocols``.
+"""
+
+from __future__ import annotations
+
+from faithface.contract import Metric
+from faithface.metrics.cost import Cost
+from faithface.metrics.describe import describe
+from faithface.metrics.entropy import Entropy
+from faithface.metrics.localisation_auc import LocalisationAuc
+from faithface.metrics.pointing_game import PointingGame
+from faithface.metrics.relevance_mass import RelevanceMass
+from faithface.metrics.relevance_rank import RelevanceRank
+
+METRICS: tuple[Metric, ...] = (
+    Entropy(),
+    PointingGame(),
+    RelevanceMass(),
+    RelevanceRank(),
+    LocalisationAuc(),
+    Cost(),
+)
+
+__all__ = ["METRICS", "describe"]

@@ -1,0 +1,111 @@
+"""The common part of the localisation metrics: which truth each sample is held against, and what has none.
+
+Place in the flow: the base of ``pointing_game``, ``relevance_mass``, ``relevance_rank`` and ``localisation_auc``; calls
+``_maps`` and the contract.
+
+A pixel belongs to the truth when its value, resized by area to the model's input size, is at least 0.5.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
+from faithface.errors import nearest
+from faithface.metrics import _maps
+
+KINDS = ("relevance", "human", "tag", *PAIR_MAPS)
+CHANCE = "chance"
+
+
+@dataclass(frozen=True)
+class Localisation(Metric):
+    """A metric that compares a map with a ground truth; ``truth`` lists the kinds it takes, the first found wins."""
+
+    needs = frozenset({"truth"})
+    truth: tuple[str, ...] = ("relevance", *PAIR_MAPS)
+
+    def __post_init__(self) -> None:
+        if not self.truth:
+            raise ValueError(f"truth is empty; give one or more of: {', '.join(KINDS)}, joined by +")
+        for kind in self.truth:
+            if kind not in KINDS:
+                raise ValueError(f'truth "{kind}" is not a kind of ground truth; {nearest(kind, KINDS)}')
+
+    @abstractmethod
+    def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
+        """Return the value of one sample.
+
+        Args:
+            relevance: float64 P, the finite map's pixels in raster order.
+            truth: bool P, with at least one pixel inside and one outside.
+            order: int64 P, pixels from the most to the least relevant, ties broken by the sample's seed.
+        """
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        masks, reasons = self.masks(samples)
+        values = {name: np.full(len(samples), np.nan) for name in self.value_names}
+        flags: dict[int, str] = {}
+        for kind in sorted({kind for kind, _ in masks.values()}):
+            chosen = [i for i, (name, _) in masks.items() if name == kind]
+            part = samples.take(chosen)
+            which = kind if samples.are_pairs else "relevance"
+            relevance = _maps.pick(maps.take(chosen), (which,) * len(chosen))
+            reasons |= {chosen[i]: text for i, text in _maps.invalid(relevance).items()}
+            relevance = _maps.finite(relevance)
+            flags |= {chosen[i]: text for i, text in self.remarks(relevance).items()}
+            order = _maps.descending(part, relevance)
+            flat = relevance.flatten(1).double().cpu().numpy()
+            for row, i in enumerate(chosen):
+                truth = masks[i][1]
+                values[""][i] = self.compare(flat[row], truth, order[row])
+                if CHANCE in values:
+                    values[CHANCE][i] = truth.mean()
+        return _maps.result(values, reasons, flags)
+
+    def remarks(self, relevance: Tensor) -> dict[int, str]:
+        """Return flags, by index, for maps N×H×W that are scored but say little."""
+        return _maps.constant(relevance)
+
+    def masks(self, samples: Samples) -> tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]:
+        """Return the kind and the truth (bool P) of every sample that has one, and a reason for every other."""
+        key = ("localisation truth", self.truth)
+        return samples.shared(key, lambda: self._read(samples))  # type: ignore[no-any-return]
+
+    def _read(self, samples: Samples) -> tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]:
+        kinds = [
+            self._kind(item, judged) for item, judged in zip(samples.items, _maps.judged_kinds(samples), strict=True)
+        ]
+        masks: dict[int, tuple[str, np.ndarray]] = {}
+        reasons: dict[int, str] = {}
+        for i, kind in enumerate(kinds):
+            if not kind:
+                have = ", ".join(sorted(samples.items[i].truth)) or "none"
+                wanted = [name for name in self.truth if (name in PAIR_MAPS) == samples.are_pairs] or self.truth
+                reasons[i] = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
+        for kind in sorted(set(kinds) - {""}):
+            chosen = [i for i, name in enumerate(kinds) if name == kind]
+            truth = samples.take(chosen).truth(kind)
+            probes = truth[:, 0] if samples.are_pairs else truth
+            for i, inside in zip(chosen, probes.flatten(1).cpu().numpy() >= 0.5, strict=True):
+                if inside.any() and not inside.all():
+                    masks[i] = (kind, inside)
+                else:
+                    reasons[i] = f"the {kind} ground truth covers {'all' if inside.any() else 'none'} of the image"
+        return masks, reasons
+
+    def _kind(self, item: Sample | Pair, judged: str) -> str:
+        """Return the kind of truth for a sample, or "": for a pair that of its judged map, if there is one."""
+        pair = isinstance(item, Pair)
+        fitting = [kind for kind in self.truth if (kind in PAIR_MAPS) == pair and kind in item.truth]
+        return judged if pair and judged in fitting else next(iter(fitting), "")
+
+
+def positive(relevance: np.ndarray) -> np.ndarray:
+    """Return the positive part of a map; all ones where there is none, so that an empty map is worth a uniform one."""
+    part = np.maximum(relevance, 0)
+    return part if part.any() else np.ones_like(part)

@@ -1,0 +1,71 @@
+"""Spatial entropy of a map. Place in the flow: a metric on maps alone; calls only ``_maps`` and the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.metrics import _maps
+
+
+@dataclass(frozen=True)
+class Entropy(Metric):
+    """Entropy of the map seen as a distribution over places.
+
+    Question
+        Over how much of the image does the explanation spread?
+
+    Formula
+        p = |m| / Σ|m| over the H·W pixels of the map at the model's input size;
+        value = −Σ p·log2(p) / log2(H·W), with 0·log2(0) = 0.
+
+    Range and direction
+        0 (all relevance on one pixel) to 1 (spread evenly). Lower is better, in the sense of more concentrated. The
+        best value is 0.0. It says nothing about whether the place is right: one random pixel scores 0.
+
+    Which maps
+        Classifiers: the relevance map, by absolute value. Pairs: the probe's similarity map on genuine pairs, the
+        probe's dissimilarity map on impostor pairs.
+
+    Special cases
+        A constant map is spread evenly and scores 1 (an empty one too, as the limit of ever smaller constants); it is
+        flagged. A map with values that are not finite, and a map of a single pixel, have no value.
+
+    Differs from other libraries
+        Division by log2(H·W) makes sizes comparable; Quantus' Complexity, xplique and xaitk do not divide, and use the
+        natural logarithm (xaitk: bits), so that their value grows with the image. xaitk subtracts the minimum where
+        this protocol takes absolute values, and returns NaN on a constant map. It is not the entropy of 2303.11969,
+        which is one of grey levels, not of places: that is ``histogram-entropy@1``.
+
+    Known weaknesses
+        An upsampled 7×7 map cannot be as concentrated as a pixel-level one: compare explainers of one granularity.
+        Rewards maps that leave evidence out.
+
+    Cost
+        No forward passes.
+
+    Source
+        Bhatt, Weller and Moura, 2020 (complexity), normalised here.
+    """
+
+    id = "entropy@1"
+    better = "lower"
+    range = (0.0, 1.0)
+    best = 0.0
+    source = "Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020; normalised here"
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        chosen = _maps.judged(samples, maps)
+        reasons = _maps.invalid(chosen)
+        mass = _maps.finite(chosen).flatten(1).abs().double()
+        pixels = mass.shape[1]
+        if pixels == 1:
+            reasons = dict.fromkeys(range(len(samples)), "a map of one pixel has no entropy to compare with")
+        # Dividing by the largest value first keeps the sum of tiny maps away from zero.
+        mass = mass / mass.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+        total = mass.sum(dim=1, keepdim=True)
+        p = torch.where(total > 0, mass / total.clamp(min=1), torch.full_like(mass, 1 / pixels))
+        bits = -torch.special.xlogy(p, p).sum(dim=1) / torch.log(torch.tensor(float(max(pixels, 2))))
+        return _maps.result({"": _maps.to_numpy(bits.clamp(0, 1))}, reasons, _maps.constant(chosen))
