@@ -6,10 +6,10 @@ A *candidate* is an intermediate tensor with a spatial grid, in one of three lay
 
 * ``NCHW``: the output of a convolution, or of something that keeps the grid (activation, normalisation, pooling,
   element-wise arithmetic, concatenation, resize, pad) applied to such a tensor. Attention matrices, which are also
-  4-dimensional, never qualify, because nothing in that list makes one.
+  4-dimensional, never qualify, because nothing in that list makes one. A transpose moves a grid between layouts.
 * ``NTC``: tokens, batch × T × channels, where T is the patch grid h·w of the network's own patch embedding, with or
   without extra leading tokens (class token, registers).
-* ``NHWC``: a grid with channels last, between layers that keep it so (Swin).
+* ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual sums.
 
 The automatic choice is the last ``NCHW`` candidate whose extent is at least 7, as DESIGN's layer rule has it. Networks that have only tokens
 after the patch embedding get the last token grid that still sends its patch tokens to the output: with a class token, what
@@ -31,7 +31,8 @@ _KEEPS_GRID = frozenset(
     "Add Sub Mul Div Sum Concat Resize Upsample Pad Neg Abs Sqrt Pow Max Min Cast LpPool DepthToSpace SpaceToDepth Split "
     "Slice Where".split()
 )
-_TOKEN_OPS = frozenset("Add LayerNormalization MatMul Gemm Gelu Concat Mul".split())
+_KEEPS_LAST = frozenset("LayerNormalization MatMul Gemm Gelu".split())
+MAX_EXTRA_TOKENS = 8  # class token and registers
 
 
 @dataclass(frozen=True)
@@ -81,75 +82,74 @@ def candidates(graph: onnx.GraphProto, output: str, shapes: Mapping[str, tuple[i
         shapes: the shape of each intermediate tensor in a probe pass; tensors without one are passed over.
     """
     wanted = ancestors(graph, output)
-    spatial: set[str] = {i.name for i in graph.input}
-    learned = False
+    constants = {t.name for t in graph.initializer}
+    layouts: dict[str, str] = {}
     found: list[Layer] = []
-    patch_grid: tuple[int, int] | None = None
+    patches: tuple[int, int] | None = None
     for node in graph.node:
-        name = node.output[0]
-        shape = shapes.get(name)
-        if node.op_type == "Conv":
-            learned = True
+        name, shape = node.output[0], shapes.get(node.output[0])
         if shape is None:
-            # A shape can be unknown only for what the twin does not run as a module; the grid is then lost, not guessed.
             continue
-        if len(shape) == 4 and node.op_type in _KEEPS_GRID and any(i in spatial for i in node.input):
-            spatial.add(name)
-            if learned and name in wanted and min(shape[2:]) > 1:
-                found.append(Layer(name, node.name, "NCHW", (shape[2], shape[3])))
-                patch_grid = (shape[2], shape[3]) if node.op_type == "Conv" else patch_grid
-        elif len(shape) == 3 and patch_grid and node.op_type in _TOKEN_OPS and name in wanted:
-            extra = shape[1] - patch_grid[0] * patch_grid[1]
-            if 0 <= extra <= 8:
-                found.append(Layer(name, node.name, "NTC", patch_grid, extra))
-        elif (
-            len(shape) == 4
-            and patch_grid
-            and node.op_type in ("LayerNormalization", "Add")
-            and name in wanted
-            and shape[1] == shape[2] > 1
-            and shape[3] > shape[1]
-        ):
-            found.append(Layer(name, node.name, "NHWC", (shape[1], shape[2])))
+        if len(shape) == 3:
+            extra = shape[1] - patches[0] * patches[1] if patches else -1
+            if patches and 0 <= extra <= MAX_EXTRA_TOKENS and _is_token_state(node, constants) and name in wanted:
+                found.append(Layer(name, node.name, "NTC", patches, extra))
+            continue
+        layout = _layout(node, layouts) if len(shape) == 4 else None
+        if layout is None:
+            continue
+        layouts[name] = layout
+        grid = (shape[2], shape[3]) if layout == "NCHW" else (shape[1], shape[2])
+        patches = grid if node.op_type == "Conv" else patches
+        usable = node.op_type in _KEEPS_GRID if layout == "NCHW" else _is_token_state(node, constants)
+        if usable and name in wanted and min(grid) > 1:
+            found.append(Layer(name, node.name, layout, grid))
     return found
+
+
+def _layout(node: onnx.NodeProto, layouts: Mapping[str, str]) -> str | None:
+    """Say how a 4-dimensional output is laid out, or None where it is no grid of image positions."""
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return "NCHW"
+    known = next((layouts[i] for i in node.input if i in layouts), None)
+    if node.op_type == "Transpose":
+        perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+        return {("NCHW", (0, 2, 3, 1)): "NHWC", ("NHWC", (0, 3, 1, 2)): "NCHW"}.get((known or "", tuple(perm or ())))
+    if node.op_type in _KEEPS_GRID or (known == "NHWC" and node.op_type in _KEEPS_LAST):
+        return known
+    return None
+
+
+def _is_token_state(node: onnx.NodeProto, constants: set[str]) -> bool:
+    """Whether a node makes the state of a block (its normalised input or a residual sum), not an inner projection.
+
+    A bias is an Add too; a residual sum has no constant operand.
+    """
+    if node.op_type == "LayerNormalization":
+        return True
+    return node.op_type == "Add" and not any(i in constants for i in node.input)
 
 
 def choose(found: list[Layer], graph: onnx.GraphProto) -> Layer | None:
     """Return the automatic choice among the candidates, or None where there are none."""
     if not found:
         return None
-    grids = [c for c in found if c.layout == "NCHW"]
-    late = [c for c in found if c.layout != "NCHW"]
-    convs_after = {c.grid for c in grids[-3:]}
-    if late and len(late) > len(grids) / 2 and found[-1].layout != "NCHW" and len(convs_after) <= 2:
-        return _choose_tokens(late, graph)
-    big = [c for c in grids if c.extent >= MIN_EXTENT]
+    if found[-1].layout == "NTC":
+        return _choose_tokens([layer for layer in found if layer.layout == "NTC"], graph)
+    grids = [layer for layer in found if layer.layout != "NTC"]
+    big = [layer for layer in grids if layer.extent >= MIN_EXTENT]
     if big:
         return big[-1]
-    if grids:
-        largest = max(c.extent for c in grids)
-        return [c for c in grids if c.extent == largest][-1]
-    return _choose_tokens(late, graph)
+    largest = max(layer.extent for layer in grids)
+    return [layer for layer in grids if layer.extent == largest][-1]
 
 
-def _choose_tokens(late: list[Layer], graph: onnx.GraphProto) -> Layer:
-    if late[-1].layout == "NTC" and any(c.skip for c in late):
-        softmaxes = [node for node in graph.node if node.op_type == "Softmax"]
-        if softmaxes:
-            before = ancestors(graph, softmaxes[-1].output[0])
-            feeding = [c for c in late if c.name in before and c.layout == "NTC" and _is_norm_or_sum(c, graph)]
-            if feeding:
-                return feeding[-1]
-    big = [c for c in late if c.extent >= MIN_EXTENT]
-    return (big or late)[-1]
-
-
-def _is_norm_or_sum(layer: Layer, graph: onnx.GraphProto) -> bool:
-    """Whether a token layer is a block's normalised input or residual sum, not one of its inner projections."""
-    made_by = {node.output[0]: node for node in graph.node}
-    node = made_by[layer.name]
-    if node.op_type == "LayerNormalization":
-        return True
-    # A bias is an Add too; a residual sum has no constant operand.
-    constants = {t.name for t in graph.initializer}
-    return node.op_type == "Add" and not any(i in constants for i in node.input)
+def _choose_tokens(tokens: list[Layer], graph: onnx.GraphProto) -> Layer:
+    """Return the last token grid; with a class token, the last one before the last attention (see the module)."""
+    softmaxes = [node for node in graph.node if node.op_type == "Softmax"]
+    if any(layer.skip for layer in tokens) and softmaxes:
+        before = ancestors(graph, softmaxes[-1].output[0])
+        feeding = [layer for layer in tokens if layer.name in before]
+        if feeding:
+            return feeding[-1]
+    return tokens[-1]

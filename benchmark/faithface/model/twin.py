@@ -144,7 +144,13 @@ class _Hooks:
 
     def _hook(self, tensor: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(_module: nn.Module, _inputs: Any, value: Any) -> Any:
-            return self.see(tensor, value) if isinstance(value, Tensor) else None
+            if isinstance(value, Tensor):
+                return self.see(tensor, value)
+            # Operators with optional outputs (MaxPool's indices) give a tuple; the first entry is the tensor.
+            if isinstance(value, (tuple, list)) and value and isinstance(value[0], Tensor):
+                seen = self.see(tensor, value[0])
+                return None if seen is None else type(value)([seen, *value[1:]])
+            return None
 
         return hook
 
@@ -160,11 +166,29 @@ def _convert(proto: onnx.ModelProto) -> Any:
         warnings.simplefilter("ignore")
         folded = onnxscript.optimizer.optimize(proto)
         network = import_onnx2pytorch().ConvertModel(folded)
+    for tensor, name in list(network.mapping.items()):
+        operator = getattr(network, name)
+        if not isinstance(operator, nn.Module):
+            # Only modules can be hooked, and a concatenation (DenseNet) is a good layer for a CAM.
+            network.mapping[tensor] = f"call_{len(network._modules)}"
+            network.add_module(network.mapping[tensor], _Call(operator))
     for module in network.modules():
         # An in-place activation would overwrite the very tensor that a hook has just handed out.
         if hasattr(module, "inplace"):
             module.inplace = False
     return network
+
+
+class _Call(nn.Module):
+    """A converted operator that is a plain function, as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.takes_list = getattr(function, "func", None) is torch.cat
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(inputs) if self.takes_list else self.function(*inputs)
 
 
 def _device_of(module: nn.Module) -> torch.device:
