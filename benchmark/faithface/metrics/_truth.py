@@ -77,14 +77,13 @@ class Localisation(Metric):
         return samples.shared(key, lambda: self._read(samples))  # type: ignore[no-any-return]
 
     def _read(self, samples: Samples) -> tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]:
-        kinds = [
-            self._kind(item, judged) for item, judged in zip(samples.items, _maps.judged_kinds(samples), strict=True)
-        ]
+        items: list[Sample | Pair] = list(samples)
+        kinds = [self._kind(item, name) for item, name in zip(items, _maps.judged_kinds(samples), strict=True)]
         masks: dict[int, tuple[str, np.ndarray]] = {}
         reasons: dict[int, str] = {}
         for i, kind in enumerate(kinds):
             if not kind:
-                have = ", ".join(sorted(samples.items[i].truth)) or "none"
+                have = ", ".join(sorted(items[i].truth)) or "none"
                 wanted = [name for name in self.truth if (name in PAIR_MAPS) == samples.are_pairs] or self.truth
                 reasons[i] = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
         for kind in sorted(set(kinds) - {""}):
