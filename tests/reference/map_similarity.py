@@ -1,7 +1,7 @@
 """Slow re-derivations of the ways in which two maps are compared, loop by loop, from the definitions. numpy only.
 
-SSIM: Wang, Bovik, Sheikh and Simoncelli, 2004, with uniform windows and sample covariances. Spearman: Pearson's correlation of
-average ranks.
+SSIM: Wang, Bovik, Sheikh and Simoncelli, 2004, with uniform windows and sample covariances. Spearman: Pearson's
+correlation of average ranks.
 """
 
 from __future__ import annotations
