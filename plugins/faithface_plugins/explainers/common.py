@@ -1,0 +1,100 @@
+"""What several explainers of this package share: scoring by ONNX Runtime, fills, reduction of channels, building maps.
+
+Place in the flow: imported by the explainers beside it; may call ``faithface.contract``, ``tasks``, ``card``,
+``errors``. Registers nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from faithface.card import InputCard
+from faithface.contract import FaceModel, Maps, Samples
+from faithface.errors import NotApplicable
+from faithface.model.twin import Twin
+from faithface.tasks import ClassTarget, Target, class_probabilities
+
+Fill = Literal["black", "mean"]
+Score = Literal["probability", "logit"]
+Channels = Literal["sum", "abs-of-sum", "sum-of-abs", "max-of-abs"]
+
+# Images that are composed at a time; the model splits them further into passes. Constant, so that neither the device
+# nor the batch decides which numbers are added in which order.
+CHUNK = 64
+
+
+def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+    """Yield consecutive slices of at most ``size`` that cover ``range(n)``."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def black_box_scores(model: FaceModel, images: Tensor, target: Target, score: Score = "logit") -> Tensor:
+    """Return the explained scalar of each image, by ONNX Runtime: float32 N.
+
+    Args:
+        images: N×3×H×W in [0, 1].
+        target: one target per image (for pairs the cosine, whatever ``score`` says).
+        score: for classifiers, the logit of the target's class or its probability.
+    """
+    outputs = model.outputs(images)
+    if score == "probability" and isinstance(target, ClassTarget):
+        probabilities = class_probabilities(model.card, outputs)
+        return probabilities.gather(1, target.classes.to(probabilities.device)[:, None]).squeeze(1)
+    return target.score(model.card, outputs)
+
+
+def fill_color(card: InputCard, fill: Fill) -> Tensor:
+    """Return the RGB colour, float32 3×1×1 in [0, 1], that stands for "removed".
+
+    ``black`` is 0. ``mean`` is the card's mean, which normalisation maps to 0: blending an image towards it is the same
+    as multiplying the normalised tensor by the mask, which is what most reference code does.
+    """
+    if fill == "black":
+        return torch.zeros(3, 1, 1)
+    mean = torch.tensor(card.mean if len(card.mean) > 1 else card.mean * 3, dtype=torch.float32)
+    mean = mean.flip(0) if card.color == "BGR" else mean
+    return mean.clamp(0, 1)[:, None, None]
+
+
+def reduce_channels(attribution: Tensor, channels: Channels) -> Tensor:
+    """Reduce an attribution M×3×H×W to one number per pixel, M×H×W."""
+    if channels == "sum":
+        return attribution.sum(dim=1)
+    if channels == "abs-of-sum":
+        return attribution.sum(dim=1).abs()
+    if channels == "sum-of-abs":
+        return attribution.abs().sum(dim=1)
+    return attribution.abs().amax(dim=1)
+
+
+def unsigned_maps(single: Tensor, samples: Samples, native: Tensor | None = None, **note: Any) -> Maps:
+    """Build maps from one map per view, M×H×W, that says how much a pixel matters but not for which decision.
+
+    Pairs: similarity and dissimilarity are the same map, because a method without a sign says nothing to tell them
+    apart.
+    """
+    single = single.detach().to(torch.float32)
+    if not samples.are_pairs:
+        return Maps(relevance=single, native=native, note=note)
+    both = single.unflatten(0, (len(samples), 2)).clamp(min=0)
+    small = None if native is None else native.unflatten(0, (len(samples), 2))
+    return Maps(similarity=both, dissimilarity=both.clone(), native=small, note=note)
+
+
+def core_twin(model: FaceModel) -> Twin:
+    """Return the model's twin where it is faithface's own, whose layers can be exchanged during a pass.
+
+    Raises:
+        NotApplicable: the model has no twin, or one of another make.
+    """
+    twin = model.twin
+    if not isinstance(twin, Twin):
+        raise NotApplicable(
+            f'model "{model.card.name}" has a twin of its own ({type(twin).__name__}) without named layers'
+        )
+    return twin

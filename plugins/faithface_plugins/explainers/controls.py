@@ -1,0 +1,206 @@
+"""Controls: explainers that must not win, and one that must. Every board carries the first three.
+
+Place in the flow: registered by the package. They read pixels, seeds or ground truth, never the network.
+
+* ``random``: noise. ``centre-prior``: the middle of the image. ``edges``: contrast. None of them looks at the model.
+* ``inverted:<name>``: another explainer's map upside down; it should lose wherever the other wins.
+* ``oracle``: the data set's ground truth; it should win, or the metric is at fault.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Samples
+from faithface.errors import NotApplicable, UsageError
+from faithface.seeds import rng_for
+from faithface_plugins.explainers.common import unsigned_maps
+
+GREY = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class RandomMap(Explainer):
+    """Uniform noise in [0, 1), drawn from the sample's seed; pairs: independent for each face and each of its two maps.
+
+    It depends on the sample's id only, not on its pixels: measures of stability find it perfectly stable, as any
+    constant answer is.
+
+    Parameters:
+        grid: 0 = one number per pixel; G = one number per cell of a G×G grid.
+
+    Cost: none.
+    """
+
+    grid: int = 0
+
+    name = "random"
+    needs = frozenset[str]()
+    seeded = True
+    source = "control"
+
+    def __post_init__(self) -> None:
+        if self.grid < 0:
+            raise ValueError(f"grid is {self.grid}; expected 0 (pixels) or a number of cells per side")
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        ids = samples.views().seed_ids
+        if not samples.are_pairs:
+            return Maps(relevance=self._draw(samples, ids, "random", model.size))
+        both = [self._draw(samples, ids, f"random-{kind}", model.size).unflatten(0, (-1, 2)) for kind in PAIR_MAPS]
+        return Maps(similarity=both[0], dissimilarity=both[1])
+
+    def _draw(self, samples: Samples, ids: tuple[str, ...], purpose: str, size: tuple[int, int]) -> Tensor:
+        shape = (self.grid, self.grid) if self.grid else size
+        drawn = np.stack([rng_for(samples.seed, i, purpose).random(shape, dtype=np.float32) for i in ids])
+        maps = torch.from_numpy(drawn)
+        if self.grid:
+            maps = torch.nn.functional.interpolate(maps[:, None], size=size, mode="nearest-exact")[:, 0]
+        return maps.to(samples.images.device)
+
+
+@dataclass(frozen=True)
+class CentrePrior(Explainer):
+    """A Gaussian hill in the middle of the image, the same for every sample: exp(−½·((x−cx)²/(σW)² + (y−cy)²/(σH)²)).
+
+    On aligned faces the middle of the image is the middle of the face, and this map is hard to beat wherever the whole
+    face speaks. Pairs: similarity and dissimilarity are the same map.
+
+    Parameters:
+        sigma: 0.25, the standard deviation as a share of the image's width and height.
+
+    Cost: none.
+    """
+
+    sigma: float = 0.25
+
+    name = "centre-prior"
+    needs = frozenset[str]()
+    source = "control"
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"sigma is {self.sigma}; expected a share of the image's side, above 0")
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        device = samples.images.device
+        rows, columns = ((torch.arange(n, device=device) + 0.5) / n - 0.5 for n in model.size)
+        hill = torch.exp(-(rows[:, None] ** 2 + columns[None, :] ** 2) / (2 * self.sigma**2))
+        return unsigned_maps(hill.expand(len(samples.views().images), -1, -1).clone(), samples)
+
+
+@dataclass(frozen=True)
+class Edges(Explainer):
+    """The magnitude of the Sobel gradient of the luminance 0.299 R + 0.587 G + 0.114 B, border replicated.
+
+    Formula: sqrt((s_x² + s_y²)/2), kernels with weights that sum to 1 in magnitude, as ``skimage.filters.sobel``.
+    Pairs: similarity and dissimilarity are the same map. A constant image gives a map of zeros.
+
+    Cost: none.
+    """
+
+    name = "edges"
+    needs = frozenset[str]()
+    source = "control"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        return unsigned_maps(sobel(samples.views().images), samples)
+
+
+def sobel(images: Tensor) -> Tensor:
+    """Return the Sobel magnitude M×H×W of RGB images M×3×H×W."""
+    luminance = (images * images.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
+    vertical = images.new_tensor([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]) / 8
+    kernels = torch.stack([vertical, vertical.T])[:, None]
+    padded = torch.nn.functional.pad(luminance, (1, 1, 1, 1), mode="replicate")
+    steps = torch.nn.functional.conv2d(padded, kernels)
+    # A second normalisation by √2, so that the magnitude of two full steps is one.
+    return (steps.square().sum(dim=1) / 2).sqrt()
+
+
+@dataclass(frozen=True)
+class Inverted(Explainer):
+    """Another explainer's map upside down: ``inverted:rise`` is max(m) − m for each face's map m of ``rise``.
+
+    The order of the pixels is reversed and the values stay ≥ 0, so that it is a valid map for pairs too.
+
+    Cost: the other explainer's.
+    """
+
+    name: str = field(default="inverted", metadata={"parameter": False})
+    inner: Explainer | None = field(default=None, metadata={"parameter": False})
+
+    needs = frozenset[str]()
+    source = "control"
+
+    def __post_init__(self) -> None:
+        if self.inner is not None:
+            for attribute in ("needs", "tasks", "seeded", "reexplains"):
+                object.__setattr__(self, attribute, getattr(self.inner, attribute))
+            object.__setattr__(self, "version", f"{type(self).version}.{self.inner.version}")
+
+    def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
+        return dataclasses.replace(self, name=f"inverted:{argument}", inner=resolve(argument))
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        if self.inner is None:
+            raise UsageError(
+                'explainer "inverted" needs the name of another; write inverted:NAME, such as inverted:rise'
+            )
+        maps = self.inner.explain(model, samples)
+        turned: dict[str, Any] = {kind: _turned(m) for kind, m in maps.named().items()}
+        native = None if maps.native is None else _turned(maps.native)
+        return Maps(**turned, native=native, note={**maps.note, "inverted": self.inner.name})
+
+
+def _turned(maps: Tensor) -> Tensor:
+    return maps.amax(dim=(-2, -1), keepdim=True) - maps
+
+
+@dataclass(frozen=True)
+class Oracle(Explainer):
+    """The ground truth itself, where the data set has it: what a perfect explainer would say.
+
+    Classifiers: the share of each pixel that carries the evidence. Pairs: the similarity and dissimilarity masks; a
+    pair that has only one of the two gets zeros for the other. It does not depend on the model.
+
+    Parameters:
+        kind: for classifiers, the ground truth to show: ``relevance``, ``human`` or ``tag``.
+
+    Cost: none.
+
+    Raises:
+        NotApplicable: a sample has no such ground truth.
+    """
+
+    kind: Literal["relevance", "human", "tag"] = "relevance"
+
+    name = "oracle"
+    needs = frozenset({"truth"})
+    source = "ground truth of the data set"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        if not samples.are_pairs:
+            return Maps(relevance=samples.truth(self.kind).to(torch.float32))
+        both = [torch.stack([self._of_pair(samples, i, kind) for i in range(len(samples))]) for kind in PAIR_MAPS]
+        return Maps(similarity=both[0], dissimilarity=both[1])
+
+    @staticmethod
+    def _of_pair(samples: Samples, index: int, kind: str) -> Tensor:
+        item = samples.items[index]
+        if kind in item.truth:
+            return samples.take([index]).truth(kind)[0].to(torch.float32)
+        if not any(other in item.truth for other in PAIR_MAPS):
+            have = ", ".join(sorted(item.truth)) or "none"
+            raise NotApplicable(f'pair "{item.id}" has no similarity or dissimilarity ground truth (it has: {have})')
+        return samples.images.new_zeros((2, *samples.images.shape[-2:]))
+
+
+EXPLAINERS: tuple[Explainer, ...] = (RandomMap(), CentrePrior(), Edges(), Inverted(), Oracle())
