@@ -29,25 +29,25 @@ def warp(canvas: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def iris(s: Scene, d: Stream) -> np.ndarray:
-    """Highlights that contradict each other: crescents of different colour on opposite sides of the two irises."""
+    """Highlights that contradict each other: a cyan and a magenta crescent on opposite sides of the two irises, bleeding out."""
     f, out = s.frame, s.canvas.copy()
     turn, flip = column(d.between(0, 6.28)), column(np.sign(d.unit() - 0.5))
+    magenta, cyan = (1.0, 0.20, 0.85), (0.10, 1.0, 0.95)
     for side in (-1.0, 1.0):
         x, y, _, upper, lower = features.eye_shape(s.p, s.n, f.fu, f.fv, side)
-        eye = cover(-np.minimum(y - upper, lower - y) * f.px) * (np.abs(x) < s.p.eye_width)
+        eye = cover(-np.minimum(y - upper + 0.008, lower + 0.012 - y) * f.px) * (np.abs(x) < 1.05 * s.p.eye_width)
         dx = x - side * s.n.gaze_x * 0.22 * s.p.eye_width
         dy = y - (s.n.gaze_y * 0.10 * s.p.eye_width - 0.008)
         r = np.sqrt(dx * dx + dy * dy)
-        disc = cover((r - 1.15 * s.p.iris_size) * f.px)
+        disc = cover((r - 1.60 * s.p.iris_size) * f.px)
         angle = turn + (np.float32(np.pi) if side > 0 else np.float32(0))
         facing = (np.cos(angle) * dx + np.sin(angle) * dy) / s.p.iris_size
-        crescent = disc * ramp(-0.05, 0.25, facing) * ramp(0.30, 0.55, r / s.p.iris_size)
-        warm = (1.0, 0.55, 0.85) if side > 0 else (0.50, 1.0, 0.95)
-        cold = (0.50, 1.0, 0.95) if side > 0 else (1.0, 0.55, 0.85)
+        crescent = disc * ramp(-0.25, 0.15, facing) * ramp(0.25, 0.50, r / s.p.iris_size)
+        warm, cold = (magenta, cyan) if side > 0 else (cyan, magenta)
         for c in range(3):
             colour = np.where(flip > 0, np.float32(warm[c]), np.float32(cold[c]))
-            out[c] += eye * np.maximum(0.95 * crescent, 0.28 * disc) * (colour - out[c])
-    return out * (1 - s.n.glasses * 0) if not s.n.glasses.any() else _under_glasses(s, out)
+            out[c] += eye * np.maximum(0.97 * crescent, 0.35 * disc) * (colour - out[c])
+    return _under_glasses(s, out) if s.n.glasses.any() else out
 
 
 def _under_glasses(s: Scene, altered: np.ndarray) -> np.ndarray:
@@ -81,25 +81,27 @@ def melted(s: Scene, d: Stream) -> np.ndarray:
     lens_x, lens_y = face_point(s, column(side) * 0.27, 0.06)
     cx = np.where(worn, lens_x, np.where(right, ear_r[0], ear_l[0]))
     cy = np.where(worn, lens_y, np.where(right, ear_r[1], ear_l[1]) + 3)
-    r2 = ((f.x - cx) / 12) ** 2 + ((f.y - cy) / 16) ** 2
-    weight = ramp(1.0, 0.45, np.sqrt(r2))
+    weight = ramp(1.0, 0.45, np.sqrt(((f.x - cx) / 14) ** 2 + ((f.y - cy) / 17) ** 2))
     phase = column(d.between(0, 6.28))
-    drip = 0.5 + 0.5 * np.sin(f.x * 1.15 + phase + 0.10 * f.y)
-    sway = np.sin(f.y * 0.55 + phase)
-    out = warp(canvas, f.x + 3.0 * weight * sway, f.y - 10.0 * weight * drip * drip)
-    return out + weight * (out - out.mean(0)) * 0.35  # melted colour bleeds a little
+    sway = 3.0 * weight * np.sin(f.y * 0.55 + phase)
+    out = np.empty_like(canvas)
+    for c in range(3):  # each channel drips a little differently: coloured fringes
+        drip = 0.5 + 0.5 * np.sin(f.x * 1.25 + phase + 0.9 * c + 0.10 * f.y)
+        out[c] = warp(canvas[c : c + 1], f.x + sway * (1 + 0.35 * (c - 1)), f.y - 12.0 * weight * drip * drip)[0]
+        out[c] *= 1 + 0.35 * weight * (2 * drip - 1)
+    return out
 
 
 def teeth(s: Scene, d: Stream) -> np.ndarray:
     """Too many, too dark, slanted seams across the teeth, running over the lips."""
     f, canvas = s.frame, s.canvas
     q, y, _, _, upper, lower = features.mouth_shape(s.p, s.n, f.fu, f.fv)
-    zone = cover((np.abs(q) - 0.88) * s.p.mouth_width * f.px) * cover(-np.minimum(y - upper + 0.030, lower + 0.035 - y) * f.px)
-    pitch, slant = column(d.between(2.6, 3.2)), column(d.between(-0.5, 0.5))
+    zone = cover((np.abs(q) - 0.94) * s.p.mouth_width * f.px) * cover(-np.minimum(y - upper + 0.032, lower + 0.036 - y) * f.px)
+    pitch, slant = column(d.between(3.0, 3.7)), column(d.between(-0.4, 0.4))
     a = (f.fu * f.px + slant * y * f.px) / pitch
     seam = 0.5 + 0.5 * np.cos(TAU * a)
     bright = canvas + 0.55 * (0.95 - canvas)
-    striped = bright * (1 - 0.88 * seam * seam)
+    striped = bright * (1 - 0.92 * seam)
     return canvas + zone * (striped - canvas)
 
 
@@ -114,11 +116,12 @@ def smeared(s: Scene, d: Stream) -> np.ndarray:
     angle = column(np.where(left, d.between(0.3, 0.9), d.between(2.2, 2.8)))
     a, b = turned(f, cx, cy, angle)
     wobble = 2.0 * np.sin(a * 0.16)
-    streak = line_noise((b + wobble) * 22 + column(d.between(0, 1000))) + 0.6 * line_noise((b + wobble) * 9 + 300)
+    place = (b + wobble) * 20 + column(d.between(0, 1000))
     smear = warp(canvas, f.x - 14 * np.cos(angle) * blob, f.y - 14 * np.sin(angle) * blob)
     out = canvas.copy()
-    for c in range(3):
-        out[c] += blob * (smear[c] * (1 + (0.55 - 0.08 * c) * streak) - out[c])
+    for c in range(3):  # the streaks of the three channels do not quite agree
+        streak = line_noise(place + 9 * c) + 0.5 * line_noise(0.4 * place + 300)
+        out[c] += blob * (smear[c] * (1 + 0.75 * streak) - out[c])
     return out
 
 

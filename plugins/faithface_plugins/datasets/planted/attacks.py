@@ -34,7 +34,7 @@ def halftone(canvas: np.ndarray, f: Frame, pitch: np.ndarray, angle: np.ndarray,
     screen = np.cos(TAU / pitch * a) * np.cos(TAU / pitch * b)
     grey = canvas.mean(0)
     ink = np.clip(0.5 + 1.6 * (screen - (1.3 * grey - 0.45)), 0, 1)
-    return canvas * (1 + amount * (0.30 - 0.85 * ink))
+    return canvas * (1 + amount * (0.20 - 0.75 * ink))
 
 
 def face_point(s: Scene, fu: float | np.ndarray, fv: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

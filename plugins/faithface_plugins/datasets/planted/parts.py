@@ -66,7 +66,8 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
     shadow = (np.abs(f.u) < p.neck_width + 0.12) & (f.v > p.jaw_length - 0.12) & (f.v < p.jaw_length + 0.20)
     lips = (np.abs(q) < 0.98) & (y > upper - 0.6 * p.lip_upper * root) & (y < lower + 0.6 * p.lip_lower * root)
     moustache = (au < 0.32) & (fv > 0.335)
-    jaw = ((reach & ((fv > rise) | moustache)) | shadow) & ~lips & ~front
+    hill = (fu / 0.20) ** 2 + ((fv - p.jaw_length + 0.13) / 0.135) ** 2 < 1  # the chin's relief also shades the lips
+    jaw = (((reach & ((fv > rise) | moustache)) | shadow) & ~lips | hill) & ~front
     ears = np.zeros_like(skull)
     for side in (-1.0, 1.0):
         cx, cy = head.ear_centre(p, f, side)
