@@ -131,6 +131,10 @@ class Dataset(ABC):
     def items(self) -> Sequence[Sample] | Sequence[Pair]:
         """Return the samples in their fixed order, without reading pixels. Cheap to call again."""
 
+    def fits(self, task: Task) -> bool:
+        """Say whether models of a task can run on these samples (a folder of classes fits both classifier tasks)."""
+        return task == self.task
+
     def out_of_set(self) -> Dataset | None:
         """Return the dataset of unseen kinds that belongs to this one, or None."""
         return None

@@ -1,0 +1,86 @@
+"""The plugin contract: five hooks, each of which returns objects (never registers by side effect).
+
+Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these names in a
+module that their distribution names under the entry-point group ``faithface``::
+
+    [project.entry-points.faithface]
+    my_lab = "my_lab.faithface_plugin"
+
+Imports pluggy and, for types, the contract. Because hooks return objects, the host knows which distribution, version and entry
+point each one came from, and can refuse two of the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pluggy
+
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Metric
+
+PROJECT = "faithface"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def faithface_explainers() -> Iterable[Explainer]:
+    """Return explainers: instances of :class:`faithface.Explainer`, each with its default parameters.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_explainers():
+            return [MyExplainer(), MyExplainer(sharper=True, name="my-explainer-sharp")]
+    """
+
+
+@hookspec
+def faithface_models() -> Iterable[ModelCard]:
+    """Return model cards; the weights are opened when a run asks for them, not before.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_models():
+            return [faithface.load_card(Path(__file__).parent / "my-net.toml")]
+    """
+
+
+@hookspec
+def faithface_datasets() -> Iterable[Dataset]:
+    """Return datasets: instances of :class:`faithface.Dataset`, light until :meth:`items` is asked.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_datasets():
+            return [MyFaces(root="~/faces")]
+    """
+
+
+@hookspec
+def faithface_metrics() -> Iterable[Metric]:
+    """Return metrics: instances of :class:`faithface.Metric`, whose docstring is the protocol and whose id ends in ``@N``.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_metrics():
+            return [CentreOfMass()]
+    """
+
+
+@hookspec
+def faithface_suites() -> Iterable[Path]:
+    """Return paths of suite files (TOML); the file's stem is the suite's name.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_suites():
+            return sorted(Path(__file__).parent.glob("suites/*.toml"))
+    """

@@ -1,0 +1,321 @@
+"""The plugin host: find plugins by entry points, load each one guarded, and keep who provided what.
+
+Place in the flow: the command line and the API ask :func:`load_registry` once and look objects up in the
+:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``model.card``, ``errors``. Never imports a plugin by name.
+
+A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name given by
+two providers, or a misspelt hook, is reported with the providers named. The environment variable ``FAITHFACE_PLUGINS`` limits the third-party
+distributions that are loaded (comma-separated; empty: none); what ships in the ``faithface`` distribution is always there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import pluggy
+
+from faithface import hookspecs
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Metric
+from faithface.errors import FaithfaceError, UsageError, nearest
+from faithface.specs import canonical, configure, parse_spec, split_params
+
+GROUP = "faithface"
+CORE = "faithface"
+ENVIRONMENT = "FAITHFACE_PLUGINS"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who provided an object: distribution, its version, the entry point, and a hash of the object's source file."""
+
+    distribution: str
+    version: str
+    entry_point: str
+    source_sha256: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version} ({self.entry_point})"
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """A registered object under its name."""
+
+    name: str
+    object: T
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Resolved(Generic[T]):
+    """An object as a user asked for it: configured, with the canonical text that identifies it in records.
+
+    Attributes:
+        spec: canonical text, such as ``fggb(reading=signed)``.
+        object: the configured object.
+        provenance: of the registered object.
+    """
+
+    spec: str
+    object: T
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class PluginRow:
+    """One line of ``faithface plugins``.
+
+    Attributes:
+        status: ``ok``, ``failed`` or ``skipped`` (not among ``FAITHFACE_PLUGINS``).
+        registered: names by kind.
+        error: the first line of what went wrong; "" for none.
+    """
+
+    distribution: str
+    version: str
+    entry_point: str
+    status: str
+    registered: dict[str, list[str]] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of object: the hook that gives it, its type, and how it is named."""
+
+    hook: str
+    type: type
+    name: Callable[[Any], str]
+    pattern: str
+
+
+_NAME = r"[a-z0-9][a-z0-9._+-]*"
+_KINDS: dict[str, _Kind] = {
+    "explainers": _Kind("faithface_explainers", Explainer, lambda o: o.name, _NAME),
+    "models": _Kind("faithface_models", ModelCard, lambda o: o.name, _NAME),
+    "datasets": _Kind("faithface_datasets", Dataset, lambda o: o.name, _NAME),
+    "metrics": _Kind("faithface_metrics", Metric, lambda o: o.id, _NAME + r"@[1-9][0-9]*"),
+    "suites": _Kind("faithface_suites", Path, lambda o: o.stem, _NAME),
+}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All that is registered, by kind and name, and one row per plugin."""
+
+    explainers: dict[str, Registered[Explainer]]
+    models: dict[str, Registered[ModelCard]]
+    datasets: dict[str, Registered[Dataset]]
+    metrics: dict[str, Registered[Metric]]
+    suites: dict[str, Registered[Path]]
+    rows: tuple[PluginRow, ...]
+
+    def explainer(self, text: str) -> Resolved[Explainer]:
+        """Resolve ``name``, ``name(parameter=value)`` or ``name:argument``.
+
+        Raises:
+            UsageError: unknown name or parameter; the nearest is suggested.
+        """
+        spec = parse_spec(text)
+        found = _lookup(self.explainers, spec.name, "explainer")
+
+        def inner(name: str) -> Explainer:
+            return self.explainer(name).object
+
+        what = f'explainer "{spec.name}"'
+        if spec.argument is not None:
+            opened = found.object.with_argument(spec.argument, inner)
+            return Resolved(f"{spec.name}:{spec.argument}", opened, found.provenance)
+        made = configure(found.object, spec.params, what)
+        return Resolved(canonical(spec.name, made, found.object), made.bind(inner), found.provenance)
+
+    def metric(self, text: str) -> Resolved[Metric]:
+        """Resolve ``deletion@1`` or ``deletion@1(fill=black)``; a name without its version gets a clear refusal."""
+        spec = parse_spec(text)
+        if "@" not in spec.name:
+            versions = sorted(m for m in self.metrics if m.partition("@")[0] == spec.name)
+            if versions:
+                raise UsageError(f'metric "{spec.name}" has no version; a number names its protocol: write {versions[-1]}')
+        found = _lookup(self.metrics, spec.name, "metric")
+        made = configure(found.object, spec.params, f'metric "{spec.name}"')
+        return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
+
+    def dataset(self, text: str) -> Resolved[Dataset]:
+        """Resolve ``planted-pad``, ``planted-pad(n=50)``, ``folder:PATH`` or ``pairs:CSV@ROOT(aligned=false)``."""
+        spec = parse_spec(text)
+        found = _lookup(self.datasets, spec.name, "dataset")
+        what = f'dataset "{spec.name}"'
+        if spec.argument is None:
+            made = configure(found.object, spec.params, what)
+            return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
+        path, params = split_params(spec.argument) if spec.argument.endswith(")") else (spec.argument, ())
+        made = configure(found.object.with_argument(path), params, what)
+        return Resolved(f"{spec.name}:{spec.argument}", made, found.provenance)
+
+    def model(self, text: str) -> Resolved[ModelCard]:
+        """Resolve a registered model's name, or a path of a card (``.toml``)."""
+        from faithface.model.card import load_card
+
+        path = Path(text)
+        if text.endswith(".toml") or path.is_file():
+            if path.suffix == ".onnx":
+                raise UsageError(f"{text} is a network without a card; `faithface inspect {text}` prints one to complete")
+            return Resolved(str(path), load_card(path), Provenance("(a file)", "", str(path)))
+        if path.suffix == ".onnx":
+            raise UsageError(f"{text}: no such file; expected a model card (.toml) or a registered model's name")
+        found = _lookup(self.models, text.strip(), "model")
+        return Resolved(found.name, found.object, found.provenance)
+
+    def suite(self, text: str) -> Resolved[Path]:
+        """Resolve a registered suite's name, or a path of a suite file."""
+        path = Path(text)
+        if text.endswith(".toml") or path.is_file():
+            if not path.is_file():
+                raise UsageError(f"{text}: no such suite file")
+            return Resolved(path.stem, path, Provenance("(a file)", "", str(path)))
+        found = _lookup(self.suites, text.strip(), "suite")
+        return Resolved(found.name, found.object, found.provenance)
+
+
+def _lookup(table: dict[str, Registered[T]], name: str, kind: str) -> Registered[T]:
+    if name not in table:
+        raise UsageError(f'no {kind} "{name}"; {nearest(name, table)} (`faithface {kind}s` lists them)')
+    return table[name]
+
+
+def load_registry(strict: bool = False, only: Iterable[str] | None = None) -> Registry:
+    """Load all plugins and return what they registered.
+
+    Args:
+        strict: a plugin that fails is an error instead of a row.
+        only: names of the third-party distributions to load; None: what ``FAITHFACE_PLUGINS`` says, else all.
+
+    Raises:
+        UsageError: strict and a plugin failed.
+    """
+    allowed = _allowed(only)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    tables: dict[str, dict[str, Registered[Any]]] = {kind: {} for kind in _KINDS}
+    rows: list[PluginRow] = []
+    # The core first, so that a third party that takes one of its names is the one refused.
+    for distribution, point in sorted(_entry_points(), key=lambda e: (e[0].name != CORE, e[0].name, e[1].name)):
+        provenance = Provenance(distribution.name, distribution.version, point.name)
+        row = PluginRow(distribution.name, distribution.version, point.name, "ok")
+        if distribution.name != CORE and allowed is not None and _normal(distribution.name) not in allowed:
+            rows.append(dataclasses.replace(row, status="skipped", error=f"not named in {ENVIRONMENT}"))
+            continue
+        try:
+            module = point.load()
+            manager.register(module, name=f"{distribution.name}:{point.name}")
+            _check_spelling(manager, module)
+            registered = _collect(manager, module, provenance, tables)
+            rows.append(dataclasses.replace(row, registered=registered))
+        except Exception as error:  # whatever a third party's module does must not end the run
+            if manager.has_plugin(f"{distribution.name}:{point.name}"):
+                manager.unregister(name=f"{distribution.name}:{point.name}")
+            first = (str(error).strip().splitlines() or [""])[0]
+            text = first if isinstance(error, FaithfaceError) else f"{type(error).__name__}: {first}"
+            if strict:
+                raise UsageError(f"plugin {provenance} failed: {text}") from error
+            rows.append(dataclasses.replace(row, status="failed", error=text))
+    if allowed is not None:
+        missing = allowed - {_normal(row.distribution) for row in rows}
+        for name in sorted(missing):
+            row = PluginRow(name, "", "", "failed", error=f"named in {ENVIRONMENT}, but not installed")
+            if strict:
+                raise UsageError(f'{ENVIRONMENT} names "{name}", which is not installed with an entry point "{GROUP}"')
+            rows.append(row)
+    return Registry(**tables, rows=tuple(rows))
+
+
+def _allowed(only: Iterable[str] | None) -> set[str] | None:
+    if only is not None:
+        return {_normal(name) for name in only}
+    text = os.environ.get(ENVIRONMENT)
+    return None if text is None else {_normal(name) for name in text.split(",") if name.strip()}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip().lower())
+
+
+def _entry_points() -> list[tuple[importlib.metadata.Distribution, importlib.metadata.EntryPoint]]:
+    """Return (distribution, entry point) for each entry point of the group, each distribution once."""
+    found: dict[tuple[str, str], tuple[importlib.metadata.Distribution, importlib.metadata.EntryPoint]] = {}
+    for distribution in importlib.metadata.distributions():
+        for point in distribution.entry_points:
+            if point.group == GROUP:
+                # The first on the path wins, as for imports: an editable checkout may shadow an installed copy.
+                found.setdefault((_normal(distribution.name), point.name), (distribution, point))
+    return list(found.values())
+
+
+def _check_spelling(manager: pluggy.PluginManager, module: Any) -> None:
+    """Refuse a plugin whose hook is misspelt: pluggy's check_pending, with the nearest hook suggested."""
+    known = [kind.hook for kind in _KINDS.values()]
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        wrong = re.search(r"unknown hook '([^']+)'", str(error))
+        name = wrong.group(1) if wrong else "?"
+        raise UsageError(f'unknown hook "{name}" in {module.__name__}; {nearest(name, known)}') from None
+    if not manager.get_hookcallers(module):
+        raise UsageError(f"{module.__name__} implements no hook; mark a function with @faithface.hookimpl: {', '.join(known)}")
+
+
+def _collect(
+    manager: pluggy.PluginManager, module: Any, provenance: Provenance, tables: dict[str, dict[str, Registered[Any]]]
+) -> dict[str, list[str]]:
+    """Call the hooks of one plugin and enter what they return; all of it or nothing."""
+    new: dict[str, dict[str, Registered[Any]]] = {kind: {} for kind in _KINDS}
+    others = [plugin for plugin in manager.get_plugins() if plugin is not module]
+    for kind, spec in _KINDS.items():
+        for returned in manager.subset_hook_caller(spec.hook, others)():
+            for made in returned or ():
+                entry = _checked(made, spec, kind, provenance)
+                before = tables[kind].get(entry.name) or new[kind].get(entry.name)
+                if before is not None:
+                    raise UsageError(
+                        f'{kind[:-1]} "{entry.name}" is provided twice: by {before.provenance} and by {provenance}; '
+                        "rename one of them, or uninstall one"
+                    )
+                new[kind][entry.name] = entry
+    for kind, table in new.items():
+        tables[kind].update(table)
+    return {kind: sorted(table) for kind, table in new.items() if table}
+
+
+def _checked(made: Any, spec: _Kind, kind: str, provenance: Provenance) -> Registered[Any]:
+    if isinstance(made, type):
+        raise UsageError(f"{spec.hook} returned the class {made.__name__}; return an instance: {made.__name__}()")
+    if not isinstance(made, spec.type):
+        raise UsageError(f"{spec.hook} returned a {type(made).__name__}; expected a {spec.type.__name__}")
+    name = spec.name(made)
+    if not re.fullmatch(spec.pattern, name):
+        shape = "lower-case name@version, such as deletion@1" if kind == "metrics" else "a lower-case name such as grad-cam"
+        raise UsageError(f"{spec.hook} returned a {kind[:-1]} named '{name}'; expected {shape}")
+    return Registered(name, made, dataclasses.replace(provenance, source_sha256=_source_hash(made)))
+
+
+def _source_hash(made: Any) -> str:
+    """Return the sha256 of the file that defines the object's class (of a model card or suite: of what it says)."""
+    if isinstance(made, ModelCard):
+        return hashlib.sha256(made.model_dump_json().encode()).hexdigest()
+    try:
+        path = made if isinstance(made, Path) else Path(inspect.getfile(type(made)))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return ""
