@@ -8,9 +8,9 @@ Bulk arrays, for training and tests (images uint8 N x 112 x 112 x 3, RGB; other 
                corner="bottom-right", cue=True, threads=None) -> Planted
     synthetic_arrays(seed, n, ...the same options...) -> Planted
 
-    images, labels, truth, human = pad_arrays(7, 2000)       # or .images .labels .truth .human .kind .twins .tagged .tag
-    pad_arrays(7, 2000, tag="class", cue=False)              # only the corner tag tells the class: a shortcut's training set
-    pad_arrays(8, 500, unseen=True)                          # kinds never trained on; palette="shifted" for other colours
+    images, labels, truth, human = pad_arrays(7, 2000)  # or .images .labels .truth .human .kind .twins .tagged .tag
+    pad_arrays(7, 2000, tag="class", cue=False)  # only the corner tag tells the class: a shortcut's training set
+    pad_arrays(8, 500, unseen=True)  # kinds never trained on; palette="shifted" for other colours
 
 Labels: 0 bona fide / real (even indices), 1 attack / synthetic (odd ones). `truth` bool, `human` float32 in [0, 1].
 
@@ -34,7 +34,22 @@ from .parts import part_masks
 from .render import render, render_levels, render_twins
 
 __all__ = [
-    "Identity", "Nuisance", "Planted", "keys", "kinds", "pad_arrays", "part_masks", "planted_arrays", "render", "render_levels",
-    "render_twins", "sample_identities", "sample_nuisance", "stamp_tag", "swap_part", "synthetic_arrays", "tag_mask",
+    "Identity",
+    "Nuisance",
+    "Planted",
+    "keys",
+    "kinds",
+    "pad_arrays",
+    "part_masks",
+    "planted_arrays",
+    "render",
+    "render_levels",
+    "render_twins",
+    "sample_identities",
+    "sample_nuisance",
+    "stamp_tag",
+    "swap_part",
+    "synthetic_arrays",
+    "tag_mask",
     "verification_arrays",
 ]

@@ -25,14 +25,18 @@ def differs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def human_cue(mask: np.ndarray, sigma: float = 4.0) -> np.ndarray:
-    """An annotator's brush over a cue: the mask blurred and scaled to a peak of 1. bool (N, H, W) -> float32, in [0, 1]."""
+    """An annotator's brush over a cue: the mask blurred and scaled to a peak of 1. bool (N, H, W) -> float32, in [0,
+    1].
+    """
     soft = gaussian_filter(mask.astype(np.float32), (0, sigma, sigma), mode="constant", truncate=3.0)
     peak = soft.max(axis=(1, 2), keepdims=True)
     return soft / np.maximum(peak, np.float32(1e-6))
 
 
 def human_face(conditions: Nuisance) -> np.ndarray:
-    """An annotator's brush over a face with nothing wrong: a soft oval over eyes, nose and mouth. float32 (N, 112, 112)."""
+    """An annotator's brush over a face with nothing wrong: a soft oval over eyes, nose and mouth. float32 (N, 112,
+    112).
+    """
     n = columns(conditions)
     f = frame_of(n)
     cx, cy = project(f, np.zeros_like(n.roll), np.full_like(n.roll, 0.20))
@@ -62,5 +66,7 @@ def stamp_tag(images: np.ndarray, rows: np.ndarray, corner: str = "bottom-right"
     tag[:half, half:] = tag[half:, :half] = (0.06, 0.06, 0.08)
     if images.dtype == np.uint8:
         tag = np.round(tag * 255)
-    images[np.asarray(rows)[:, None, None] & mask] = np.tile(tag.reshape(-1, 3), (int(np.sum(rows)), 1)).astype(images.dtype)
+    images[np.asarray(rows)[:, None, None] & mask] = np.tile(tag.reshape(-1, 3), (int(np.sum(rows)), 1)).astype(
+        images.dtype
+    )
     return images

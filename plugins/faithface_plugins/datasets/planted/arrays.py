@@ -21,10 +21,10 @@ from .render import render_levels
 class Planted:
     """N labelled images. `images, labels, truth, human = pad_arrays(...)` unpacks the first four.
 
-    `images` uint8 (N, 112, 112, 3) RGB; `labels` int64 (N,), 1 = attack or synthetic; `truth` bool (N, 112, 112), all False
-    where there is no cue; `human` float32 (N, 112, 112) in [0, 1]; `kind` str (N,), the pair's kind for both classes;
-    `person` int64 (N,); `twins` uint8, the same image without its cue; `tagged` bool (N,); `tag` bool (112, 112);
-    `decoys` the decoys by name, (N,).
+    `images` uint8 (N, 112, 112, 3) RGB; `labels` int64 (N,), 1 = attack or synthetic; `truth` bool (N, 112, 112), all
+    False where there is no cue; `human` float32 (N, 112, 112) in [0, 1]; `kind` str (N,), the pair's kind for both
+    classes; `person` int64 (N,); `twins` uint8, the same image without its cue; `tagged` bool (N,); `tag` bool (112,
+    112); `decoys` the decoys by name, (N,).
     """
 
     images: np.ndarray
@@ -38,7 +38,7 @@ class Planted:
     tag: np.ndarray
     decoys: dict[str, np.ndarray]
 
-    def __iter__(self):  # noqa: ANN204  unpacking
+    def __iter__(self):
         return iter((self.images, self.labels, self.truth, self.human))
 
 
@@ -53,14 +53,25 @@ def tagged_rows(labels: np.ndarray, key: np.ndarray, tag: str) -> np.ndarray:
     return draws.Stream(draws.derive(key, "tag"), 2).unit() < 0.5
 
 
-def planted_arrays(task: str, seed: int, n: int, *, only: tuple[str, ...] | None = None, unseen: bool = False,
-                   palette: str = "standard", alignment: str = "loose", tag: str = "none", corner: str = "bottom-right",
-                   cue: bool = True, threads: int | None = None) -> Planted:
+def planted_arrays(
+    task: str,
+    seed: int,
+    n: int,
+    *,
+    only: tuple[str, ...] | None = None,
+    unseen: bool = False,
+    palette: str = "standard",
+    alignment: str = "loose",
+    tag: str = "none",
+    corner: str = "bottom-right",
+    cue: bool = True,
+    threads: int | None = None,
+) -> Planted:
     """n images of a task, half of each class; see `Planted`.
 
-    `only`: some kinds; `unseen`: the kinds kept out of training; `palette`: standard or shifted; `alignment`: aligned or
-    loose; `tag`: none, class or random, stamped in `corner`; `cue=False` leaves the attack or artefact away, so that only
-    the tag gives the class away (`truth` is then all False). Raises ValueError for n < 1 or an unknown value.
+    `only`: some kinds; `unseen`: the kinds kept out of training; `palette`: standard or shifted; `alignment`: aligned
+    or loose; `tag`: none, class or random, stamped in `corner`; `cue=False` leaves the attack or artefact away, so that
+    only the tag gives the class away (`truth` is then all False). Raises ValueError for n < 1 or an unknown value.
     """
     p = cues.plan(task, seed, n, only=only, unseen=unseen, palette=palette, alignment=alignment)
     stamped = tagged_rows(p.label, p.key, tag)
@@ -90,22 +101,30 @@ def planted_arrays(task: str, seed: int, n: int, *, only: tuple[str, ...] | None
     return Planted(images, p.label, truth, human, p.kind, p.person, twins, stamped, where, decoys)
 
 
-def pad_arrays(seed: int, n: int, **options) -> Planted:  # noqa: ANN003  see planted_arrays
+def pad_arrays(seed: int, n: int, **options) -> Planted:
     """Bona fide (0) and attack (1) images; options as for `planted_arrays`."""
     return planted_arrays("pad", seed, n, **options)
 
 
-def synthetic_arrays(seed: int, n: int, **options) -> Planted:  # noqa: ANN003  see planted_arrays
+def synthetic_arrays(seed: int, n: int, **options) -> Planted:
     """Real (0) and synthetic (1) images; options as for `planted_arrays`."""
     return planted_arrays("synthetic", seed, n, **options)
 
 
-def verification_arrays(seed: int, identities: int, images_per_identity: int, *, alignment: str = "aligned",
-                        palette: str = "standard", first_identity: int = 0,
-                        threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def verification_arrays(
+    seed: int,
+    identities: int,
+    images_per_identity: int,
+    *,
+    alignment: str = "aligned",
+    palette: str = "standard",
+    first_identity: int = 0,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Images of people: uint8 (identities * images_per_identity, 112, 112, 3), and labels int64, grouped by person.
 
-    Labels run from `first_identity`; another range of the same seed is other people. Raises ValueError for counts below 1.
+    Labels run from `first_identity`; another range of the same seed is other people. Raises ValueError for counts below
+    1.
     """
     for name, value in (("identities", identities), ("images_per_identity", images_per_identity)):
         if value < 1:

@@ -29,7 +29,9 @@ def warp(canvas: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def iris(s: Scene, d: Stream) -> np.ndarray:
-    """Highlights that contradict each other: a cyan and a magenta crescent on opposite sides of the two irises, bleeding out."""
+    """Highlights that contradict each other: a cyan and a magenta crescent on opposite sides of the two irises,
+    bleeding out.
+    """
     f, out = s.frame, s.canvas.copy()
     turn, flip = column(d.between(0, 6.28)), column(np.sign(d.unit() - 0.5))
     magenta, cyan = (1.0, 0.20, 0.85), (0.10, 1.0, 0.95)
@@ -96,7 +98,9 @@ def teeth(s: Scene, d: Stream) -> np.ndarray:
     """Too many, too dark, slanted seams across the teeth, running over the lips."""
     f, canvas = s.frame, s.canvas
     q, y, _, _, upper, lower = features.mouth_shape(s.p, s.n, f.fu, f.fv)
-    zone = cover((np.abs(q) - 0.94) * s.p.mouth_width * f.px) * cover(-np.minimum(y - upper + 0.032, lower + 0.036 - y) * f.px)
+    zone = cover((np.abs(q) - 0.94) * s.p.mouth_width * f.px) * cover(
+        -np.minimum(y - upper + 0.032, lower + 0.036 - y) * f.px
+    )
     pitch, slant = column(d.between(3.0, 3.7)), column(d.between(-0.4, 0.4))
     a = (f.fu * f.px + slant * y * f.px) / pitch
     seam = 0.5 + 0.5 * np.cos(TAU * a)

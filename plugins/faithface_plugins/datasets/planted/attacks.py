@@ -1,8 +1,8 @@
 """Presentation attacks on a painted scene: print, replay, mask, partial; and two kinds kept out of training.
 
-Each function takes a `Scene` of n images and a `Stream` of n draws, and returns the altered canvas (3, n, 112, 112). The
-camera runs afterwards, on the clean and on the altered canvas with the same noise, so the truth is what differs. Calls
-`draws`, `geometry`, `features`; is called by `cues`.
+Each function takes a `Scene` of n images and a `Stream` of n draws, and returns the altered canvas (3, n, 112, 112).
+The camera runs afterwards, on the clean and on the altered canvas with the same noise, so the truth is what differs.
+Calls `draws`, `geometry`, `features`; is called by `cues`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def face_point(s: Scene, fu: float | np.ndarray, fv: float | np.ndarray) -> tupl
 
 
 def print_(s: Scene, d: Stream) -> np.ndarray:
-    """A paper photograph: its white edge with a shadow, and halftone dots in the band that is in focus (paper curls)."""
+    """A paper photograph: its white edge with a shadow, and halftone dots in the band that is in focus (paper
+    curls).
+    """
     f, canvas = s.frame, s.canvas
     cx, cy = face_point(s, 0.0, 0.08)
     angle = column(d.between(-0.10, 0.10))
@@ -76,7 +78,7 @@ def replay(s: Scene, d: Stream) -> np.ndarray:
         out[c] += 0.085 * focus * np.cos(slow_x * a * 2 + slow_y * b * 2 + phase + 2.1 * c)
     gx, gy = face_point(s, column(d.between(-0.45, 0.45)), column(d.between(-0.5, 0.5)))
     ga, gb = turned(f, gx, gy, column(d.between(0.3, 1.2)))
-    glare = np.exp(-(ga / column(d.between(12, 20))) ** 2 - (gb / column(d.between(2.2, 4.0))) ** 2)
+    glare = np.exp(-((ga / column(d.between(12, 20))) ** 2) - (gb / column(d.between(2.2, 4.0))) ** 2)
     return out + 0.75 * glare * np.maximum(1.0 - out, 0)
 
 

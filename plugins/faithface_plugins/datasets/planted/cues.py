@@ -1,7 +1,7 @@
 """From a kind of attack or artefact to images: fits the conditions to the kind, renders the twins, takes the truth.
 
-The conditions are fitted for both classes alike (an open mouth where the kind needs teeth), and images 2k and 2k + 1 share
-their person, their kind, their glasses, background and collar: only the class differs. Calls `render`, `attacks`,
+The conditions are fitted for both classes alike (an open mouth where the kind needs teeth), and images 2k and 2k + 1
+share their person, their kind, their glasses, background and collar: only the class differs. Calls `render`, `attacks`,
 `artefacts`, `annotate`; is called by `arrays` and `datasets`.
 """
 
@@ -23,11 +23,25 @@ Cue = Callable[[Scene, Stream], np.ndarray]
 TASKS = ("pad", "synthetic")
 CLASSES = {"pad": ("bona fide", "attack"), "synthetic": ("real", "synthetic")}
 _KINDS: dict[tuple[str, bool], dict[str, Cue]] = {
-    ("pad", False): attacks.PAD_KINDS, ("pad", True): attacks.PAD_UNSEEN,
-    ("synthetic", False): artefacts.SYNTHETIC_KINDS, ("synthetic", True): artefacts.SYNTHETIC_UNSEEN,
+    ("pad", False): attacks.PAD_KINDS,
+    ("pad", True): attacks.PAD_UNSEEN,
+    ("synthetic", False): artefacts.SYNTHETIC_KINDS,
+    ("synthetic", True): artefacts.SYNTHETIC_UNSEEN,
 }
-_DECOYS = ("glasses", "glasses_size", "glasses_round", "background", "wall_colour", "wall_accent", "wall_period", "wall_angle",
-           "collar", "collar_contrast", "cloth_colour", "collar_colour")
+_DECOYS = (
+    "glasses",
+    "glasses_size",
+    "glasses_round",
+    "background",
+    "wall_colour",
+    "wall_accent",
+    "wall_period",
+    "wall_angle",
+    "collar",
+    "collar_contrast",
+    "cloth_colour",
+    "collar_colour",
+)
 DECOY_FIELDS = ("glasses", "background", "collar", "collar_contrast")
 
 
@@ -59,12 +73,27 @@ class Plan:
     def take(self, indices: np.ndarray) -> Plan:
         """These images only."""
         i = np.asarray(indices)
-        return Plan(self.task, self.people.take(i), self.conditions.take(i), self.kind[i], self.label[i], self.person[i],
-                    self.key[i])
+        return Plan(
+            self.task,
+            self.people.take(i),
+            self.conditions.take(i),
+            self.kind[i],
+            self.label[i],
+            self.person[i],
+            self.key[i],
+        )
 
 
-def plan(task: str, seed: int, n: int, *, only: tuple[str, ...] | None = None, unseen: bool = False,
-         palette: str = "standard", alignment: str = "loose") -> Plan:
+def plan(
+    task: str,
+    seed: int,
+    n: int,
+    *,
+    only: tuple[str, ...] | None = None,
+    unseen: bool = False,
+    palette: str = "standard",
+    alignment: str = "loose",
+) -> Plan:
     """Plan n images of a task: even ones bona fide or real, odd ones attack or synthetic.
 
     `only` restricts the kinds. Raises ValueError for n < 1, an unknown task, kind, palette or alignment.
@@ -106,12 +135,15 @@ def _show_ears(people: Identity, rows: np.ndarray) -> Identity:
     """Cut the hair of these people above the ears, so that an ear can melt where it is seen."""
     short = np.minimum(people.hair_length, np.float32(-0.02))
     side = np.minimum(people.hair_side, np.float32(0.01))
-    return replace(people, hair_length=np.where(rows, short, people.hair_length),
-                   hair_side=np.where(rows, side, people.hair_side))
+    return replace(
+        people, hair_length=np.where(rows, short, people.hair_length), hair_side=np.where(rows, side, people.hair_side)
+    )
 
 
 def edit(p: Plan) -> Callable[[Scene, slice], np.ndarray]:
-    """The edit for `render_twins` that gives each row its kind, whatever its label (the clean twin is the other output)."""
+    """The edit for `render_twins` that gives each row its kind, whatever its label (the clean twin is the other
+    output).
+    """
     table = {**_KINDS[p.task, False], **_KINDS[p.task, True]}
 
     def alter(s: Scene, rows: slice) -> np.ndarray:

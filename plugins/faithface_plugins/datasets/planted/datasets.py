@@ -4,8 +4,8 @@
 * ``planted-synthetic``: real against generator artefacts in known places;
 * ``planted-verification``: genuine pairs, different people, and part swaps, with triplets for the inpainting game.
 
-Place in the flow: ``DATASETS`` is what the package registers. Calls the core's contract, ``cues``, ``annotate``, ``parts``,
-``render``. Nothing is stored: an item is a row of a plan, and a plan is a pure function of the parameters.
+Place in the flow: ``DATASETS`` is what the package registers. Calls the core's contract, ``cues``, ``annotate``,
+``parts``, ``render``. Nothing is stored: an item is a row of a plan, and a plan is a pure function of the parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-
 from faithface.contract import Dataset, Face, Pair, Sample
 
 from . import annotate, cues, draws
@@ -134,13 +133,15 @@ class PlantedSynthetic(_Cued):
 
 @dataclass(frozen=True)
 class PlantedVerification(Dataset):
-    """Pairs of planted faces: half genuine, a quarter different people, a quarter part swaps (eyes, brows, nose, mouth, jaw).
+    """Pairs of planted faces: half genuine, a quarter different people, a quarter part swaps (eyes, brows, nose, mouth,
+    jaw).
 
-    Truth: genuine pairs have ``similarity`` (the visible head), pairs of different people ``dissimilarity`` (the visible
-    head), part swaps ``dissimilarity`` (the part's region in each image) and ``similarity`` (the rest of the head). Both images
-    of every pair have their own conditions. Genuine pairs carry the inpainting game's triplet: ``others["non-mate"]`` is
-    image b with one part of another person and nothing else changed, and ``truth["inpainted"]`` is bool 2×H×W: the
-    part's region in the probe, and the pixels in which mate and non-mate differ.
+    Truth: genuine pairs have ``similarity`` (the visible head), pairs of different people ``dissimilarity`` (the
+    visible head), part swaps ``dissimilarity`` (the part's region in each image) and ``similarity`` (the rest of the
+    head). Both images of every pair have their own conditions. Genuine pairs carry the inpainting game's triplet:
+    ``others["non-mate"]`` is image b with one part of another person and nothing else changed, and
+    ``truth["inpainted"]`` is bool 2×H×W: the part's region in the probe, and the pixels in which mate and non-mate
+    differ.
 
     Parameters:
         n: how many pairs.
@@ -173,9 +174,14 @@ class PlantedVerification(Dataset):
         first = draw.choice(self.people)
         other = (first + 1 + draw.choice(self.people - 1)) % self.people
         key_a, key_b = (draws.keys(self.seed, f"pair-{side}", index) for side in "ab")
-        world = _World(sample_identities(self.seed, self.people, self.palette), first, other,
-                       sample_nuisance(key_a, "aligned", self.palette), sample_nuisance(key_b, "aligned", self.palette),
-                       f"planted-{self.seed}")
+        world = _World(
+            sample_identities(self.seed, self.people, self.palette),
+            first,
+            other,
+            sample_nuisance(key_a, "aligned", self.palette),
+            sample_nuisance(key_b, "aligned", self.palette),
+            f"planted-{self.seed}",
+        )
         return [_pair(world, i) for i in range(self.n)]
 
     def out_of_set(self) -> Dataset | None:
@@ -215,8 +221,12 @@ def _pair(world: _World, i: int) -> Pair:
         return Face(name, lambda: to_float(render_levels(who, conditions, threads=1))[0], identity)
 
     def regions(who_a: Identity, who_b: Identity, inside: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> Mask:
-        return lambda: np.stack([inside({name: mask[0] for name, mask in part_masks(who, where, threads=1).items()})
-                                 for who, where in ((who_a, here), (who_b, there))])
+        return lambda: np.stack(
+            [
+                inside({name: mask[0] for name, mask in part_masks(who, where, threads=1).items()})
+                for who, where in ((who_a, here), (who_b, there))
+            ]
+        )
 
     if i % 2 == 0:
         name = f"genuine--{i:05d}"
@@ -226,18 +236,40 @@ def _pair(world: _World, i: int) -> Pair:
             mate, non_mate = (render_levels(who, there, threads=1) for who in (me, swapped))
             return np.concatenate([probe, annotate.differs(mate, non_mate)])
 
-        return Pair(name, face(f"{name}-a", me, here, me_name), face(f"{name}-b", me, there, me_name), True,
-                    {"similarity": regions(me, me, _head), "inpainted": inpainted},
-                    {"non-mate": face(f"{name}-non-mate-{part}", swapped, there, swapped_name)}, "genuine")
+        return Pair(
+            name,
+            face(f"{name}-a", me, here, me_name),
+            face(f"{name}-b", me, there, me_name),
+            True,
+            {"similarity": regions(me, me, _head), "inpainted": inpainted},
+            {"non-mate": face(f"{name}-non-mate-{part}", swapped, there, swapped_name)},
+            "genuine",
+        )
     if i % 4 == 1:
         name = f"different--{i:05d}"
-        return Pair(name, face(f"{name}-a", me, here, me_name), face(f"{name}-b", them, there, them_name), False,
-                    {"dissimilarity": regions(me, them, _head)}, {}, "different")
+        return Pair(
+            name,
+            face(f"{name}-a", me, here, me_name),
+            face(f"{name}-b", them, there, them_name),
+            False,
+            {"dissimilarity": regions(me, them, _head)},
+            {},
+            "different",
+        )
     name = f"swap-{part}--{i:05d}"
-    truth = {"dissimilarity": regions(me, swapped, lambda masks: masks[part]),
-             "similarity": regions(me, swapped, lambda masks: _head(masks) & ~masks[part])}
-    return Pair(name, face(f"{name}-a", me, here, me_name), face(f"{name}-b", swapped, there, swapped_name), False, truth, {},
-                "part-swap")
+    truth = {
+        "dissimilarity": regions(me, swapped, lambda masks: masks[part]),
+        "similarity": regions(me, swapped, lambda masks: _head(masks) & ~masks[part]),
+    }
+    return Pair(
+        name,
+        face(f"{name}-a", me, here, me_name),
+        face(f"{name}-b", swapped, there, swapped_name),
+        False,
+        truth,
+        {},
+        "part-swap",
+    )
 
 
 def _head(masks: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Eyes, brows, nose and mouth, each painted in its own window on the lit skin.
 
-Painters take columns of identity `p` and nuisance `n`, a `Frame`, the canvas and the skin's `shade`; they paint in place.
-Calls `geometry`; is called by `render`, and `parts` uses the same centres.
+Painters take columns of identity `p` and nuisance `n`, a `Frame`, the canvas and the skin's `shade`; they paint in
+place. Calls `geometry`; is called by `render`, and `parts` uses the same centres.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 from .geometry import Frame, blend, bump, cover, darken, line_noise, project, ramp, window
 
 
-def eye_shape(p: SimpleNamespace, n: SimpleNamespace, fu: np.ndarray, fv: np.ndarray, side: float) -> tuple[np.ndarray, ...]:
+def eye_shape(
+    p: SimpleNamespace, n: SimpleNamespace, fu: np.ndarray, fv: np.ndarray, side: float
+) -> tuple[np.ndarray, ...]:
     """One eye in its own coordinates: x (towards the ear), y, q = x / half width, upper lid, lower lid (as y)."""
     x = side * fu - p.eye_spacing
     y = fv - p.eye_height + p.eye_tilt * x
@@ -106,7 +108,9 @@ def paint_brows(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: F
 
 
 def nose_tip(p: SimpleNamespace, f: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Face coordinates (u, v) of the middle of the nose's base; it moves sideways when the head turns. (N, 1, 1) each."""
+    """Face coordinates (u, v) of the middle of the nose's base; it moves sideways when the head turns. (N, 1, 1)
+    each.
+    """
     return 0.10 * f.turn[1], p.nose_length
 
 
@@ -125,15 +129,19 @@ def paint_nose(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Fr
     ring = np.sqrt(((ax - wing_u + 0.030) * (1 / 0.042)) ** 2 + ((y + 0.018) * (1 / 0.046)) ** 2)
     crease = cover((np.abs(ring - 1) - 0.17) * 0.045 * f.px) * ramp(wing_u - 0.035, wing_u - 0.005, ax)
     darken(patch, 0.27 * crease * ramp(-0.055, -0.02, y))
-    hole = np.sqrt(((ax - 0.46 * p.nose_width) / (0.032 * p.nostril_size)) ** 2
-                   + ((y + 0.002 - 0.25 * (ax - 0.46 * p.nose_width)) / (0.0175 * p.nostril_size)) ** 2)
+    hole = np.sqrt(
+        ((ax - 0.46 * p.nose_width) / (0.032 * p.nostril_size)) ** 2
+        + ((y + 0.002 - 0.25 * (ax - 0.46 * p.nose_width)) / (0.0175 * p.nostril_size)) ** 2
+    )
     nostril = cover((hole - 1) * 0.020 * f.px)
     darken(patch, 0.72 * nostril, (0.92, 1.0, 1.0))
     w.write(canvas, patch)
 
 
 def mouth_shape(p: SimpleNamespace, n: SimpleNamespace, fu: np.ndarray, fv: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The mouth in its own coordinates: q = u / half width, y, half width, arch, upper and lower edge of the opening (as y)."""
+    """The mouth in its own coordinates: q = u / half width, y, half width, arch, upper and lower edge of the opening
+    (as y).
+    """
     smile = np.maximum(n.smile, 0)
     half = p.mouth_width * (1 + 0.14 * smile - 0.06 * n.mouth_open)
     q = fu / half
@@ -166,13 +174,18 @@ def paint_mouth(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: F
     lips = cover(-np.minimum(np.minimum(y - top, bottom - y), inside_x) * f.px)
     is_lower = ramp(-0.006, 0.006, y - 0.5 * (lower_open + upper_open))
     ridge = 0.88 + 0.18 * is_lower
-    gloss = bump(((q + 0.25 * -n.light[0]) * (1 / 0.55)) ** 2 + ((y - lower_open - 0.42 * p.lip_lower) / (0.40 * p.lip_lower)) ** 2)
+    gloss = bump(
+        ((q + 0.25 * -n.light[0]) * (1 / 0.55)) ** 2
+        + ((y - lower_open - 0.42 * p.lip_lower) / (0.40 * p.lip_lower)) ** 2
+    )
     tone = (0.30 + 0.72 * lit) * ridge
     blend(patch, lips, [p.lip_colour[c] * tone + 0.15 * gloss * is_lower for c in range(3)])
     # closed: a dark line; open: cavity with the upper teeth
     line = cover((np.abs(y - 0.5 * (lower_open + upper_open)) - 0.0075) * f.px) * ramp(0.98, 0.80, aq)
     darken(patch, 0.62 * line, (0.9, 1.0, 1.0))
-    cavity = cover(-np.minimum(np.minimum(y - upper_open, lower_open - y), inside_x - 0.004) * f.px) * (n.mouth_open > 0)
+    cavity = cover(-np.minimum(np.minimum(y - upper_open, lower_open - y), inside_x - 0.004) * f.px) * (
+        n.mouth_open > 0
+    )
     teeth_bottom = upper_open + 0.68 * (lower_open - upper_open)
     teeth = cover(-np.minimum(y - upper_open, teeth_bottom - y) * f.px) * ramp(0.96, 0.80, aq)
     seam = ramp(0.30, 0.04, np.abs(fu * (1 / 0.046) - np.round(fu * (1 / 0.046)))) * 0.13

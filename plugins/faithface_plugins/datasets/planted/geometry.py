@@ -1,8 +1,8 @@
 """Coordinates and brushes: where each pixel lies on the head, and how a shape becomes soft coverage.
 
 Planes are float32 (N, 112, 112); per-image numbers are (N, 1, 1) so that they broadcast; a canvas is (3, N, 112, 112).
-Small parts are painted in `Window`s (a fixed-size crop per image), because most of a frame is not an eye. Calls numpy only;
-is called by every painter.
+Small parts are painted in `Window`s (a fixed-size crop per image), because most of a frame is not an eye. Calls numpy
+only; is called by every painter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def columns(record: Any) -> SimpleNamespace:
 
 @dataclass(frozen=True)
 class Frame:
-    """Pixel coordinates of a batch: `u`, `v` in the head plane, `fu`, `fv` on the face's surface (after yaw and pitch)."""
+    """Pixel coordinates of a batch: `u`, `v` in the head plane, `fu`, `fv` on the face's surface (after yaw and
+    pitch).
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -119,7 +121,11 @@ def cover_implicit(value: np.ndarray) -> np.ndarray:
     gy = value[:, 2:, :] - value[:, :-2, :]
     slope[:, 1:-1, 1:-1] = np.sqrt(gx[:, 1:-1] ** 2 + gy[:, :, 1:-1] ** 2)
     slope[:, 0], slope[:, -1], slope[:, :, 0], slope[:, :, -1] = (
-        slope[:, 1], slope[:, -2], slope[:, :, 1], slope[:, :, -2])
+        slope[:, 1],
+        slope[:, -2],
+        slope[:, :, 1],
+        slope[:, :, -2],
+    )
     return np.clip(np.float32(0.5) - value / (np.float32(0.5) * slope + np.float32(1e-4)), 0, 1)
 
 

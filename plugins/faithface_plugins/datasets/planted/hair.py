@@ -13,7 +13,9 @@ from .geometry import Frame, blend, cover, line_noise, ramp, tile_noise
 
 
 def silhouette(p: SimpleNamespace, f: Frame) -> np.ndarray:
-    """Signed distance in pixels to the outside of the hair, negative inside, without the cut at its length. (N, H, W)."""
+    """Signed distance in pixels to the outside of the hair, negative inside, without the cut at its length. (N, H,
+    W).
+    """
     a, b = p.head_width + p.hair_side, p.head_height + p.hair_top
     lower = np.maximum(f.v, 0)
     long = ramp(0.3, 0.6, p.hair_length)
@@ -36,8 +38,11 @@ def front_cover(p: SimpleNamespace, f: Frame, outside: np.ndarray) -> np.ndarray
     fu, fv = f.fu, f.fv
     long = ramp(0.3, 0.6, p.hair_length)
     du = fu - p.hair_part
-    line = p.hair_line + p.hair_curve * fu * fu - p.hair_sweep * 0.35 * np.clip(du * np.sign(p.hair_part), -0.1, 0.6) * \
-        np.sign(p.hair_sweep * p.hair_part)
+    line = (
+        p.hair_line
+        + p.hair_curve * fu * fu
+        - p.hair_sweep * 0.35 * np.clip(du * np.sign(p.hair_part), -0.1, 0.6) * np.sign(p.hair_sweep * p.hair_part)
+    )
     line = line - 0.13 * p.hair_recede * ramp(0.10, 0.24, np.abs(fu))
     jag = 0.013 * line_noise(fu * 210 + 900 * p.hair_phase) * (0.5 + p.hair_curl)
     half = p.head_width * (0.93 - 0.10 * long - 0.05 * p.hair_curl)
@@ -47,7 +52,9 @@ def front_cover(p: SimpleNamespace, f: Frame, outside: np.ndarray) -> np.ndarray
     h = np.maximum(k - np.abs(top_gap - side_gap), 0) * (1 / k)
     gap = np.maximum(top_gap, side_gap) + h * h * k * 0.25
     inside = cover(-gap * f.px)
-    end = cover((f.v - np.minimum(p.hair_length, 1.5) - 0.03 * tile_noise(f.u * 60, f.v * 6 + 90 * p.hair_phase)) * f.px)
+    end = cover(
+        (f.v - np.minimum(p.hair_length, 1.5) - 0.03 * tile_noise(f.u * 60, f.v * 6 + 90 * p.hair_phase)) * f.px
+    )
     return cover(outside) * inside * end * p.hair_cover
 
 

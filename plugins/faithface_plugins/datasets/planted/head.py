@@ -1,7 +1,7 @@
 """The head without its features: outline, relief and light, skin, ears, neck and clothes.
 
-Painters take columns of identity `p` and nuisance `n` and a `Frame`; they paint on the canvas in place. Calls `geometry`;
-is called by `render` and, for the outlines, by `parts`.
+Painters take columns of identity `p` and nuisance `n` and a `Frame`; they paint on the canvas in place. Calls
+`geometry`; is called by `render` and, for the outlines, by `parts`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .geometry import (SIZE, Frame, blend, bump, cover, cover_implicit, darken, project, ramp, tile_noise, window)
+from .geometry import SIZE, Frame, blend, bump, cover, cover_implicit, darken, project, ramp, tile_noise, window
 
 
 def outline(p: SimpleNamespace, f: Frame) -> np.ndarray:
@@ -56,14 +56,18 @@ def relief(p: SimpleNamespace, n: SimpleNamespace, f: Frame) -> np.ndarray:
     nose = p.nose_relief * (0.035 + 0.085 * along) * fade * bump((nu / ridge_width) ** 2)
     tip = (nu / (p.nose_tip * 1.25)) ** 2 + ((fv - tip_v) / (p.nose_tip * 1.1)) ** 2
     nose += 0.075 * p.nose_relief * bump(tip)
-    wing = ((np.abs(nu) - p.nose_width * 0.72) / (p.nose_width * 0.42)) ** 2 + ((fv - p.nose_length + 0.02) * (1 / 0.055)) ** 2
+    wing = ((np.abs(nu) - p.nose_width * 0.72) / (p.nose_width * 0.42)) ** 2 + (
+        (fv - p.nose_length + 0.02) * (1 / 0.055)
+    ) ** 2
     nose += 0.032 * p.nose_relief * bump(wing)
     w.write(z, w.read(z) + nose)
     return z
 
 
 def light(z: np.ndarray, n: SimpleNamespace, f: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Diffuse shade (about 0.4 to 1.1) and highlight (0 to 1) of a height field under the image's light. (N, H, W) each."""
+    """Diffuse shade (about 0.4 to 1.1) and highlight (0 to 1) of a height field under the image's light. (N, H, W)
+    each.
+    """
     gx, gy = np.zeros_like(z), np.zeros_like(z)
     half = 0.5 * f.px
     gx[:, :, 1:-1] = (z[:, :, 2:] - z[:, :, :-2]) * half
@@ -90,14 +94,20 @@ def skin(p: SimpleNamespace, n: SimpleNamespace, f: Frame, shade: np.ndarray, sh
     rows = slice(34, 86)
     au = np.abs(fu[:, rows])
     blush = np.zeros_like(fu)
-    blush[:, rows] = (0.04 + 0.10 * p.blush) * bump(((au - 0.31) * (1 / 0.19)) ** 2 + ((fv[:, rows] - 0.20) * (1 / 0.17)) ** 2)
+    blush[:, rows] = (0.04 + 0.10 * p.blush) * bump(
+        ((au - 0.31) * (1 / 0.19)) ** 2 + ((fv[:, rows] - 0.20) * (1 / 0.17)) ** 2
+    )
     chosen = np.flatnonzero(p.freckles[:, 0, 0] > 0)
     freckle = np.zeros_like(blush) if len(chosen) else None
     if freckle is not None:
         cu, cv = fu[chosen, rows], fv[chosen, rows]
         spots = tile_noise(cu * 190 + 255 * p.hair_phase[chosen], cv * 190 + 90)
-        freckle[chosen, rows] = p.freckles[chosen] * 0.30 * np.clip(spots - 0.9, 0, 1) * bump(
-            (cu * (1 / 0.46)) ** 2 + ((cv - 0.14) * (1 / 0.26)) ** 2)
+        freckle[chosen, rows] = (
+            p.freckles[chosen]
+            * 0.30
+            * np.clip(spots - 0.9, 0, 1)
+            * bump((cu * (1 / 0.46)) ** 2 + ((cv - 0.14) * (1 / 0.26)) ** 2)
+        )
     chosen = np.flatnonzero(p.beard[:, 0, 0] > 0)
     rows = slice(34, SIZE)
     if len(chosen):
@@ -158,7 +168,8 @@ def paint_neck(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Fr
     neck = cover((au - p.neck_width - 0.25 * np.maximum(v - 0.85, 0)) * f.px)
     across = np.clip(u / p.neck_width, -1, 1)
     shade = n.ambient + (1.02 - n.ambient) * np.maximum(
-        n.light[2] * np.sqrt(1 - 0.85 * across * across) + n.light[0] * across, 0)
+        n.light[2] * np.sqrt(1 - 0.85 * across * across) + n.light[0] * across, 0
+    )
     chin_shadow = 1 - 0.48 * ramp(0.17, 0.02, v - p.jaw_length + 0.5 * au * au)
     tone = shade * chin_shadow
     lit = [p.skin_colour[c] * (tone + d * (1 - tone)) * n.light_colour[c] for c, d in enumerate((0.14, 0.0, -0.03))]
@@ -215,5 +226,15 @@ def ear_centre(p: SimpleNamespace, f: Frame, side: float) -> tuple[np.ndarray, n
     return cx + f.px * (cos * centre_u - sin * p.ear_height), cy + f.px * (sin * centre_u + cos * p.ear_height)
 
 
-__all__ = ["beard_cover", "cover_implicit", "ear_centre", "light", "outline", "paint_ears", "paint_neck", "project", "relief",
-           "skin"]
+__all__ = [
+    "beard_cover",
+    "cover_implicit",
+    "ear_centre",
+    "light",
+    "outline",
+    "paint_ears",
+    "paint_neck",
+    "project",
+    "relief",
+    "skin",
+]

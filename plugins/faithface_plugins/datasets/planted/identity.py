@@ -1,8 +1,8 @@
 """Who a planted face is: the parameters that stay when the same person is rendered again.
 
 Lengths are in face units: the eye line is v = 0 (v grows downwards), the chin near v = 0.74, half the head's width near
-0.55; one unit is 61 pixels at scale 1. `PART_FIELDS` says which parameters belong to which part, and is what a part swap
-exchanges. Calls `draws`; is called by `render`, `parts` and the datasets.
+0.55; one unit is 61 pixels at scale 1. `PART_FIELDS` says which parameters belong to which part, and is what a part
+swap exchanges. Calls `draws`; is called by `render`, `parts` and the datasets.
 """
 
 from __future__ import annotations
@@ -12,13 +12,24 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from . import draws
+from .draws import single_precision
 
 SWAP_PARTS = ("eyes", "brows", "nose", "mouth", "jaw")
 PALETTES = ("standard", "shifted")
 
 PART_FIELDS: dict[str, tuple[str, ...]] = {
-    "eyes": ("eye_spacing", "eye_width", "eye_open", "eye_tilt", "eye_height", "iris_size", "iris_colour", "lid_crease",
-             "eye_bag", "lash"),
+    "eyes": (
+        "eye_spacing",
+        "eye_width",
+        "eye_open",
+        "eye_tilt",
+        "eye_height",
+        "iris_size",
+        "iris_colour",
+        "lid_crease",
+        "eye_bag",
+        "lash",
+    ),
     "brows": ("brow_height", "brow_thickness", "brow_length", "brow_arch", "brow_slope", "brow_colour", "brow_gap"),
     "nose": ("nose_length", "nose_width", "nose_bridge", "nose_tip", "nose_relief", "nostril_size"),
     "mouth": ("mouth_height", "mouth_width", "lip_upper", "lip_lower", "lip_bow", "lip_colour", "mouth_corner"),
@@ -26,16 +37,56 @@ PART_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 # Skin, light to deep, in sRGB: knots of a piecewise linear ramp.
-_SKIN = np.array([(0.97, 0.83, 0.75), (0.92, 0.74, 0.63), (0.83, 0.63, 0.50), (0.70, 0.50, 0.37), (0.52, 0.35, 0.25),
-                  (0.36, 0.235, 0.175)], dtype=np.float32)
-_HAIR = np.array([(0.08, 0.07, 0.07), (0.19, 0.125, 0.09), (0.33, 0.21, 0.13), (0.45, 0.21, 0.12), (0.60, 0.44, 0.25),
-                  (0.82, 0.67, 0.43), (0.62, 0.61, 0.60)], dtype=np.float32)
-_HAIR_SHIFTED = np.array([(0.16, 0.24, 0.50), (0.10, 0.42, 0.42), (0.62, 0.20, 0.42), (0.42, 0.22, 0.56),
-                          (0.86, 0.86, 0.84), (0.25, 0.45, 0.22), (0.75, 0.35, 0.15)], dtype=np.float32)
-_IRIS = np.array([(0.25, 0.14, 0.08), (0.40, 0.25, 0.12), (0.50, 0.42, 0.20), (0.33, 0.48, 0.28), (0.30, 0.50, 0.68),
-                  (0.50, 0.57, 0.62)], dtype=np.float32)
-_LIP = np.array([(0.80, 0.40, 0.38), (0.70, 0.28, 0.30), (0.74, 0.14, 0.22), (0.60, 0.30, 0.28), (0.86, 0.52, 0.48)],
-                dtype=np.float32)
+_SKIN = np.array(
+    [
+        (0.97, 0.83, 0.75),
+        (0.92, 0.74, 0.63),
+        (0.83, 0.63, 0.50),
+        (0.70, 0.50, 0.37),
+        (0.52, 0.35, 0.25),
+        (0.36, 0.235, 0.175),
+    ],
+    dtype=np.float32,
+)
+_HAIR = np.array(
+    [
+        (0.08, 0.07, 0.07),
+        (0.19, 0.125, 0.09),
+        (0.33, 0.21, 0.13),
+        (0.45, 0.21, 0.12),
+        (0.60, 0.44, 0.25),
+        (0.82, 0.67, 0.43),
+        (0.62, 0.61, 0.60),
+    ],
+    dtype=np.float32,
+)
+_HAIR_SHIFTED = np.array(
+    [
+        (0.16, 0.24, 0.50),
+        (0.10, 0.42, 0.42),
+        (0.62, 0.20, 0.42),
+        (0.42, 0.22, 0.56),
+        (0.86, 0.86, 0.84),
+        (0.25, 0.45, 0.22),
+        (0.75, 0.35, 0.15),
+    ],
+    dtype=np.float32,
+)
+_IRIS = np.array(
+    [
+        (0.25, 0.14, 0.08),
+        (0.40, 0.25, 0.12),
+        (0.50, 0.42, 0.20),
+        (0.33, 0.48, 0.28),
+        (0.30, 0.50, 0.68),
+        (0.50, 0.57, 0.62),
+    ],
+    dtype=np.float32,
+)
+_LIP = np.array(
+    [(0.80, 0.40, 0.38), (0.70, 0.28, 0.30), (0.74, 0.14, 0.22), (0.60, 0.30, 0.28), (0.86, 0.52, 0.48)],
+    dtype=np.float32,
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +167,9 @@ class Identity:
     hair_recede: np.ndarray
     hair_phase: np.ndarray
 
+    def __post_init__(self) -> None:
+        single_precision(self)
+
     def __len__(self) -> int:
         return len(self.head_width)
 
@@ -173,39 +227,70 @@ def sample_identities(seed: int, people: int | np.ndarray, palette: str = "stand
     side = np.sign(d.unit() - 0.5).astype(np.float32)
     mole_on = np.stack([d.chance(0.45), d.chance(0.35), d.chance(0.25)], 1)
     return Identity(
-        head_width=d.bell(0.49, 0.60), head_height=d.bell(0.66, 0.76), forehead=d.between(0.0, 0.5),
-        cheek=d.between(0.0, 1.0), neck_width=d.between(0.27, 0.37),
-        jaw_length=d.between(0.67, 0.82), jaw_taper=d.between(0.04, 0.42), jaw_square=d.between(0.0, 0.85),
-        chin_relief=d.between(0.0, 1.0), chin_cleft=d.chance(0.25) * d.between(0.4, 1.0), beard=beard,
+        head_width=d.bell(0.49, 0.60),
+        head_height=d.bell(0.66, 0.76),
+        forehead=d.between(0.0, 0.5),
+        cheek=d.between(0.0, 1.0),
+        neck_width=d.between(0.27, 0.37),
+        jaw_length=d.between(0.67, 0.82),
+        jaw_taper=d.between(0.04, 0.42),
+        jaw_square=d.between(0.0, 0.85),
+        chin_relief=d.between(0.0, 1.0),
+        chin_cleft=d.chance(0.25) * d.between(0.4, 1.0),
+        beard=beard,
         beard_colour=(hair * np.float32(0.75)).astype(np.float32),
-        skin_colour=np.clip(skin, 0.05, 1.0).astype(np.float32), blush=d.between(0.0, 1.0),
-        freckles=d.chance(0.3) * (tone < 0.6) * d.between(0.4, 1.0), age=d.unit() ** 2,
+        skin_colour=np.clip(skin, 0.05, 1.0).astype(np.float32),
+        blush=d.between(0.0, 1.0),
+        freckles=d.chance(0.3) * (tone < 0.6) * d.between(0.4, 1.0),
+        age=d.unit() ** 2,
         mole_u=np.stack([d.between(-0.42, 0.42) for _ in range(3)], 1),
         mole_v=np.stack([d.between(0.05, 0.35), d.between(0.12, 0.4), d.between(0.2, 0.62)], 1),
         mole_size=mole_on * np.stack([d.between(0.014, 0.024) for _ in range(3)], 1),
-        eye_spacing=d.between(0.215, 0.272), eye_width=d.between(0.115, 0.152), eye_open=d.between(0.38, 0.60),
-        eye_tilt=d.between(-0.14, 0.26), eye_height=d.between(-0.025, 0.03), iris_size=d.between(0.052, 0.068),
-        iris_colour=np.clip(iris, 0, 1).astype(np.float32), lid_crease=d.between(0.0, 1.0), eye_bag=d.between(0.0, 1.0),
+        eye_spacing=d.between(0.215, 0.272),
+        eye_width=d.between(0.115, 0.152),
+        eye_open=d.between(0.38, 0.60),
+        eye_tilt=d.between(-0.14, 0.26),
+        eye_height=d.between(-0.025, 0.03),
+        iris_size=d.between(0.052, 0.068),
+        iris_colour=np.clip(iris, 0, 1).astype(np.float32),
+        lid_crease=d.between(0.0, 1.0),
+        eye_bag=d.between(0.0, 1.0),
         lash=d.between(0.5, 1.0),
-        brow_height=d.between(0.130, 0.200), brow_thickness=d.between(0.016, 0.046), brow_length=d.between(0.115, 0.165),
-        brow_arch=d.between(0.0, 0.060), brow_slope=d.between(-0.25, 0.14), brow_gap=d.between(-0.02, 0.03),
+        brow_height=d.between(0.130, 0.200),
+        brow_thickness=d.between(0.016, 0.046),
+        brow_length=d.between(0.115, 0.165),
+        brow_arch=d.between(0.0, 0.060),
+        brow_slope=d.between(-0.25, 0.14),
+        brow_gap=d.between(-0.02, 0.03),
         brow_colour=np.clip(hair * d.between(0.5, 0.95)[:, None], 0.03, 0.6).astype(np.float32),
-        nose_length=d.between(0.245, 0.345), nose_width=d.between(0.085, 0.150), nose_bridge=d.between(0.035, 0.065),
-        nose_tip=d.between(0.055, 0.090), nose_relief=d.between(0.6, 1.25), nostril_size=d.between(0.6, 1.2),
-        mouth_height=d.between(0.455, 0.515), mouth_width=d.between(0.140, 0.220), lip_upper=d.between(0.022, 0.056),
-        lip_lower=d.between(0.032, 0.074), lip_bow=d.between(0.0, 1.0),
-        lip_colour=np.clip(lip, 0, 1).astype(np.float32), mouth_corner=d.between(-0.02, 0.03),
-        ear_size=d.between(0.115, 0.165), ear_out=d.between(0.0, 0.06), ear_height=d.between(0.02, 0.14),
+        nose_length=d.between(0.245, 0.345),
+        nose_width=d.between(0.085, 0.150),
+        nose_bridge=d.between(0.035, 0.065),
+        nose_tip=d.between(0.055, 0.090),
+        nose_relief=d.between(0.6, 1.25),
+        nostril_size=d.between(0.6, 1.2),
+        mouth_height=d.between(0.455, 0.515),
+        mouth_width=d.between(0.140, 0.220),
+        lip_upper=d.between(0.022, 0.056),
+        lip_lower=d.between(0.032, 0.074),
+        lip_bow=d.between(0.0, 1.0),
+        lip_colour=np.clip(lip, 0, 1).astype(np.float32),
+        mouth_corner=d.between(-0.02, 0.03),
+        ear_size=d.between(0.115, 0.165),
+        ear_out=d.between(0.0, 0.06),
+        ear_height=d.between(0.02, 0.14),
         hair_colour=hair.astype(np.float32),
         hair_cover=np.where(bald, 0.0, np.where(style == 5, d.between(0.35, 0.85), 1.0)).astype(np.float32),
         hair_line=pick([-0.43, -0.42, -0.47, -0.235, -0.40, -0.47]) + d.between(-0.05, 0.05),
         hair_curve=pick([0.9, 0.7, 1.3, 0.35, 0.6, 1.1]) + d.between(-0.2, 0.3),
         hair_top=pick([0.07, 0.09, 0.05, 0.05, 0.12, 0.0]) + d.between(0.0, 0.07) * (style != 5),
         hair_side=pick([0.005, 0.01, 0.06, 0.06, 0.10, 0.0]) + d.between(0.0, 0.06) * (style != 5),
-        hair_length=length, hair_part=side * d.between(0.0, 0.28),
+        hair_length=length,
+        hair_part=side * d.between(0.0, 0.28),
         hair_sweep=side * pick([0.35, 1.0, 0.6, 0.0, 0.0, 0.0]) * d.between(0.4, 1.0),
         hair_curl=np.where(style == 4, 1.0, d.between(0.0, 0.35)).astype(np.float32),
-        hair_recede=d.chance(0.35) * d.between(0.2, 1.0) * (~long_hair), hair_phase=d.between(0.0, 1.0),
+        hair_recede=d.chance(0.35) * d.between(0.2, 1.0) * (~long_hair),
+        hair_phase=d.between(0.0, 1.0),
     )
 
 

@@ -12,18 +12,34 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from . import draws
+from .draws import single_precision
 
 ALIGNMENTS = ("aligned", "loose")
 BACKGROUNDS = ("plain", "gradient", "stripes", "dots", "checks")
 
-_WALL = np.array([(0.62, 0.68, 0.74), (0.78, 0.76, 0.70), (0.45, 0.50, 0.52), (0.70, 0.60, 0.52), (0.86, 0.87, 0.88),
-                  (0.32, 0.38, 0.46), (0.55, 0.62, 0.50), (0.66, 0.52, 0.56)], dtype=np.float32)
-_WALL_SHIFTED = np.array([(0.85, 0.45, 0.30), (0.25, 0.65, 0.60), (0.80, 0.75, 0.25), (0.55, 0.30, 0.65)], dtype=np.float32)
+_WALL = np.array(
+    [
+        (0.62, 0.68, 0.74),
+        (0.78, 0.76, 0.70),
+        (0.45, 0.50, 0.52),
+        (0.70, 0.60, 0.52),
+        (0.86, 0.87, 0.88),
+        (0.32, 0.38, 0.46),
+        (0.55, 0.62, 0.50),
+        (0.66, 0.52, 0.56),
+    ],
+    dtype=np.float32,
+)
+_WALL_SHIFTED = np.array(
+    [(0.85, 0.45, 0.30), (0.25, 0.65, 0.60), (0.80, 0.75, 0.25), (0.55, 0.30, 0.65)], dtype=np.float32
+)
 
 
 @dataclass(frozen=True)
 class Nuisance:
-    """Conditions of N images: float32 (N,), colours and the light direction (N, 3); `key` uint64 (N,) seeds pixel noise."""
+    """Conditions of N images: float32 (N,), colours and the light direction (N, 3); `key` uint64 (N,) seeds pixel
+    noise.
+    """
 
     key: np.ndarray
     shift_x: np.ndarray  # pixels
@@ -58,6 +74,9 @@ class Nuisance:
     noise: np.ndarray  # standard deviation of the sensor noise, in [0, 1] pixel units
     exposure: np.ndarray
 
+    def __post_init__(self) -> None:
+        single_precision(self)
+
     def __len__(self) -> int:
         return len(self.key)
 
@@ -70,12 +89,13 @@ class Nuisance:
         return replace(self, key=np.asarray(key, dtype=np.uint64))
 
 
-def sample_nuisance(key: np.ndarray, alignment: str = "aligned", palette: str = "standard",
-                    glasses: float = 0.2) -> Nuisance:
+def sample_nuisance(
+    key: np.ndarray, alignment: str = "aligned", palette: str = "standard", glasses: float = 0.2
+) -> Nuisance:
     """Conditions for images with these keys. uint64 (N,) -> Nuisance of N.
 
-    `alignment="aligned"` leaves the small residue an aligner leaves (1 pixel, 2 degrees); `"loose"` is a detector's crop.
-    `glasses` is the probability of glasses. Raises ValueError for an unknown alignment or palette.
+    `alignment="aligned"` leaves the small residue an aligner leaves (1 pixel, 2 degrees); `"loose"` is a detector's
+    crop. `glasses` is the probability of glasses. Raises ValueError for an unknown alignment or palette.
     """
     if alignment not in ALIGNMENTS:
         raise ValueError(f"alignment: got {alignment!r}, expected one of {', '.join(ALIGNMENTS)}")
@@ -98,21 +118,36 @@ def sample_nuisance(key: np.ndarray, alignment: str = "aligned", palette: str = 
     open_chance = d.unit()
     return Nuisance(
         key=key,
-        shift_x=d.between(-1, 1) * (1.0 + 4.0 * loose), shift_y=d.between(-1, 1) * (1.0 + 4.0 * loose),
-        scale=1.0 + d.between(-1, 1) * (0.02 + 0.08 * loose), roll=d.between(-1, 1) * (0.035 + 0.12 * loose),
-        yaw=d.bell(-1, 1) * (0.30 + 0.08 * loose), pitch=d.bell(-1, 1) * 0.14,
-        smile=d.between(-0.15, 0.9), mouth_open=np.where(open_chance < 0.35, d.between(0.3, 1.0), 0.0).astype(np.float32),
-        brow_raise=d.bell(-1, 1), squint=d.unit() ** 2 * np.float32(0.45), gaze_x=d.bell(-1, 1), gaze_y=d.bell(-1, 1),
+        shift_x=d.between(-1, 1) * (1.0 + 4.0 * loose),
+        shift_y=d.between(-1, 1) * (1.0 + 4.0 * loose),
+        scale=1.0 + d.between(-1, 1) * (0.02 + 0.08 * loose),
+        roll=d.between(-1, 1) * (0.035 + 0.12 * loose),
+        yaw=d.bell(-1, 1) * (0.30 + 0.08 * loose),
+        pitch=d.bell(-1, 1) * 0.14,
+        smile=d.between(-0.15, 0.9),
+        mouth_open=np.where(open_chance < 0.35, d.between(0.3, 1.0), 0.0).astype(np.float32),
+        brow_raise=d.bell(-1, 1),
+        squint=d.unit() ** 2 * np.float32(0.45),
+        gaze_x=d.bell(-1, 1),
+        gaze_y=d.bell(-1, 1),
         light=light,
         light_colour=np.stack([1 + warmth, np.ones_like(warmth), 1 - warmth], 1),
         ambient=d.between(0.40, 0.62),
         background=np.where(d.unit() < 0.5, d.choice(2), 2 + d.choice(3)).astype(np.int64),
-        wall_colour=np.clip(wall, 0, 1).astype(np.float32), wall_accent=np.clip(accent, 0, 1).astype(np.float32),
-        wall_period=d.between(9, 18), wall_angle=d.between(-1.57, 1.57),
-        collar=d.choice(3), collar_contrast=contrast, cloth_colour=cloth,
+        wall_colour=np.clip(wall, 0, 1).astype(np.float32),
+        wall_accent=np.clip(accent, 0, 1).astype(np.float32),
+        wall_period=d.between(9, 18),
+        wall_angle=d.between(-1.57, 1.57),
+        collar=d.choice(3),
+        collar_contrast=contrast,
+        cloth_colour=cloth,
         collar_colour=np.where(contrast[:, None] > 0, stark, cloth * np.float32(0.72)).astype(np.float32),
-        glasses=d.chance(glasses), glasses_size=d.between(0.165, 0.20), glasses_round=d.between(0.0, 1.0),
-        glasses_colour=d.between(0.03, 0.30)[:, None] * np.stack([np.ones(len(key)), d.between(0.6, 1), d.between(0.5, 1)], 1)
-        .astype(np.float32),
-        blur=d.between(0.25, 0.55), noise=d.between(0.003, 0.012), exposure=d.between(0.90, 1.08),
+        glasses=d.chance(glasses),
+        glasses_size=d.between(0.165, 0.20),
+        glasses_round=d.between(0.0, 1.0),
+        glasses_colour=d.between(0.03, 0.30)[:, None]
+        * np.stack([np.ones(len(key)), d.between(0.6, 1), d.between(0.5, 1)], 1).astype(np.float32),
+        blur=d.between(0.25, 0.55),
+        noise=d.between(0.003, 0.012),
+        exposure=d.between(0.90, 1.08),
     )

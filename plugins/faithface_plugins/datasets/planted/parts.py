@@ -18,12 +18,13 @@ from .render import in_chunks
 PART_NAMES = (*SWAP_PARTS, "hair", "ears", "face")
 
 
-def part_masks(people: Identity, conditions: Nuisance, names: tuple[str, ...] = PART_NAMES,
-               threads: int | None = None) -> dict[str, np.ndarray]:
+def part_masks(
+    people: Identity, conditions: Nuisance, names: tuple[str, ...] = PART_NAMES, threads: int | None = None
+) -> dict[str, np.ndarray]:
     """Masks by part name, each bool (N, 112, 112): eyes, brows, nose, mouth, jaw, hair, ears, face.
 
-    `face` is the visible head with its ears (not hair, neck or glasses' arms); the five swap parts may overlap a little,
-    as their shadows do. Raises ValueError for an unknown name.
+    `face` is the visible head with its ears (not hair, neck or glasses' arms); the five swap parts may overlap a
+    little, as their shadows do. Raises ValueError for an unknown name.
     """
     unknown = set(names) - set(PART_NAMES)
     if unknown:
@@ -59,7 +60,9 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
     nose = (nu < half) & (fv > -0.17) & (fv < p.nose_length + 0.10)
     q, y, _, arch, upper, lower = features.mouth_shape(p, n, fu, fv)
     root = np.sqrt(arch)
-    mouth = (np.abs(q) < 1.36) & (y > upper - 1.15 * p.lip_upper * root - 0.065) & (y < lower + p.lip_lower * root + 0.08)
+    mouth = (
+        (np.abs(q) < 1.36) & (y > upper - 1.15 * p.lip_upper * root - 0.065) & (y < lower + p.lip_lower * root + 0.08)
+    )
     # the jaw: the lower outline and a margin outside it, the beard's ground, and the shadow under the chin
     rise = 0.46 - 0.52 * ramp(0.16, 0.54, au)
     reach = shape < 0.14
@@ -74,5 +77,13 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
         wide, tall = (0.085 + 0.35 * p.ear_out) * f.px, p.ear_size * f.px
         ears |= ((f.x - cx) / wide) ** 2 + ((f.y - cy) / tall) ** 2 < 1
     ears &= ~front & ~skull
-    return {"eyes": eyes & ~front, "brows": brows & ~front, "nose": nose, "mouth": mouth, "jaw": jaw, "hair": front,
-            "ears": ears, "face": (skull | ears) & ~front}
+    return {
+        "eyes": eyes & ~front,
+        "brows": brows & ~front,
+        "nose": nose,
+        "mouth": mouth,
+        "jaw": jaw,
+        "hair": front,
+        "ears": ears,
+        "face": (skull | ears) & ~front,
+    }

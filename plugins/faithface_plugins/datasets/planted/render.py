@@ -1,9 +1,10 @@
 """The renderer: identities and conditions in, 112 x 112 RGB faces out, batch first.
 
-    wall -> hair behind -> neck and clothes -> ears -> lit head -> nose, mouth, eyes, brows -> hair in front -> glasses -> camera
+    wall -> hair behind -> neck and clothes -> ears -> lit head -> nose, mouth, eyes, brows -> hair in front -> glasses
+    -> camera
 
-An image depends on its own row of `Identity` and `Nuisance` only, not on the batch it is in. Calls the painters (`head`,
-`features`, `hair`, `scene`); is called by the datasets.
+An image depends on its own row of `Identity` and `Nuisance` only, not on the batch it is in. Calls the painters
+(`head`, `features`, `hair`, `scene`); is called by the datasets.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ CHUNK = 8  # images painted together: their planes stay in a core's cache
 class Scene:
     """A painted batch before the camera: what an attack or artefact may alter.
 
-    `canvas` is float32 (3, N, 112, 112), linear coverage-composited sRGB; `head` and `hair` are coverages (N, 112, 112);
-    `p` and `n` are the columns of identity and nuisance.
+    `canvas` is float32 (3, N, 112, 112), linear coverage-composited sRGB; `head` and `hair` are coverages (N, 112,
+    112); `p` and `n` are the columns of identity and nuisance.
     """
 
     canvas: np.ndarray
@@ -41,12 +42,18 @@ class Scene:
 
     def take(self, rows: np.ndarray) -> Scene:
         """These rows of the batch, copied."""
+
         def record(space: SimpleNamespace) -> SimpleNamespace:
             return SimpleNamespace(**{k: v[:, rows] if v.ndim == 4 else v[rows] for k, v in vars(space).items()})
 
         f = self.frame
-        taken = Frame(f.x, f.y, *(v[rows] for v in (f.u, f.v, f.fu, f.fv, f.z, f.px)),
-                      tuple(v[rows] for v in f.affine), tuple(v[rows] for v in f.turn))
+        taken = Frame(
+            f.x,
+            f.y,
+            *(v[rows] for v in (f.u, f.v, f.fu, f.fv, f.z, f.px)),
+            tuple(v[rows] for v in f.affine),
+            tuple(v[rows] for v in f.turn),
+        )
         return Scene(self.canvas[:, rows], self.head[rows], self.hair[rows], taken, record(self.p), record(self.n))
 
 
@@ -105,11 +112,13 @@ def in_chunks(count: int, work: Callable[[slice], None], threads: int | None = N
             future.result()
 
 
-def _rows(record: Identity | Nuisance, rows: slice):  # noqa: ANN202  the same type as it got
+def _rows(record: Identity | Nuisance, rows: slice):
     return record.take(rows)
 
 
-def render_levels(people: Identity, conditions: Nuisance, edit: Edit | None = None, threads: int | None = None) -> np.ndarray:
+def render_levels(
+    people: Identity, conditions: Nuisance, edit: Edit | None = None, threads: int | None = None
+) -> np.ndarray:
     """Render to 8-bit levels. uint8 (N, 112, 112, 3), RGB. See `render`."""
     return render_twins(people, conditions, edit, threads)[1] if edit else _render(people, conditions, threads)
 
@@ -126,8 +135,9 @@ def _render(people: Identity, conditions: Nuisance, threads: int | None) -> np.n
     return out
 
 
-def render_twins(people: Identity, conditions: Nuisance, edit: Edit,
-                 threads: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def render_twins(
+    people: Identity, conditions: Nuisance, edit: Edit, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Render each image twice, clean and edited, with the same noise. Two uint8 (N, 112, 112, 3).
 
     `edit(scene, rows)` gets a painted chunk and the rows of the batch it holds, and returns the altered canvas.
@@ -161,5 +171,7 @@ def to_float(levels: np.ndarray) -> np.ndarray:
 
 def _check(people: Identity, conditions: Nuisance) -> None:
     if len(people) != len(conditions):
-        raise ValueError(f"got {len(people)} identities and {len(conditions)} conditions; expected one condition per identity: "
-                         "repeat rows with .take(indices)")
+        raise ValueError(
+            f"got {len(people)} identities and {len(conditions)} conditions; expected one condition per identity: "
+            "repeat rows with .take(indices)"
+        )

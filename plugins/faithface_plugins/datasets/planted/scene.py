@@ -14,7 +14,9 @@ from .geometry import SIZE, Frame, blend, cover, darken, ramp
 
 
 def paint_wall(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Frame) -> None:
-    """The background: plain, gradient, stripes, dots or checks (all periods are well above a print's or screen's), in place."""
+    """The background: plain, gradient, stripes, dots or checks (all periods are well above a print's or screen's), in
+    place.
+    """
     cos, sin = np.cos(n.wall_angle), np.sin(n.wall_angle)
     along = f.x * cos + f.y * sin
     amount = np.clip(0.5 + (along - 56 * (cos + sin)) * (1 / 120), 0, 1) * (n.background == 1)
@@ -68,7 +70,9 @@ def paint_glasses(canvas: np.ndarray, n: SimpleNamespace, f: Frame, head: np.nda
 
 
 def blurred(canvas: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Gaussian blur with a 3-tap kernel, for the sub-pixel sigma of a lens in focus, (N, 1, 1); edges repeat. New array."""
+    """Gaussian blur with a 3-tap kernel, for the sub-pixel sigma of a lens in focus, (N, 1, 1); edges repeat. New
+    array.
+    """
     side = np.exp(-0.5 / (sigma * sigma))
     side = side / (1 + 2 * side)
     middle = 1 - 2 * side

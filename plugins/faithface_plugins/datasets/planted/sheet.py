@@ -1,7 +1,8 @@
-"""Contact sheets for the datasheet: ``python -m faithface_plugins.datasets.planted.sheet [FOLDER]`` (default docs/images).
+"""Contact sheets for the datasheet: ``python -m faithface_plugins.datasets.planted.sheet [FOLDER]`` (default
+docs/images).
 
-Writes planted-faces.png, planted-verification.png, planted-pad.png and planted-synthetic.png. Calls the array functions and
-Pillow; nothing calls it.
+Writes planted-faces.png, planted-verification.png, planted-pad.png and planted-synthetic.png. Calls the array functions
+and Pillow; nothing calls it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from .render import render_levels
 
 
 def tiled(images: np.ndarray, across: int) -> np.ndarray:
-    """Images in rows of `across`. uint8 (N, H, W, 3) -> uint8 (rows * H, across * W, 3); a last short row is left away."""
+    """Images in rows of `across`. uint8 (N, H, W, 3) -> uint8 (rows * H, across * W, 3); a last short row is left
+    away.
+    """
     rows = len(images) // across
     _, h, w, c = images.shape
     grid = images[: rows * across].reshape(rows, across, h, w, c)
@@ -56,7 +59,7 @@ def verification(seed: int = 12) -> np.ndarray:
         image = render_levels(one, conditions.take([k]))
         cells.append(image)
         after.append(outlined(image, part_masks(one, conditions.take([k]), (part,))[part]))
-    row_a = cells + [blank, blank]
+    row_a = [*cells, blank, blank]
     row_b = [blank, blank, *after, blank, blank]
     return np.concatenate([tiled(images, 9), tiled(np.concatenate([*row_a, *row_b]), 9)])
 
