@@ -1,0 +1,178 @@
+"""Describe a model file: what ``faithface inspect`` prints. For a bare ``.onnx`` it drafts the card that is to be completed.
+
+Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``errors``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from faithface.card import ModelCard
+from faithface.errors import FaithfaceError, UsageError
+from faithface.model.card import load_card
+from faithface.model.onnx_model import OnnxModel, build_twin
+from faithface.model.session import Port, Session, load_proto
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a model file.
+
+    Attributes:
+        path: the ``.onnx`` file.
+        opset: version of the default operator set.
+        inputs, outputs: the graph's ports.
+        batch: ``dynamic``, or ``fixed at N`` with its consequence.
+        providers: execution providers of this ONNX Runtime.
+        parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
+        layer: the CAM layer that is chosen, "" for none.
+        grid: its height and width.
+        layers: names of the last candidates.
+        notes: problems and advice, one line each.
+        draft: a card to complete; "" where one was given.
+    """
+
+    path: str
+    opset: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    batch: str
+    providers: tuple[str, ...]
+    sha256: str = ""
+    parity: float | None = None
+    layer: str = ""
+    grid: tuple[int, int] | None = None
+    layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    draft: str = field(default="", repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return the report as lines for a terminal."""
+        lines = [f"file       {self.path}", f"opset      {self.opset}"]
+        lines += [f"input      {_port(port)}" for port in self.inputs]
+        lines += [f"output     {_port(port)}" for port in self.outputs]
+        lines += [f"batch      {self.batch}", f"providers  {', '.join(self.providers)}"]
+        if not self.draft:
+            parity = "none" if self.parity is None else f"outputs equal to {self.parity:.1e} (relative)"
+            lines.append(f"twin       {parity}")
+            grid = f" ({self.grid[0]}×{self.grid[1]})" if self.grid else ""
+            lines.append(f"layer      {self.layer or 'none'}{grid}")
+            if self.layers:
+                lines.append(f"           others: {', '.join(self.layers)}")
+        lines += [f"note       {note}" for note in self.notes]
+        if self.draft:
+            lines += ["", "# A card to complete; save it beside the file as a .toml:", self.draft]
+        return "\n".join(lines)
+
+
+def _port(port: Port) -> str:
+    shape = "×".join("?" if d is None else str(d) for d in port.shape)
+    return f"{port.name}  {port.dtype.removeprefix('tensor(').removesuffix(')')} {shape}"
+
+
+def inspect_model(path: str | Path, device: str = "cpu") -> Report:
+    """Inspect a card (``.toml``) with its network, or a bare ``.onnx`` file.
+
+    Raises:
+        UsageError: the file is neither, or it cannot be opened.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".toml":
+        return _inspect_card(load_card(path), device)
+    if path.suffix.lower() == ".onnx":
+        return _inspect_bare(path, device)
+    raise UsageError(f"{path}: expected a model card (.toml) or a network (.onnx)")
+
+
+def _inspect_card(card: ModelCard, device: str) -> Report:
+    model = OnnxModel(card, device, batch_size=4)
+    twin, difference, reason = build_twin(model)
+    notes = list(model.notes)
+    layer, grid, names = "", None, ()
+    if twin is None:
+        notes.append(reason)
+    else:
+        names = tuple(found.name for found in twin.layers()[-4:])
+        try:
+            found = twin.find_layer(card.explain.layer)
+            layer, grid = found.name, found.grid
+        except FaithfaceError as error:
+            notes.append(str(error))
+    batch = f"fixed at {model.fixed_batch}" if model.fixed_batch else "dynamic, rows independent"
+    return Report(
+        str(card.path),
+        _opset(model.proto),
+        tuple(model.session.inputs),
+        tuple(model.session.outputs),
+        batch,
+        tuple(ort.get_available_providers()),
+        sha256=model.sha256,
+        parity=None if twin is None else difference,
+        layer=layer,
+        grid=grid,
+        layers=names,
+        notes=tuple(notes),
+    )
+
+
+def _inspect_bare(path: Path, device: str) -> Report:
+    proto = load_proto(path)
+    session = Session(path, device=device, what=str(path))
+    notes = []
+    if session.fixed_batch:
+        notes.append("a fixed batch axis is slow; export the network again with a dynamic one")
+    if len(session.outputs) > 1:
+        notes.append("several outputs: name the one that is meant as output.name in the card")
+    batch = f"fixed at {session.fixed_batch}" if session.fixed_batch else "dynamic"
+    return Report(
+        str(path),
+        _opset(proto),
+        tuple(session.inputs),
+        tuple(session.outputs),
+        batch,
+        tuple(ort.get_available_providers()),
+        notes=tuple(notes),
+        draft=draft_card(path, session),
+    )
+
+
+def draft_card(path: Path, session: Session) -> str:
+    """Return a card in TOML with all that the file tells, and a question mark in a comment where only the user knows."""
+    _, *rest = session.inputs[0].shape
+    last = rest[-1] in (1, 3) and rest[0] not in (1, 3)
+    channels, height, width = (rest[2], rest[0], rest[1]) if last else rest
+    out = session.outputs[0]
+    units = out.shape[-1] if out.shape else None
+    embedding = units is None or units > 16
+    name = "".join(ch if ch.isalnum() or ch in "._-" else "-" for ch in path.stem.lower()).strip("-._") or "model"
+    kind = "embedding" if embedding else ("logit" if units == 1 else "logits")
+    classes = "" if embedding else 'classes = ["bona-fide", "attack"]   # ? in output order\npositive = "attack"   # ?\n'
+    size = f"[{height or 112}, {width or 112}]" + ("" if height and width else "   # ? the file does not say")
+    return (
+        "[model]\n"
+        f'name = "{name}"\n'
+        f'task = "{"verification" if embedding else "pad"}"   # ? verification | pad | synthetic-detection\n'
+        f'file = "{path.name}"\n'
+        'licence = ""   # ?\nsource = ""   # ?\n\n'
+        "[input]\n"
+        f"size = {size}\n"
+        f'color = "{"GRAY" if channels == 1 else "RGB"}"   # ? RGB | BGR | GRAY\n'
+        f'layout = "{"NHWC" if last else "NCHW"}"\n'
+        "mean = [0.5]   # ? on pixels in 0..1, in the order of color\n"
+        "std = [0.5]   # ?\n\n"
+        "[output]\n"
+        f'name = "{out.name}"\n'
+        f'kind = "{kind}"   # ? embedding | logits | probabilities | logit | probability\n'
+        f"{classes}"
+    )
+
+
+def _opset(proto: Any) -> int:
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
