@@ -42,7 +42,9 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
     Raises:
         UsageError: the file cannot be opened, does not fit its card, or the device is not there.
     """
-    return OnnxModel(card, device, batch_size or DEFAULT_BATCH)
+    model = OnnxModel(card, device, batch_size or DEFAULT_BATCH)
+    model.batch_given = batch_size
+    return model
 
 
 class OnnxModel(FaceModel):
@@ -51,6 +53,7 @@ class OnnxModel(FaceModel):
     Attributes:
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
+        batch_given: the batch size that the user named; None: the perturbation engine measures its own.
         sha256: of the model file.
         notes: what the user should know (a fixed batch axis is slow), one line each.
     """
@@ -60,6 +63,7 @@ class OnnxModel(FaceModel):
             raise UsageError(f"batch size is {batch_size}; expected at least 1")
         self.card, self.device = card, device
         self.passes, self.memo = Passes(), {}
+        self.batch_given: int | None = None
         self.notes: list[str] = []
         self.proto = load_proto(card.path)
         self.sha256 = hashlib.sha256(card.path.read_bytes()).hexdigest()

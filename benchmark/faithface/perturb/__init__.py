@@ -1,0 +1,32 @@
+"""Altering images where a map points, and running the network on them.
+
+Place in the flow: ``metrics → perturb → model``. :func:`curves` is the whole job for deletion and insertion; the parts
+serve other metrics: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impute_linear`` (by what),
+:class:`Plan` and :func:`run_plan` (many altered images through the network at its own speed).
+
+``ranking.py`` · ``fills.py`` (``strangers.py``, ``linear.py``) · ``plan.py`` · ``engine.py`` (``feed.py``,
+``batching.py``) · ``curves.py`` · ``prefetch.py``
+"""
+
+from faithface.perturb.curves import Curves, area, curves
+from faithface.perturb.engine import run_plan
+from faithface.perturb.fills import FILLS, Fill, fill_images
+from faithface.perturb.plan import Plan, Track, plan_tracks
+from faithface.perturb.prefetch import prefetch
+from faithface.perturb.ranking import Ranking, rank
+
+__all__ = [
+    "FILLS",
+    "Curves",
+    "Fill",
+    "Plan",
+    "Ranking",
+    "Track",
+    "area",
+    "curves",
+    "fill_images",
+    "plan_tracks",
+    "prefetch",
+    "rank",
+    "run_plan",
+]

@@ -1,0 +1,269 @@
+"""Deletion and insertion curves of a batch of maps: the one function behind all curve metrics.
+
+Place in the flow: ``metrics/curves`` takes areas of what this returns; users may call :func:`curves` themselves. May
+call
+``ranking``, ``fills``, ``linear``, ``plan``, ``engine``, and ``tasks`` for the scores.
+
+At fraction f of the pixels, deletion has replaced the round(f·H·W) most salient pixels by the fill, and insertion has
+put as many back into an image that starts as the fill. The clean image is scored when samples are loaded, the fill
+once per sample (a pair's partner not at all: it is a clean image); neither is scored again for another explainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.contract import FaceModel, Maps, Samples
+from faithface.errors import UsageError, nearest
+from faithface.perturb.engine import run_plan
+from faithface.perturb.fills import altered_images, check_fill, fill_images
+from faithface.perturb.linear import impute_linear
+from faithface.perturb.plan import Track, plan_tracks
+from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
+from faithface.tasks import class_probabilities, pair_similarity
+
+Direction = Literal["deletion", "insertion"]
+Alter = Literal["probe", "both"]
+DIRECTIONS: tuple[Direction, ...] = ("deletion", "insertion")
+SIDES = ("", "-b")
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Scores along the curves of N maps.
+
+    Attributes:
+        fractions: float64 P: share of the pixels (of the cells, with a grid), 0 to 1.
+        scores: float64 N×P by direction: probability of the class predicted on the clean image, or the pair's
+            similarity. Rows of invalid maps are NaN.
+        reasons: why a map (by index) is invalid.
+        flags: remarks on maps that are scored all the same.
+    """
+
+    fractions: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    flags: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What makes two requests for curves the same; the key under which they are shared."""
+
+    kind: str
+    fill: str
+    grid: int
+    points: int
+    alter: str
+
+    @property
+    def sides(self) -> int:
+        return 2 if self.alter == "both" else 1
+
+
+def curves(
+    model: FaceModel,
+    samples: Samples,
+    maps: Maps,
+    kind: str | None = None,
+    fill: str | None = None,
+    grid: int = 0,
+    points: int = 51,
+    alter: Alter = "probe",
+    directions: Sequence[Direction] = DIRECTIONS,
+) -> Curves:
+    """Return deletion and insertion curves; each is computed once per batch of maps and shared.
+
+    Args:
+        model, samples, maps: as an explainer got and made them.
+        kind: ``relevance`` (classifiers), ``similarity`` or ``dissimilarity`` (pairs); default: the first that fits.
+        fill: see :mod:`faithface.perturb.fills`; default: ``blur`` for classifiers, ``stranger`` for similarity and
+            ``partner`` for dissimilarity maps.
+        grid: 0 = pixels, G = cells of a G×G grid (:func:`faithface.perturb.ranking.rank`).
+        points: points of a curve, both ends included.
+        alter: pairs: ``probe`` alters image A by its own map; ``both`` alters each image by its own map.
+        directions: which curves are wanted.
+
+    Raises:
+        UsageError: maps of the wrong kind or shape, an unknown fill, a grid that does not fit.
+        NotApplicable: the fill does not fit the samples.
+    """
+    kind = kind or next(iter(maps.named()))
+    fill = fill or {"similarity": "stranger", "dissimilarity": "partner"}.get(kind, "blur")
+    setting = _Setting(kind, fill, grid, points, alter)
+    relevance = _maps_of(samples, maps, setting)
+    check_fill(fill, samples.dataset, samples.are_pairs)
+    missing = [d for d in directions if ("curve", setting, d) not in maps.memo]
+    for direction, scores in _compute(model, samples, maps, relevance, setting, missing).items():
+        maps.memo[("curve", setting, direction)] = scores
+    reasons, flags = _remarks(relevance)
+    found: dict[str, np.ndarray] = {d: maps.memo[("curve", setting, d)] for d in directions}
+    return Curves(np.linspace(0, 1, points), found, reasons, flags)
+
+
+def area(curve: np.ndarray) -> np.ndarray:
+    """Return the area under curves …×P by the trapezoid rule over equally spaced fractions of [0, 1].
+
+    Examples:
+        >>> float(area(np.array([1.0, 0.5, 0.0])))
+        0.5
+    """
+    curve = np.asarray(curve, dtype=np.float64)
+    return (curve.sum(axis=-1) - (curve[..., 0] + curve[..., -1]) / 2) / (curve.shape[-1] - 1)
+
+
+def _maps_of(samples: Samples, maps: Maps, setting: _Setting) -> Tensor:
+    """Return the maps that rank pixels: float32 N×sides×H×W."""
+    named = maps.named()
+    if setting.kind not in named:
+        raise UsageError(f'these maps have no "{setting.kind}"; {nearest(setting.kind, named)}')
+    found = named[setting.kind]
+    expected = (len(samples), *((2,) if samples.are_pairs else ()), *samples.images.shape[-2:])
+    if tuple(found.shape) != expected:
+        raise UsageError(f"{setting.kind} maps have shape {tuple(found.shape)}; expected {expected} for these samples")
+    if setting.points < 2:
+        raise UsageError(f"points is {setting.points}; expected at least 2, both ends of the curve")
+    if setting.alter == "both" and not samples.are_pairs:
+        raise UsageError("alter=both needs pairs; a classifier's sample has one image: use alter=probe")
+    found = found.to(samples.images.device, torch.float32)
+    return found[:, : setting.sides] if samples.are_pairs else found[:, None]
+
+
+def _remarks(relevance: Tensor) -> tuple[dict[int, str], dict[int, str]]:
+    flat = relevance.flatten(2)
+    finite = flat.isfinite().all(dim=2).all(dim=1).cpu().numpy()
+    constant = (flat.amax(dim=2) == flat.amin(dim=2)).any(dim=1).cpu().numpy()
+    reasons = {int(i): "map holds non-finite values" for i in np.flatnonzero(~finite)}
+    return reasons, {int(i): "constant map" for i in np.flatnonzero(constant & finite)}
+
+
+def _compute(
+    model: FaceModel, samples: Samples, maps: Maps, relevance: Tensor, setting: _Setting, directions: Sequence[str]
+) -> dict[str, np.ndarray]:
+    if not directions:
+        return {}
+    valid = relevance.flatten(1).isfinite().all(dim=1).cpu().numpy()
+    rankings = maps.shared(
+        ("ranking", setting.kind, setting.grid, setting.alter),
+        lambda: [rank(relevance[:, s], samples, setting.grid, SIDES[s]) for s in range(setting.sides)],
+    )
+    units = rankings[0].units
+    counts = {"deletion": unit_counts(units, setting.points), "insertion": kept_counts(units, setting.points)}
+    # Between the ends, each count is run once, however many points round to it.
+    inner = {d: np.setdiff1d(counts[d], [0, units]) for d in directions}
+    rows = np.flatnonzero(valid)
+    run = _run_linear if setting.fill == "linear" else _run_lanes
+    outputs = run(model, samples, rankings, setting, rows, inner)
+    clean = samples.clean.scores.double().cpu().numpy()
+    filled = _filled_scores(model, samples, setting)
+    curves: dict[str, np.ndarray] = {}
+    for direction in directions:
+        start, end = (clean, filled) if direction == "deletion" else (filled, clean)
+        by_count = np.full((len(samples), units + 1), np.nan)
+        by_count[rows, 0], by_count[rows, units] = start[rows], end[rows]
+        if len(inner[direction]) and len(rows):
+            by_count[np.ix_(rows, inner[direction])] = _scores(model, samples, outputs[direction], rows)
+        curves[direction] = by_count[:, counts[direction]]
+    return curves
+
+
+def _run_lanes(
+    model: FaceModel,
+    samples: Samples,
+    rankings: Sequence[Ranking],
+    setting: _Setting,
+    rows: np.ndarray,
+    inner: Mapping[str, np.ndarray],
+) -> dict[str, Tensor]:
+    """Run all directions, samples and sides as one plan; return outputs sides×R×S×K by direction."""
+    sides, n = setting.sides, len(samples)
+    images = altered_images(samples, sides).transpose(0, 1).flatten(0, 1)
+    fills = fill_images(model, samples, setting.fill, sides).transpose(0, 1).flatten(0, 1)
+    orders = torch.cat([ranking.order for ranking in rankings])
+    outputs: dict[str, Tensor] = {}
+    groups: dict[int, list[str]] = {}
+    for direction, counts in inner.items():
+        groups.setdefault(len(counts), []).append(direction)
+    for directions in groups.values():
+        tracks = []
+        for direction in directions:
+            for s in range(sides):
+                stops = rankings[s].pixels(inner[direction])
+                for i in rows:
+                    image, fill = s * n + int(i), (sides + s) * n + int(i)
+                    base, other = (image, fill) if direction == "deletion" else (fill, image)
+                    tracks.append(Track(base, other, image, stops[i]))
+        done = run_plan(model, plan_tracks(torch.cat([images, fills]), orders, tracks))
+        parts = done.reshape(len(directions), sides, len(rows), *done.shape[1:])
+        outputs |= dict(zip(directions, parts, strict=True))
+    return outputs
+
+
+def _run_linear(
+    model: FaceModel,
+    samples: Samples,
+    rankings: Sequence[Ranking],
+    setting: _Setting,
+    rows: np.ndarray,
+    inner: Mapping[str, np.ndarray],
+) -> dict[str, Tensor]:
+    """Impute every altered image on its own: the fill depends on the mask, so there is nothing to share."""
+    images = altered_images(samples, setting.sides).cpu().numpy()
+    outputs: dict[str, Tensor] = {}
+    for direction, counts in inner.items():
+        parts = []
+        for s, ranking in enumerate(rankings):
+            for i in rows:
+                masks = [ranking.removed(int(i), int(k)).cpu().numpy().reshape(images.shape[-2:]) for k in counts]
+                removed = masks if direction == "deletion" else [~mask for mask in masks]
+                made = [impute_linear(images[i, s], m, samples.rng(int(i), f"linear{SIDES[s]}")) for m in removed]
+                if made:
+                    parts.append(model.outputs(torch.from_numpy(np.stack(made)).to(samples.images.device)).cpu())
+        stacked = torch.stack(parts) if parts else torch.zeros((0, 0, 0))
+        outputs[direction] = stacked.reshape(setting.sides, len(rows), len(counts), -1) if parts else stacked
+    return outputs
+
+
+def _filled_scores(model: FaceModel, samples: Samples, setting: _Setting) -> np.ndarray:
+    """Return the scores of the fully masked samples (float64 N), computed once per batch and fill."""
+
+    def compute() -> np.ndarray:
+        sides = setting.sides
+        if setting.fill == "partner":
+            outputs = samples.clean.outputs.flip(1)[:, :sides].transpose(0, 1)
+        else:
+            if setting.fill == "linear":
+                images = altered_images(samples, sides).cpu().numpy()
+                full = np.ones(images.shape[-2:], dtype=bool)
+                made = [
+                    [impute_linear(images[i, s], full, samples.rng(i, f"linear{SIDES[s]}")) for s in range(sides)]
+                    for i in range(len(samples))
+                ]
+                fills = torch.from_numpy(np.array(made, dtype=np.float32)).to(samples.images.device)
+            else:
+                fills = fill_images(model, samples, setting.fill, sides)
+            outputs = model.outputs(fills.flatten(0, 1)).unflatten(0, (len(samples), sides)).transpose(0, 1)
+        return _scores(model, samples, outputs[:, :, None], np.arange(len(samples)))[:, 0]
+
+    key = ("filled", model.card.name, setting.fill, setting.sides)
+    return samples.shared(key, compute)  # type: ignore[no-any-return]
+
+
+def _scores(model: FaceModel, samples: Samples, outputs: Tensor, rows: np.ndarray) -> np.ndarray:
+    """Turn raw outputs sides×R×S×K of altered images into scores R×S."""
+    at = torch.from_numpy(rows)
+    outputs = outputs.cpu()
+    if samples.are_pairs:
+        clean = samples.clean.outputs.cpu()[at]
+        reference = outputs[1] if len(outputs) == 2 else clean[:, 1:2].expand_as(outputs[0])
+        return pair_similarity(model.card, outputs[0], reference).double().numpy()
+    n, stops, width = outputs[0].shape
+    probabilities = class_probabilities(model.card, outputs[0].reshape(n * stops, width)).reshape(n, stops, -1)
+    predicted = samples.clean.predicted.cpu()[at]
+    return probabilities.gather(2, predicted[:, None, None].expand(n, stops, 1))[..., 0].double().numpy()
