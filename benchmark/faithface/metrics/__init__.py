@@ -10,16 +10,30 @@ Place in the flow: ``faithface.plugins`` registers :data:`METRICS`; the runner s
 from __future__ import annotations
 
 from faithface.contract import Metric
+from faithface.metrics.average_drop import AverageDrop
+from faithface.metrics.average_increase import AverageIncrease
+from faithface.metrics.confidence_drop import ConfidenceDrop
 from faithface.metrics.cost import Cost
 from faithface.metrics.describe import describe
 from faithface.metrics.entropy import Entropy
+from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.localisation_auc import LocalisationAuc
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
+from faithface.metrics.retention import Retention
+from faithface.metrics.road import Road
+from faithface.metrics.sparseness import Sparseness
 
 METRICS: tuple[Metric, ...] = (
+    ConfidenceDrop(),
+    Retention(),
+    AverageDrop(),
+    AverageIncrease(),
+    Road(),
     Entropy(),
+    HistogramEntropy(),
+    Sparseness(),
     PointingGame(),
     RelevanceMass(),
     RelevanceRank(),

@@ -98,21 +98,32 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.detach().to("cpu", torch.float64).numpy()
 
 
-def tie_order(samples: Samples, pixels: int) -> np.ndarray:
-    """Return, per sample, the permutation of the pixels in which ties are broken: int64 N×pixels.
+def check_grid(grid: int) -> None:
+    """Refuse a negative grid where a metric is made."""
+    if grid < 0:
+        raise ValueError(f"grid is {grid}; expected 0 (pixels) or the number of cells per side")
 
-    It depends on the sample alone, so that every explainer's ties fall the same way (protocol rule 2).
+
+def on_grid(values: Tensor, grid: int) -> Tensor:
+    """Return the mean of each map N×H×W over the cells of a G×G grid, float64 N×G×G; ``grid=0``: the pixels themselves.
+
+    Cells are those of ``perturb.ranking``: pixel row r belongs to cell row ⌊r·G/H⌋, columns alike.
+
+    Raises:
+        UsageError: a grid finer than the map.
     """
+    values = values.double()
+    height, width = values.shape[-2:]
+    if not grid:
+        return values
+    if not 0 < grid <= min(height, width):
+        raise UsageError(f"grid is {grid}; expected 0 (pixels) or 1 to {min(height, width)} for {height}×{width} maps")
+    rows, columns = (_membership(n, grid).to(values.device) for n in (height, width))
+    return rows @ values @ columns.T
 
-    def draw() -> np.ndarray:
-        return np.stack([samples.rng(i, "ties").permutation(pixels) for i in range(len(samples))])
 
-    return samples.shared(("ties", pixels), draw)  # type: ignore[no-any-return]
-
-
-def descending(samples: Samples, values: Tensor) -> np.ndarray:
-    """Return the pixels of each map N×H×W from the most to the least relevant: int64 N×(H·W), raster indices."""
-    flat = values.flatten(1).cpu().numpy()
-    ties = tie_order(samples, flat.shape[1])
-    shuffled = np.take_along_axis(flat, ties, axis=1)
-    return np.take_along_axis(ties, np.argsort(-shuffled, axis=1, kind="stable"), axis=1)
+def _membership(pixels: int, grid: int) -> Tensor:
+    """Return float64 G×pixels: 1 / (pixels in the cell) where a pixel belongs to a cell, else 0."""
+    cell = torch.arange(pixels) * grid // pixels
+    member = (cell[None] == torch.arange(grid)[:, None]).double()
+    return member / member.sum(dim=1, keepdim=True)

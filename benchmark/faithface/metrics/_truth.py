@@ -1,7 +1,7 @@
 """The common part of the localisation metrics: which truth each sample is held against, and what has none.
 
 Place in the flow: the base of ``pointing_game``, ``relevance_mass``, ``relevance_rank`` and ``localisation_auc``; calls
-``_maps`` and the contract.
+``_maps``, ``perturb.ranking`` and the contract.
 
 A pixel belongs to the truth when its value, resized by area to the model's input size, is at least 0.5.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
 from faithface.errors import nearest
 from faithface.metrics import _maps
+from faithface.perturb.ranking import rank
 
 KINDS = ("relevance", "human", "tag", *PAIR_MAPS)
 CHANCE = "chance"
@@ -58,7 +59,7 @@ class Localisation(Metric):
             reasons |= {chosen[i]: text for i, text in _maps.invalid(relevance).items()}
             relevance = _maps.finite(relevance)
             flags |= {chosen[i]: text for i, text in self.remarks(relevance).items()}
-            order = _maps.descending(part, relevance)
+            order = rank(relevance, part).order.cpu().numpy()
             flat = relevance.flatten(1).double().cpu().numpy()
             for row, i in enumerate(chosen):
                 truth = masks[i][1]

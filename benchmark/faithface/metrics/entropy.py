@@ -21,6 +21,10 @@ class Entropy(Metric):
         p = |m| / Σ|m| over the H·W pixels of the map at the model's input size;
         value = −Σ p·log2(p) / log2(H·W), with 0·log2(0) = 0.
 
+    Parameters
+        ``grid``: 0 = pixels (default); G = the map is averaged on a G×G grid first, and log2(G²) takes the place of
+        log2(H·W), so that maps of different granularity can be compared.
+
     Range and direction
         0 (all relevance on one pixel) to 1 (spread evenly). Lower is better, in the sense of more concentrated. The
         best value is 0.0. It says nothing about whether the place is right: one random pixel scores 0.
@@ -31,7 +35,7 @@ class Entropy(Metric):
 
     Special cases
         A constant map is spread evenly and scores 1 (an empty one too, as the limit of ever smaller constants); it is
-        flagged. A map with values that are not finite, and a map of a single pixel, have no value.
+        flagged. A map with values that are not finite, and a map of a single pixel or cell, have no value.
 
     Differs from other libraries
         Division by log2(H·W) makes sizes comparable; Quantus' Complexity, xplique and xaitk do not divide, and use the
@@ -40,7 +44,7 @@ class Entropy(Metric):
         which is one of grey levels, not of places: that is ``histogram-entropy@1``.
 
     Known weaknesses
-        An upsampled 7×7 map cannot be as concentrated as a pixel-level one: compare explainers of one granularity.
+        An upsampled 7×7 map cannot be as concentrated as a pixel-level one: compare such explainers with ``grid=7``.
         Rewards maps that leave evidence out.
 
     Cost
@@ -56,13 +60,18 @@ class Entropy(Metric):
     best = 0.0
     source = "Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020; normalised here"
 
+    grid: int = 0
+
+    def __post_init__(self) -> None:
+        _maps.check_grid(self.grid)
+
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         chosen = _maps.judged(samples, maps)
         reasons = _maps.invalid(chosen)
-        mass = _maps.finite(chosen).flatten(1).abs().double()
+        mass = _maps.on_grid(_maps.finite(chosen).abs(), self.grid).flatten(1)
         pixels = mass.shape[1]
         if pixels == 1:
-            reasons = dict.fromkeys(range(len(samples)), "a map of one pixel has no entropy to compare with")
+            reasons = dict.fromkeys(range(len(samples)), "a map of one cell has no entropy to compare with")
         # Dividing by the largest value first keeps the sum of tiny maps away from zero.
         mass = mass / mass.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         total = mass.sum(dim=1, keepdim=True)

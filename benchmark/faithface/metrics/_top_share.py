@@ -1,0 +1,120 @@
+"""Remove or keep the top share of the pixels: what ``confidence_drop`` and ``retention`` have in common.
+
+Place in the flow: their base; calls ``_maps``, ``_forward``, ``perturb.ranking``, ``perturb.fills`` and ``loading``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Samples, Scores
+from faithface.loading import read_face
+from faithface.metrics import _maps
+from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
+from faithface.perturb.fills import check_fill, fill_images
+from faithface.perturb.ranking import rank
+
+TopFill = Literal["black", "mean", "blur", "stranger"]
+Reading = Literal["input", "published"]
+
+
+@dataclass(frozen=True)
+class TopShare(Metric):
+    """Score the clean image minus the score with a mask removed; ``keep`` removes everything but the mask."""
+
+    keep: ClassVar[bool]
+
+    share: float = 0.10
+    fill: TopFill = "black"
+    reading: Reading = "input"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share is {self.share}; expected a number between 0 and 1, such as 0.1")
+        if self.reading == "published" and self.fill != "black":
+            raise ValueError(f"reading=published fills with black; got fill={self.fill}: leave one of them out")
+
+    def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
+        super().check(card, dataset, explainer)
+        check_fill(self.fill, dataset, card.task == "verification")
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        chosen = _maps.judged(samples, maps)
+        reasons = _maps.invalid(chosen)
+        chosen = _maps.finite(chosen)
+        altered = self._published(model, samples, chosen) if self.reading == "published" else None
+        told = answers(model, samples, list(altered or self._input(model, samples, chosen)))
+        clean = clean_scores(samples)
+        values = {
+            "": clean - told.scores[0],
+            "control": clean - told.scores[1],
+            "flips": told.flipped[0],
+            "control-flips": told.flipped[1],
+        }
+        scores = _maps.result(values, reasons, _maps.constant(chosen))
+        if not np.isnan(told.flipped).any():
+            return scores
+        return dataclasses.replace(scores, reasons=dict.fromkeys(range(len(samples)), NO_THRESHOLD) | reasons)
+
+    def _input(self, model: FaceModel, samples: Samples, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the altered probes and the control's, N×3×H×W, from exactly the top share of the pixels."""
+        n, height, width = chosen.shape
+        count = max(1, math.floor(self.share * height * width + 0.5))
+        order = rank(chosen, samples).order.to(chosen.device)
+        mask = torch.zeros(n, height * width, dtype=torch.bool, device=chosen.device)
+        mask.scatter_(1, order[:, :count], True)
+        mask = mask.reshape(n, height, width)
+        shifted = torch.stack([mask[i].roll(shift(samples, i, height, width), (0, 1)) for i in range(n)])
+        images, fill = probes(samples), fill_images(model, samples, self.fill)[:, 0]
+
+        def altered(where: Tensor) -> Tensor:
+            return torch.where((where != self.keep)[:, None], fill, images)
+
+        return altered(mask), altered(shifted)
+
+    def _published(self, model: FaceModel, samples: Samples, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`_input`, the way of Ensemble-CAM's notebook: on the image at its own size, by a stretched mask."""
+        masked: list[Tensor] = []
+        control: list[Tensor] = []
+        for item, one in zip(samples, chosen, strict=True):
+            face = item.faces[0]
+            pixels = np.asarray(face.read())
+            mask = published_mask(one.cpu().numpy(), self.share, pixels.shape[:2])
+            for where, out in ((mask, masked), (np.roll(mask, published_shift(*mask.shape), (0, 1)), control)):
+                kept = np.where((where != self.keep)[..., None], np.float32(0), pixels)
+                out.append(read_face(Face(face.id, lambda kept=kept: kept), model.size))  # type: ignore[misc]
+        device = samples.images.device
+        return torch.stack(masked).to(device), torch.stack(control).to(device)
+
+
+def shift(samples: Samples, index: int, height: int, width: int) -> tuple[int, int]:
+    """Return the control's circular shift of a sample: any but none, from the sample's seed."""
+    if height * width == 1:
+        return 0, 0
+    return divmod(int(samples.rng(index, "shifted mask").integers(1, height * width)), width)
+
+
+def published_mask(relevance: np.ndarray, share: float, size: tuple[int, int]) -> np.ndarray:
+    """Return bool H×W at the image's own size: where the thresholded map, resized bilinearly, exceeds its minimum.
+
+    The threshold is the (1 − share) percentile with linear interpolation; values equal to it stay.
+    """
+    kept = np.where(relevance >= np.percentile(relevance, 100 * (1 - share)), relevance, 0)
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(kept.astype(np.float32))[None, None], size=size, mode="bilinear", align_corners=False
+    )[0, 0].numpy()
+    return large > large.min()
+
+
+def published_shift(height: int, width: int) -> tuple[int, int]:
+    """Return the notebook's shift: two draws after seeding numpy with 42, the same for all images of a size."""
+    legacy = np.random.RandomState(42)  # the published masks come from this generator
+    return int(legacy.randint(-height, height)), int(legacy.randint(-width, width))
