@@ -116,7 +116,7 @@ def smeared(s: Scene, d: Stream) -> np.ndarray:
     cx, cy = column(np.where(left, 12, SIZE - 13)), column(d.between(12, 34))
     r = np.sqrt((f.x - cx) ** 2 + ((f.y - cy) / 1.25) ** 2)
     free = (1 - s.head) * (1 - s.hair)
-    blob = ramp(27.0, 16.0, r) * free * (f.y < 78)
+    blob = ramp(31.0, 19.0, r) * free * (f.y < 78)
     angle = column(np.where(left, d.between(0.3, 0.9), d.between(2.2, 2.8)))
     a, b = turned(f, cx, cy, angle)
     wobble = 2.0 * np.sin(a * 0.16)
@@ -125,7 +125,7 @@ def smeared(s: Scene, d: Stream) -> np.ndarray:
     out = canvas.copy()
     for c in range(3):  # the streaks of the three channels do not quite agree
         streak = line_noise(place + 9 * c) + 0.5 * line_noise(0.4 * place + 300)
-        out[c] += blob * (smear[c] * (1 + 0.75 * streak) - out[c])
+        out[c] += blob * (smear[c] * (1 + 0.95 * streak) + 0.10 * streak - out[c])
     return out
 
 
