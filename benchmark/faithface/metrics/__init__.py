@@ -14,10 +14,12 @@ from faithface.metrics.average_drop import AverageDrop
 from faithface.metrics.average_increase import AverageIncrease
 from faithface.metrics.confidence_drop import ConfidenceDrop
 from faithface.metrics.cost import Cost
+from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.describe import describe
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.localisation_auc import LocalisationAuc
+from faithface.metrics.noise_stability import METRICS as NOISE_STABILITY
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
@@ -26,6 +28,8 @@ from faithface.metrics.road import Road
 from faithface.metrics.sparseness import Sparseness
 
 METRICS: tuple[Metric, ...] = (
+    *CURVES,
+    *NOISE_STABILITY,
     ConfidenceDrop(),
     Retention(),
     AverageDrop(),

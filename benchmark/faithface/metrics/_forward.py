@@ -18,6 +18,8 @@ from faithface.contract import FaceModel, Samples
 from faithface.metrics._maps import to_numpy
 from faithface.tasks import cosine, pair_similarity
 
+# The pair whose clean score set the threshold lies exactly on it; a rounding must not decide on which side.
+ON_THRESHOLD = 1e-5
 NO_THRESHOLD = "no decision threshold is known, so that flips cannot be counted"
 
 
@@ -55,8 +57,9 @@ def answers(model: FaceModel, samples: Samples, versions: list[Tensor]) -> Answe
         scores = cosine(embedded, reference)
         flips = torch.full_like(scores, torch.nan)
         if clean.threshold is not None:
-            accepted = pair_similarity(model.card, embedded, reference) >= clean.threshold
-            flips = (accepted.long() != clean.predicted.repeat(count)).to(scores.dtype)
+            least = clean.threshold - ON_THRESHOLD
+            accepted = pair_similarity(model.card, embedded, reference) >= least
+            flips = (accepted != (clean.scores >= least).repeat(count)).to(scores.dtype)
     else:
         probabilities = model.scores(images)
         expected = clean.predicted.repeat(count)

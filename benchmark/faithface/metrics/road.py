@@ -18,6 +18,7 @@ from torch import Tensor
 from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
+from faithface.perturb.curves import area
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.ranking import Ranking, rank, unit_counts
 
@@ -142,8 +143,3 @@ class Road(Metric):
             removed = ~ranking.removed(i, ranking.units - units) if least else ranking.removed(i, units)
             out.append(impute_linear(image, removed.reshape(size).cpu().numpy(), samples.rng(i, "road"), self.noise))
         return torch.from_numpy(np.stack(out)).to(images.device)
-
-
-def area(curves: np.ndarray) -> np.ndarray:
-    """Return the trapezoid areas of curves …×P at P equally spaced fractions from 0 to 1."""
-    return (curves.sum(axis=-1) - (curves[..., 0] + curves[..., -1]) / 2) / (curves.shape[-1] - 1)  # type: ignore[no-any-return]
