@@ -23,13 +23,13 @@ METRIC = NoiseStability()
 
 @pytest.fixture(scope="module")
 def pad(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceModel, Samples]:
-    model = open_model(tiny("cnn", "pad", tmp_path_factory.mktemp("m"), size=16))
+    model = open_model(tiny("cnn", "pad", tmp_path_factory.mktemp("m"), size=12))
     return model, sample_batch(model, 3)
 
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceModel, Samples]:
-    model = open_model(tiny("arcface", "verification", tmp_path_factory.mktemp("m"), size=16))
+    model = open_model(tiny("arcface", "verification", tmp_path_factory.mktemp("m"), size=12))
     return model, pair_batch(model, 2)
 
 

@@ -7,6 +7,7 @@ papers: Explain To Me (arXiv:2303.11969) for noise, geometry and degradation, Ye
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -73,3 +74,72 @@ def slow_noise_stability(model: FaceModel, sample: Samples, explainer: Explainer
         found["spearman"].append(slow_spearman(clean, again))
         found["score-fall"].append(score(model, sample, image) - score(model, sample, noisy))
     return found
+
+
+def slow_geometry(model: FaceModel, sample: Samples, explainer: Explainer) -> list[tuple[float, float]]:
+    """Return SSIM and Spearman for two flips, eight shifts and two quarter turns of a square image.
+
+    Every transformation is a rule that says from which pixel of the original each new pixel comes; bringing a map
+    back is following that rule, for the pixels of the original that are still in the picture.
+    """
+    image = probe(sample)
+    side = image.shape[1]
+    s = max(1, round(16 / 224 * side))
+    steps = [(dy, dx) for dy in (-s, 0, s) for dx in (-s, 0, s) if (dy, dx) != (0, 0)]
+    rules: list[Callable[[int, int], tuple[int, int]]] = [
+        lambda y, x: (y, side - 1 - x),
+        lambda y, x: (side - 1 - y, x),
+        *[lambda y, x, d=d: (y - d[0], x - d[1]) for d in steps],  # type: ignore[misc]
+        lambda y, x: (side - 1 - x, y),  # clockwise: what was at the bottom left comes to the top left
+        lambda y, x: (x, side - 1 - y),
+    ]
+    clean = one_map(model, sample, explainer)
+    found = []
+    for rule in rules:
+        moved = np.zeros_like(image)
+        goes_to: dict[tuple[int, int], tuple[int, int]] = {}
+        for y in range(side):
+            for x in range(side):
+                sy, sx = rule(y, x)
+                moved[:, y, x] = image[:, min(max(sy, 0), side - 1), min(max(sx, 0), side - 1)]
+                if 0 <= sy < side and 0 <= sx < side:
+                    goes_to[sy, sx] = (y, x)
+        again = one_map(model, sample, explainer, moved)
+        rows = sorted({y for y, _ in goes_to})
+        columns = sorted({x for _, x in goes_to})
+        here = np.array([[clean[y, x] for x in columns] for y in rows])
+        there = np.array([[again[goes_to[y, x]] for x in columns] for y in rows])
+        found.append((slow_ssim(here, there), slow_spearman(here, there)))
+    return found
+
+
+def slow_max_sensitivity(
+    model: FaceModel, sample: Samples, explainer: Explainer, radius: float, draws: int
+) -> list[float]:
+    """Return the distance of the clean and each noisy map, each divided by its own norm."""
+    image = probe(sample)
+
+    def unit(values: np.ndarray) -> list[float]:
+        flat = [float(v) for v in values.ravel()]
+        norm = math.sqrt(math.fsum(v * v for v in flat))
+        return [v / norm if norm else 0.0 for v in flat]
+
+    clean = unit(one_map(model, sample, explainer))
+    found = []
+    for draw in range(draws):
+        rng = sample.rng(0, f"max-sensitivity/{draw}")
+        noisy = [min(1.0, max(0.0, float(v) + rng.uniform(-radius, radius))) for v in image.ravel()]
+        again = unit(one_map(model, sample, explainer, np.array(noisy).reshape(image.shape)))
+        found.append(math.sqrt(math.fsum((p - q) ** 2 for p, q in zip(clean, again, strict=True))))
+    return found
+
+
+def slow_training_stability(maps: list[np.ndarray]) -> list[float]:
+    """Return the SSIM of each pair of maps, stored as 8-bit grey images are."""
+    stored = []
+    for values in maps:
+        low, high = float(values.min()), float(values.max())
+        grey = [int((float(v) - low) / (high - low) * 255) if high > low else 0 for v in values.ravel()]
+        stored.append(np.array(grey).reshape(values.shape))
+    pairs = [(i, j) for i in range(len(maps)) for j in range(i + 1, len(maps))]
+    return [slow_ssim(stored[i], stored[j], data_range=255) for i, j in pairs]
