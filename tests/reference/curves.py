@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def curve(
 def trapezoid(scores: np.ndarray) -> float:
     """Return the area over equally spaced points of [0, 1], trapezoid by trapezoid."""
     width = 1 / (len(scores) - 1)
-    return sum((float(a) + float(b)) / 2 * width for a, b in zip(scores[:-1], scores[1:], strict=True))
+    return sum((float(a) + float(b)) / 2 * width for a, b in pairwise(scores))
 
 
 def rise_auc(scores: np.ndarray) -> float:

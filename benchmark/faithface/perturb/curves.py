@@ -26,6 +26,7 @@ from faithface.perturb.fills import altered_images, check_fill, fill_images
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
+from faithface.perturb.threads import one_thread
 from faithface.tasks import class_probabilities, pair_similarity
 
 Direction = Literal["deletion", "insertion"]
@@ -100,9 +101,10 @@ def curves(
     relevance = _maps_of(samples, maps, setting)
     check_fill(fill, samples.dataset, samples.are_pairs)
     missing = [d for d in directions if ("curve", setting, d) not in maps.memo]
-    for direction, scores in _compute(model, samples, maps, relevance, setting, missing).items():
-        maps.memo[("curve", setting, direction)] = scores
-    reasons, flags = _remarks(relevance)
+    with one_thread():
+        reasons, flags = maps.shared(("remarks", setting.kind, setting.alter), lambda: _remarks(relevance))
+        for direction, scores in _compute(model, samples, maps, relevance, setting, missing, reasons).items():
+            maps.memo[("curve", setting, direction)] = scores
     found: dict[str, np.ndarray] = {d: maps.memo[("curve", setting, d)] for d in directions}
     return Curves(np.linspace(0, 1, points), found, reasons, flags)
 
@@ -136,19 +138,25 @@ def _maps_of(samples: Samples, maps: Maps, setting: _Setting) -> Tensor:
 
 
 def _remarks(relevance: Tensor) -> tuple[dict[int, str], dict[int, str]]:
-    flat = relevance.flatten(2)
-    finite = flat.isfinite().all(dim=2).all(dim=1).cpu().numpy()
-    constant = (flat.amax(dim=2) == flat.amin(dim=2)).any(dim=1).cpu().numpy()
+    low, high = (m.cpu().numpy() for m in relevance.flatten(2).aminmax(dim=2))
+    # A NaN anywhere makes both extremes NaN, an infinity one of them.
+    finite = (np.isfinite(low) & np.isfinite(high)).all(axis=1)
+    constant = (low == high).any(axis=1)
     reasons = {int(i): "map holds non-finite values" for i in np.flatnonzero(~finite)}
     return reasons, {int(i): "constant map" for i in np.flatnonzero(constant & finite)}
 
 
 def _compute(
-    model: FaceModel, samples: Samples, maps: Maps, relevance: Tensor, setting: _Setting, directions: Sequence[str]
+    model: FaceModel,
+    samples: Samples,
+    maps: Maps,
+    relevance: Tensor,
+    setting: _Setting,
+    directions: Sequence[str],
+    invalid: Mapping[int, str],
 ) -> dict[str, np.ndarray]:
     if not directions:
         return {}
-    valid = relevance.flatten(1).isfinite().all(dim=1).cpu().numpy()
     rankings = maps.shared(
         ("ranking", setting.kind, setting.grid, setting.alter),
         lambda: [rank(relevance[:, s], samples, setting.grid, SIDES[s]) for s in range(setting.sides)],
@@ -157,7 +165,7 @@ def _compute(
     counts = {"deletion": unit_counts(units, setting.points), "insertion": kept_counts(units, setting.points)}
     # Between the ends, each count is run once, however many points round to it.
     inner = {d: np.setdiff1d(counts[d], [0, units]) for d in directions}
-    rows = np.flatnonzero(valid)
+    rows = np.array([i for i in range(len(samples)) if i not in invalid], dtype=np.int64)
     run = _run_linear if setting.fill == "linear" else _run_lanes
     outputs = run(model, samples, rankings, setting, rows, inner)
     clean = samples.clean.scores.double().cpu().numpy()

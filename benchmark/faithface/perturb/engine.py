@@ -42,6 +42,8 @@ def run_plan(model: FaceModel, plan: Plan) -> Tensor:
         RunError: out of memory with a single image.
     """
     tracks, stops = plan.stops.shape
+    if not plan.passes:
+        return torch.zeros((tracks, stops, 0))
     feed = feed_for(model, plan)
     results: Tensor | None = None
     done = 0
@@ -64,8 +66,7 @@ def run_plan(model: FaceModel, plan: Plan) -> Tensor:
             continue
         done = max(lane.track for lane in lanes) + 1
     model.passes.forward += plan.passes if feed.counts_passes else 0
-    if results is None:
-        return torch.zeros((tracks, stops, 0))
+    assert results is not None  # a plan with passes has run at least one batch
     return results.cpu()
 
 

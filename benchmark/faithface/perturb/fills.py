@@ -15,6 +15,7 @@ All fills but ``linear`` are images that do not depend on the mask:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -107,15 +108,15 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     """Blur float32 …×H×W as ``scipy.ndimage.gaussian_filter(image, sigma, mode="reflect")``, channel by channel.
 
     The filter is linear in each axis, so it is two matrix products with the filtered unit matrix: the same numbers to
-    float64 rounding, an order of magnitude faster on batches, and on any device.
+    float32 rounding, several times faster, and on any device.
     """
-    height, width = images.shape[-2:]
-    rows, columns = (
-        torch.from_numpy(ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="reflect")).to(images.device)
-        for n in (height, width)
-    )
-    across = images.double() @ columns.T
-    return (rows @ across).float()
+    rows, columns = (torch.from_numpy(_blur_matrix(n, sigma)).to(images) for n in images.shape[-2:])
+    return rows @ (images @ columns.T)
+
+
+@lru_cache(maxsize=8)
+def _blur_matrix(n: int, sigma: float) -> np.ndarray:
+    return ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="reflect")  # type: ignore[no-any-return]
 
 
 def rise_kernel() -> np.ndarray:
