@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
 from faithface.contract import Clean, Explainer, FaceModel, Samples
 from tests.reference.map_similarity import slow_spearman, slow_ssim
@@ -143,3 +144,25 @@ def slow_training_stability(maps: list[np.ndarray]) -> list[float]:
         stored.append(np.array(grey).reshape(values.shape))
     pairs = [(i, j) for i in range(len(maps)) for j in range(i + 1, len(maps))]
     return [slow_ssim(stored[i], stored[j], data_range=255) for i, j in pairs]
+
+
+def slow_degradation(model: FaceModel, sample: Samples, explainer: Explainer, high: bool) -> tuple[float, float]:
+    """Return the score of the degraded image and the SSIM of its map, by the published steps, pixel by pixel."""
+    image = probe(sample).astype(np.float64)
+    side = min(image.shape[1:])
+    clean = one_map(model, sample, explainer)
+    low, top = float(clean.min()), float(clean.max())
+    grey = np.zeros(clean.shape, dtype=np.uint8)
+    for at in np.ndindex(clean.shape):
+        grey[at] = int((float(clean[at]) - low) / (top - low) * 255) if top > low else 0
+    smooth = gaussian_filter(255 - grey if high else grey, 5 * side / 224)
+    out = np.zeros_like(image)
+    blurs: dict[float, np.ndarray] = {}
+    for y, x in np.ndindex(clean.shape):
+        v = round(10 * float(smooth[y, x]) / max(float(smooth.max()), 1.0), 1)
+        sigma = (10 - v) ** 4 / 1000 * side / 224
+        if sigma not in blurs:
+            blurs[sigma] = np.stack([gaussian_filter(channel, sigma) if sigma > 0 else channel for channel in image])
+        out[:, y, x] = blurs[sigma][:, y, x]
+    again = one_map(model, sample, explainer, out)
+    return score(model, sample, out), slow_ssim(clean, again)
