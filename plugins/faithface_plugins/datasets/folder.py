@@ -1,6 +1,6 @@
 """``folder:PATH``: a folder with one sub-folder per class becomes a set of classifier samples. No code.
 
-Place in the flow: a dataset in the box. May call ``images`` and the contract.
+Place in the flow: a dataset in the box. May call ``images``, ``align`` and the contract.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from faithface.contract import Dataset, Face, Mask, Sample
 from faithface.errors import UsageError
 from faithface.tasks import Task
+from faithface_plugins.datasets.align import aligned_reader, read_landmarks
 from faithface_plugins.datasets.images import list_images, read_image, safe_id
 
 
@@ -26,6 +27,8 @@ class Folder(Dataset):
 
     Parameters:
         aligned: the faces sit at the same place in every image; ``false`` forbids the fills that need it.
+        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace template.
+        size: side of the aligned crops.
         human: a folder with the same tree that holds human-salience masks (greyscale, one PNG of the same stem per image).
         positive: the attack or synthetic class, where a reader of the record should know it.
 
@@ -33,6 +36,8 @@ class Folder(Dataset):
     """
 
     aligned: bool = True
+    landmarks: str | None = None
+    size: int = 112
     human: str | None = None
     positive: str = ""
     root: str = field(default="", metadata={"parameter": False})
@@ -73,6 +78,7 @@ class Folder(Dataset):
 
     def items(self) -> list[Sample]:
         made: list[Sample] = []
+        table = None if self.landmarks is None else read_landmarks(Path(self.landmarks).expanduser())
         for folder in self._class_folders():
             paths = list_images(folder)
             stems = [path.stem for path in paths]
@@ -80,7 +86,9 @@ class Folder(Dataset):
                 inner = path.relative_to(folder).with_suffix("").as_posix()
                 stem = path.stem if stems.count(path.stem) == 1 else inner.replace("/", "_")
                 sample_id = f"{safe_id(folder.name)}--{safe_id(stem)}"
-                face = Face(f"{folder.name}/{inner}", functools.partial(read_image, path))
+                relative = path.relative_to(self.root).as_posix()
+                read = aligned_reader(functools.partial(read_image, path), relative, table, self.size)
+                face = Face(f"{folder.name}/{inner}", read)
                 made.append(Sample(sample_id, face, folder.name, truth=self._truth(folder.name, inner)))
         unique_ids([sample.id for sample in made], f"folder:{self.root}")
         return made

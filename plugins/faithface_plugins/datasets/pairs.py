@@ -1,6 +1,6 @@
 """``pairs:PATH/pairs.csv@ROOT``: a CSV of image pairs and a folder become a verification set. No code.
 
-Place in the flow: a dataset in the box. May call ``images``, ``folder`` (for ids and revisions) and the contract.
+Place in the flow: a dataset in the box. May call ``images``, ``align``, ``folder`` (for ids and revisions) and the contract.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import csv
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError, nearest
+from faithface_plugins.datasets.align import aligned_reader, read_landmarks
 from faithface_plugins.datasets.folder import listing_hash, unique_ids
 from faithface_plugins.datasets.images import read_image, safe_id
 
@@ -31,11 +35,15 @@ class Pairs(Dataset):
 
     Parameters:
         aligned: the faces are aligned crops; ``false`` forbids the fills that need it.
+        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace template.
+        size: side of the aligned crops.
 
     Sample ids are ``stem_a--stem_b``; where that is taken, the folders join it.
     """
 
     aligned: bool = True
+    landmarks: str | None = None
+    size: int = 112
     csv_path: str = field(default="", metadata={"parameter": False})
     root: str = field(default="", metadata={"parameter": False})
 
@@ -90,6 +98,7 @@ class Pairs(Dataset):
         path, root = Path(self.csv_path), Path(self.root)
         ids: set[str] = set()
         made: list[Pair] = []
+        table = None if self.landmarks is None else read_landmarks(Path(self.landmarks).expanduser())
         for line, row in self._rows():
             same = row["same"].lower()
             if same not in _YES | _NO:
@@ -98,7 +107,7 @@ class Pairs(Dataset):
                 if not row[column]:
                     raise UsageError(f"{path}, line {line}: {column} is empty; expected a path relative to {root}")
             faces = [
-                Face(row[c], functools.partial(read_image, root / row[c]), row.get(identity) or None)
+                Face(row[c], self._reader(root, row[c], table), row.get(identity) or None)
                 for c, identity in zip(("image_a", "image_b"), OPTIONAL, strict=True)
             ]
             pair_id = "--".join(safe_id(Path(face.id).stem) for face in faces)
@@ -108,3 +117,6 @@ class Pairs(Dataset):
             made.append(Pair(pair_id, faces[0], faces[1], same in _YES))
         unique_ids([pair.id for pair in made], f"pairs:{self.csv_path}")
         return made
+
+    def _reader(self, root: Path, name: str, table: dict[str, np.ndarray] | None) -> Callable[[], np.ndarray]:
+        return aligned_reader(functools.partial(read_image, root / name), name, table, self.size)

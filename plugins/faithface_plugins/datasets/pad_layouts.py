@@ -1,0 +1,231 @@
+"""The folder layouts of presentation-attack datasets: CelebA-Spoof, OULU-NPU, Replay-Attack, CASIA-FASD.
+
+Place in the flow: datasets in the box. May call ``images``, ``folder`` (ids), the contract, ``errors``.
+
+Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` → ``…/1_3_36_1/0001.png``). A layout
+says which class and which kind of attack a path means; that is all that differs between the four.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from faithface.contract import Dataset, Face, Sample
+from faithface.errors import UsageError
+from faithface_plugins.datasets.folder import listing_hash, unique_ids
+from faithface_plugins.datasets.images import SUFFIXES, list_images, read_image, safe_id
+
+BONA_FIDE, ATTACK = "bona-fide", "attack"
+CELEBA_SPOOF_CROP = 224  # the side to which its bounding boxes are scaled
+
+
+def oulu_npu(video: str) -> str | None:
+    """``Phone_Session_User_File``: file 1 is bona fide, 2 and 3 are prints, 4 and 5 replays."""
+    match = re.fullmatch(r"[1-6]_[1-3]_\d{1,2}_([1-5])", video.rsplit("/", 1)[-1])
+    return {"1": "", "2": "print", "3": "print", "4": "replay", "5": "replay"}[match[1]] if match else None
+
+
+def replay_attack(video: str) -> str | None:
+    """``…/real/…`` is bona fide; ``…/attack/{fixed,hand}/attack_{print,mobile,highdef}_…`` names its medium."""
+    parts = video.split("/")
+    if "real" in parts[:-1]:
+        return ""
+    match = re.match(r"attack_(print|mobile|highdef)_", parts[-1])
+    return match[1] if "attack" in parts[:-1] and match else None
+
+
+def casia_fasd(video: str) -> str | None:
+    """``subject/N``: 1, 2, HR_1 are bona fide; 3, 4, HR_2 warped photo; 5, 6, HR_3 cut photo; 7, 8, HR_4 video."""
+    kinds = {"1": "", "2": "", "HR_1": "", "3": "warped-photo", "4": "warped-photo", "HR_2": "warped-photo"}
+    kinds |= {"5": "cut-photo", "6": "cut-photo", "HR_3": "cut-photo", "7": "video", "8": "video", "HR_4": "video"}
+    return kinds.get(video.rsplit("/", 1)[-1])
+
+
+_OULU_LINE = re.compile(r"\s*([+-]?\d+)\s*,\s*(\S+)\s*")
+
+
+@dataclass(frozen=True)
+class FramesDataset(Dataset):
+    """Frames of videos in folders, labelled by the layout of a published dataset.
+
+    Parameters:
+        frames: how many frames of each video, evenly spaced.
+        protocol: a list of the videos to use, one per line (paths or names, with or without suffix; OULU-NPU's ``+1,name`` form is
+            understood); default: all.
+
+    Sample ids are ``class--video_frame``.
+    """
+
+    frames: int = 5
+    protocol: str | None = None
+    root: str = field(default="", metadata={"parameter": False})
+    name: str = field(default="", metadata={"parameter": False})
+    layout: Callable[[str], str | None] = field(default=oulu_npu, metadata={"parameter": False}, repr=False)
+
+    task = "pad"
+    classes = (BONA_FIDE, ATTACK)
+    positive = ATTACK
+    aligned = False
+    source = "the user's own copy"
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"frames is {self.frames}; expected at least 1")
+
+    def with_argument(self, argument: str) -> FramesDataset:
+        root = Path(argument).expanduser()
+        if not root.is_dir():
+            raise UsageError(f"dataset {self.name}:{argument}: no such folder")
+        return dataclasses.replace(self, root=str(root))
+
+    @property
+    def revision(self) -> str:  # type: ignore[override]
+        return listing_hash(Path(self.root)) if self.root else "1"
+
+    def items(self) -> list[Sample]:
+        if not self.root:
+            raise UsageError(f"dataset {self.name} needs a folder: write {self.name}:PATH")
+        root = Path(self.root)
+        wanted = None if self.protocol is None else set(read_protocol(Path(self.protocol).expanduser()))
+        videos: dict[str, list[Path]] = {}
+        for path in list_images(root):
+            videos.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
+        made: list[Sample] = []
+        for video, paths in videos.items():
+            kind = self.layout(video)
+            listed = wanted is None or video in wanted or video.rsplit("/", 1)[-1] in wanted
+            if kind is None or not listed:
+                continue
+            label = ATTACK if kind else BONA_FIDE
+            for path in _spread(paths, self.frames):
+                sample_id = f"{label}--{safe_id(video + '_' + path.stem)}"
+                made.append(Sample(sample_id, Face(f"{video}/{path.name}", functools.partial(read_image, path)), label))
+        if not made:
+            listed_text = "" if wanted is None else f" and named in {self.protocol}"
+            raise UsageError(f"dataset {self.name}:{self.root}: no frame folders of this layout{listed_text}; {self.layout.__doc__}")
+        _both_classes(made, f"{self.name}:{self.root}")
+        unique_ids([sample.id for sample in made], f"{self.name}:{self.root}")
+        return made
+
+
+def read_protocol(path: Path) -> list[str]:
+    """Return the video names of a protocol list, without suffixes."""
+    if not path.is_file():
+        raise UsageError(f"protocol: {path} is not a file; expected one video name per line")
+    names = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        match = _OULU_LINE.fullmatch(line)
+        text = (match[2] if match else line).strip()
+        if text:
+            names.append(re.sub(r"\.(avi|mov|mp4)$", "", text))
+    return names
+
+
+def _spread(paths: list[Path], count: int) -> Iterable[Path]:
+    at = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int))
+    return [paths[i] for i in at]
+
+
+def _both_classes(made: list[Sample], what: str) -> None:
+    labels = {sample.label for sample in made}
+    if len(labels) < 2:
+        raise UsageError(f"dataset {what}: only {labels.pop()} was found; expected bona fide and attack")
+
+
+@dataclass(frozen=True)
+class CelebaSpoof(Dataset):
+    """CelebA-Spoof: ``Data/<split>/<id>/{live,spoof}/*.png|jpg`` with a bounding box beside each image, and ``metas``.
+
+    Parameters:
+        labels: the label file relative to the root; where it is there, it decides (its entry 43: 0 live, 1 spoof), and else the folder.
+        split: ``test`` or ``train``.
+        crop: cut to the bounding box (``<stem>_BB.txt``: x, y, w, h in an image scaled to 224×224, and a score).
+    """
+
+    labels: str = "metas/intra_test/test_label.json"
+    split: str = "test"
+    crop: bool = True
+    root: str = field(default="", metadata={"parameter": False})
+
+    name = "celeba-spoof"
+    task = "pad"
+    classes = (BONA_FIDE, ATTACK)
+    positive = ATTACK
+    aligned = False
+    source = "Zhang et al., CelebA-Spoof (ECCV 2020); the user's own copy"
+
+    def with_argument(self, argument: str) -> CelebaSpoof:
+        root = Path(argument).expanduser()
+        if not (root / "Data").is_dir():
+            raise UsageError(f"dataset celeba-spoof:{argument}: {root / 'Data'} is not a folder; give the folder that holds Data and metas")
+        return dataclasses.replace(self, root=str(root))
+
+    @property
+    def revision(self) -> str:  # type: ignore[override]
+        return listing_hash(Path(self.root) / "Data" / self.split) if self.root else "1"
+
+    def items(self) -> list[Sample]:
+        if not self.root:
+            raise UsageError("dataset celeba-spoof needs a folder: write celeba-spoof:PATH")
+        root = Path(self.root)
+        table = self._label_table(root)
+        paths = [root / name for name in table] if table else list_images(root / "Data" / self.split)
+        made = []
+        for path in paths:
+            relative = path.relative_to(root).as_posix()
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            spoof = bool(table[relative]) if table else path.parent.name == "spoof"
+            label = ATTACK if spoof else BONA_FIDE
+            face = Face(relative, functools.partial(_read_boxed if self.crop else read_image, path))
+            made.append(Sample(f"{label}--{safe_id(path.parents[1].name + '_' + path.stem)}", face, label))
+        if not made:
+            raise UsageError(f"dataset celeba-spoof:{self.root}: no images under Data/{self.split}")
+        _both_classes(made, f"celeba-spoof:{self.root}")
+        unique_ids([sample.id for sample in made], f"celeba-spoof:{self.root}")
+        return made
+
+    def _label_table(self, root: Path) -> dict[str, int]:
+        path = root / self.labels
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            table = {str(name): int(values[43]) for name, values in content.items()}
+        except (json.JSONDecodeError, AttributeError, IndexError, TypeError, ValueError) as error:
+            raise UsageError(f"{path}: expected a JSON object of 44 numbers per image ({error})") from None
+        return {name: value for name, value in table.items() if name.startswith(f"Data/{self.split}/")}
+
+
+def _read_boxed(path: Path) -> np.ndarray:
+    image = read_image(path)
+    box_path = path.with_name(f"{path.stem}_BB.txt")
+    if not box_path.is_file():
+        return image
+    try:
+        x, y, w, h = (float(v) for v in box_path.read_text().split()[:4])
+    except ValueError:
+        raise UsageError(f"{box_path}: expected 'x y w h score'") from None
+    height, width = image.shape[:2]
+    sx, sy = width / CELEBA_SPOOF_CROP, height / CELEBA_SPOOF_CROP
+    left, top = max(int(x * sx), 0), max(int(y * sy), 0)
+    right, bottom = min(int((x + w) * sx), width), min(int((y + h) * sy), height)
+    if right <= left or bottom <= top:
+        raise UsageError(f"{box_path}: the box {x:g} {y:g} {w:g} {h:g} lies outside the {width}×{height} image")
+    return np.ascontiguousarray(image[top:bottom, left:right])
+
+
+PAD_DATASETS: tuple[Dataset, ...] = (
+    CelebaSpoof(),
+    FramesDataset(name="oulu-npu", layout=oulu_npu),
+    FramesDataset(name="replay-attack", layout=replay_attack),
+    FramesDataset(name="casia-fasd", layout=casia_fasd),
+)
