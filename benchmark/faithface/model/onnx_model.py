@@ -22,6 +22,7 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
 from faithface.errors import NotApplicable, UsageError
+from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.twin import Twin, preprocess
 from faithface.tasks import Target, class_probabilities
@@ -185,14 +186,7 @@ class OnnxModel(FaceModel):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
         twin = self.twin
         self._count(len(images), len(images) * cotangents.shape[1])
-
-        def one(start: int, part: Tensor) -> Tensor:
-            pixels = part.detach().to(self.device).requires_grad_(True)
-            vectors = cotangents[start : start + len(part)].to(self.device).transpose(0, 1).contiguous()
-            (products,) = torch.autograd.grad(twin(pixels), pixels, vectors, is_grads_batched=True)
-            return products.transpose(0, 1)
-
-        return self._in_chunks(images, one)
+        return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), self.batch_size)
 
     def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
         self._check_images(images)

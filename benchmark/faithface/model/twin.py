@@ -172,11 +172,25 @@ def _convert(proto: onnx.ModelProto) -> Any:
             # Only modules can be hooked, and a concatenation (DenseNet) is a good layer for a CAM.
             network.mapping[tensor] = f"call_{len(network._modules)}"
             network.add_module(network.mapping[tensor], _Call(operator))
+    for name, module in list(network.named_children()):
+        if type(module).__name__ == "PRelu":
+            setattr(network, name, _PRelu())
     for module in network.modules():
         # An in-place activation would overwrite the very tensor that a hook has just handed out.
         if hasattr(module, "inplace"):
             module.inplace = False
     return network
+
+
+class _PRelu(nn.Module):
+    """PReLU as one product, x · (1 where x > 0, else the slope).
+
+    The converter writes clamp + clamp · slope, whose gradient at exactly 0 is 1 + slope, and which takes half of a
+    MobileFaceNet's backward pass.
+    """
+
+    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
+        return x * torch.where(x > 0, torch.ones_like(slope), slope)
 
 
 class _Call(nn.Module):
