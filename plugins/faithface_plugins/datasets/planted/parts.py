@@ -46,7 +46,8 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
     fu, fv, au = f.fu, f.fv, np.abs(f.fu)
     shape = head.outline(p, f)
     skull = cover_implicit(shape) > 0.5
-    front = hair.front_cover(p, f, hair.silhouette(p, f)) > 0.5
+    strands = hair.front_cover(p, f, hair.silhouette(p, f))
+    front, hidden = strands > 0.5, strands > 0.95
 
     eyes = ((au - p.eye_spacing) / 0.225) ** 2 + ((fv - p.eye_height + 0.005) / 0.160) ** 2 < 1
     middle = features.brow_height(p, n)
@@ -70,7 +71,7 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
     lips = (np.abs(q) < 0.98) & (y > upper - 0.6 * p.lip_upper * root) & (y < lower + 0.6 * p.lip_lower * root)
     moustache = (au < 0.32) & (fv > 0.335)
     hill = (fu / 0.20) ** 2 + ((fv - p.jaw_length + 0.13) / 0.135) ** 2 < 1  # the chin's relief also shades the lips
-    jaw = (((reach & ((fv > rise) | moustache)) | shadow) & ~lips | hill) & ~front
+    jaw = (((reach & ((fv > rise) | moustache)) | shadow) & ~lips | hill) & ~hidden
     ears = np.zeros_like(skull)
     for side in (-1.0, 1.0):
         cx, cy = head.ear_centre(p, f, side)
@@ -78,8 +79,8 @@ def _masks(people: Identity, conditions: Nuisance) -> dict[str, np.ndarray]:
         ears |= ((f.x - cx) / wide) ** 2 + ((f.y - cy) / tall) ** 2 < 1
     ears &= ~front & ~skull
     return {
-        "eyes": eyes & ~front,
-        "brows": brows & ~front,
+        "eyes": eyes & ~hidden,
+        "brows": brows & ~hidden,
         "nose": nose,
         "mouth": mouth,
         "jaw": jaw,

@@ -38,7 +38,7 @@ def outlined(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.where(masks[..., None], images, np.broadcast_to(grey, images.shape))
 
 
-def faces(seed: int = 5, count: int = 40) -> np.ndarray:
+def faces(seed: int = 5, count: int = 32) -> np.ndarray:
     """Many people, one image each, eight in a row."""
     people = sample_identities(seed, count)
     return tiled(render_levels(people, sample_nuisance(draws.keys(seed, "sheet", count), "aligned")), 8)
@@ -64,7 +64,7 @@ def verification(seed: int = 12) -> np.ndarray:
     return np.concatenate([tiled(images, 9), tiled(np.concatenate([*row_a, *row_b]), 9)])
 
 
-def cued(task: str, seed: int = 21, examples: int = 3) -> np.ndarray:
+def cued(task: str, seed: int = 21, examples: int = 2) -> np.ndarray:
     """A row per kind: clean, altered and truth, for a few images; the annotator's mask last."""
     rows = []
     for unseen in (False, True):
@@ -79,13 +79,13 @@ def cued(task: str, seed: int = 21, examples: int = 3) -> np.ndarray:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write all sheets as 128-colour PNGs under 300 kB each; returns their paths."""
+    """Write all sheets as 256-colour PNGs under 300 kB each; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     sheets = {"faces": faces(), "verification": verification(), "pad": cued("pad"), "synthetic": cued("synthetic")}
     paths = []
     for name, sheet in sheets.items():
         path = folder / f"planted-{name}.png"
-        Image.fromarray(sheet).quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        Image.fromarray(sheet).quantize(256, kmeans=3).save(path, optimize=True)
         paths.append(path)
     return paths
 

@@ -50,7 +50,9 @@ def test_the_truth_is_exactly_the_pixels_that_differ_from_the_twin(data):
     assert np.array_equal(data.images[~positive], data.twins[~positive])
 
 
-@pytest.mark.parametrize(("of", "kind", "unseen"), [(t, k, u) for t in TASKS for u in (False, True) for k in kinds(t, u)])
+@pytest.mark.parametrize(
+    ("of", "kind", "unseen"), [(t, k, u) for t in TASKS for u in (False, True) for k in kinds(t, u)]
+)
 def test_every_kind_leaves_a_local_and_visible_cue(of, kind, unseen):
     one = planted_arrays(of, 7, 16, only=(kind,), unseen=unseen)
     assert set(one.kind) == {kind}

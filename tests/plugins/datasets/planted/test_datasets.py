@@ -32,7 +32,9 @@ def test_items_are_light_stable_and_safely_named(dataset):
     assert np.array_equal(image, again[3].faces[0].read())
 
 
-@pytest.mark.parametrize(("dataset", "arrays"), [(PlantedPad(n=12, seed=5), pad_arrays), (PlantedSynthetic(n=12, seed=5), synthetic_arrays)])
+@pytest.mark.parametrize(
+    ("dataset", "arrays"), [(PlantedPad(n=12, seed=5), pad_arrays), (PlantedSynthetic(n=12, seed=5), synthetic_arrays)]
+)
 def test_samples_agree_with_the_arrays(dataset, arrays):
     bulk = arrays(5, 12)
     for i, sample in enumerate(dataset.items()):
@@ -42,7 +44,9 @@ def test_samples_agree_with_the_arrays(dataset, arrays):
         assert np.allclose(sample.truth["human"](), bulk.human[i], atol=1e-6)
         if sample.label == dataset.positive:
             assert np.array_equal(levels(sample.others["twin"]), bulk.twins[i])
-            assert np.array_equal(differs(levels(sample.face)[None], levels(sample.others["twin"])[None])[0], bulk.truth[i])
+            assert np.array_equal(
+                differs(levels(sample.face)[None], levels(sample.others["twin"])[None])[0], bulk.truth[i]
+            )
         else:
             assert not sample.others
 

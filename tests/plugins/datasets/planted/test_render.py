@@ -136,7 +136,7 @@ def test_part_masks_lie_where_the_parts_are(people, conditions):
     masks = part_masks(people, conditions)
     rows = np.arange(112)[None, :, None]
     height = {name: (mask * rows).sum() / mask.sum() for name, mask in masks.items()}
-    assert height["hair"] < height["brows"] < height["eyes"] < height["nose"] < height["mouth"] < height["jaw"]
+    assert height["brows"] < height["eyes"] < height["nose"] < height["mouth"] < height["jaw"]
     for name, mask in masks.items():
         assert mask.dtype == bool
         assert mask.shape == (N, 112, 112), name
@@ -169,9 +169,15 @@ def test_the_shifted_palette_changes_colours_and_not_geometry():
         (lambda: sample_identities(0, 2, "neon"), "got 'neon', expected one of standard, shifted"),
         (lambda: sample_nuisance(keys(0, "x", 1), "sideways"), "got 'sideways', expected one of aligned, loose"),
         (lambda: sample_nuisance(keys(0, "x", 1), palette="neon"), "got 'neon'"),
-        (lambda: swap_part(sample_identities(0, 1), sample_identities(1, 1), "chin"), "got 'chin', expected one of eyes"),
+        (
+            lambda: swap_part(sample_identities(0, 1), sample_identities(1, 1), "chin"),
+            "got 'chin', expected one of eyes",
+        ),
         (lambda: swap_part(sample_identities(0, 1), sample_identities(1, 2), "nose"), "got 2 identities for 1 people"),
-        (lambda: render(sample_identities(0, 2), sample_nuisance(keys(0, "x", 1))), "got 2 identities and 1 conditions"),
+        (
+            lambda: render(sample_identities(0, 2), sample_nuisance(keys(0, "x", 1))),
+            "got 2 identities and 1 conditions",
+        ),
         (lambda: verification_arrays(0, 0, 3), "identities: got 0"),
         (lambda: verification_arrays(0, 3, 0), "images_per_identity: got 0"),
         (lambda: part_masks(sample_identities(0, 1), sample_nuisance(keys(0, "x", 1)), ("tail",)), "got 'tail'"),
