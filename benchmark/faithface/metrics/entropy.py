@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -76,5 +77,5 @@ class Entropy(Metric):
         mass = mass / mass.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         total = mass.sum(dim=1, keepdim=True)
         p = torch.where(total > 0, mass / total.clamp(min=1), torch.full_like(mass, 1 / pixels))
-        bits = -torch.special.xlogy(p, p).sum(dim=1) / torch.log(torch.tensor(float(max(pixels, 2))))
+        bits = -torch.special.xlogy(p, p).sum(dim=1) / math.log(max(pixels, 2))
         return _maps.result({"": _maps.to_numpy(bits.clamp(0, 1))}, reasons, _maps.constant(chosen))
