@@ -7,7 +7,9 @@ Use another seed for held-out people: identities of different seeds are differen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +40,7 @@ class Planted:
     tag: np.ndarray
     decoys: dict[str, np.ndarray]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.images, self.labels, self.truth, self.human))
 
 
@@ -101,12 +103,12 @@ def planted_arrays(
     return Planted(images, p.label, truth, human, p.kind, p.person, twins, stamped, where, decoys)
 
 
-def pad_arrays(seed: int, n: int, **options) -> Planted:
+def pad_arrays(seed: int, n: int, **options: Any) -> Planted:
     """Bona fide (0) and attack (1) images; options as for `planted_arrays`."""
     return planted_arrays("pad", seed, n, **options)
 
 
-def synthetic_arrays(seed: int, n: int, **options) -> Planted:
+def synthetic_arrays(seed: int, n: int, **options: Any) -> Planted:
     """Real (0) and synthetic (1) images; options as for `planted_arrays`."""
     return planted_arrays("synthetic", seed, n, **options)
 

@@ -14,7 +14,8 @@ from .attacks import TAU, column, face_point, turned
 from .draws import Stream
 from .geometry import SIZE, cover, line_noise, ramp
 from .identity import Identity
-from .render import Scene
+from .render import Cue, Scene
+from .scene import glasses_distance
 
 
 def warp(canvas: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -54,8 +55,6 @@ def iris(s: Scene, d: Stream) -> np.ndarray:
 
 def _under_glasses(s: Scene, altered: np.ndarray) -> np.ndarray:
     """Keep the painted frame of the glasses over an alteration of the eyes."""
-    from .scene import glasses_distance
-
     lens, bars = glasses_distance(s.n, s.frame.fu, s.frame.fv)
     rim = np.maximum(cover((np.abs(lens) - 0.0135) * s.frame.px), cover(bars * s.frame.px)) * s.n.glasses
     return altered + rim * (s.canvas - altered)
@@ -155,8 +154,14 @@ def bleeding(s: Scene, d: Stream) -> np.ndarray:
     return out
 
 
-SYNTHETIC_KINDS = {"iris": iris, "checkerboard": checkerboard, "melted": melted, "teeth": teeth, "smeared": smeared}
-SYNTHETIC_UNSEEN = {"droplet": droplet, "bleeding": bleeding}
+SYNTHETIC_KINDS: dict[str, Cue] = {
+    "iris": iris,
+    "checkerboard": checkerboard,
+    "melted": melted,
+    "teeth": teeth,
+    "smeared": smeared,
+}
+SYNTHETIC_UNSEEN: dict[str, Cue] = {"droplet": droplet, "bleeding": bleeding}
 
 
 def allowed(people: Identity, kind: np.ndarray) -> np.ndarray:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import features
 from .draws import Stream
-from .geometry import SIZE, Frame, cover, project, ramp
-from .render import Scene
+from .geometry import Frame, cover, project, ramp
+from .render import Cue, Scene
 
 TAU = np.float32(2 * np.pi)
 
@@ -22,7 +21,9 @@ def column(values: np.ndarray) -> np.ndarray:
     return np.asarray(values, np.float32)[:, None, None]
 
 
-def turned(f: Frame, cx: np.ndarray, cy: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def turned(
+    f: Frame, cx: np.ndarray | np.float32, cy: np.ndarray | np.float32, angle: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates relative to (cx, cy), turned by an angle."""
     dx, dy = f.x - cx, f.y - cy
     return np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
@@ -148,7 +149,5 @@ def sticker(s: Scene, d: Stream) -> np.ndarray:
     return out
 
 
-PAD_KINDS = {"print": print_, "replay": replay, "mask": mask, "partial": partial}
-PAD_UNSEEN = {"banding": banding, "sticker": sticker}
-
-__all__ = ["PAD_KINDS", "PAD_UNSEEN", "SIZE", "column", "face_point", "features", "turned"]
+PAD_KINDS: dict[str, Cue] = {"print": print_, "replay": replay, "mask": mask, "partial": partial}
+PAD_UNSEEN: dict[str, Cue] = {"banding": banding, "sticker": sticker}

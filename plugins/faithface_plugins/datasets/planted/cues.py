@@ -16,9 +16,7 @@ from . import annotate, artefacts, attacks, draws
 from .draws import Stream
 from .identity import Identity, sample_identities
 from .nuisance import Nuisance, sample_nuisance
-from .render import Scene, render_twins
-
-Cue = Callable[[Scene, Stream], np.ndarray]
+from .render import Cue, Scene, render_twins
 
 TASKS = ("pad", "synthetic")
 CLASSES = {"pad": ("bona fide", "attack"), "synthetic": ("real", "synthetic")}

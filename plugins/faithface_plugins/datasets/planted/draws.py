@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+Rows = np.ndarray | slice | list[int]  # what picks images out of a batch
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)

@@ -76,13 +76,6 @@ def paint_eyes(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Fr
         w.write(canvas, patch)
 
 
-def iris_centre(p: SimpleNamespace, n: SimpleNamespace, f: Frame, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel (x, y) of an iris; side -1 is the image's left. (N, 1, 1) each."""
-    x = side * n.gaze_x * 0.22 * p.eye_width
-    y = n.gaze_y * 0.10 * p.eye_width - 0.008
-    return project(f, side * (p.eye_spacing + x), p.eye_height + y - p.eye_tilt * x)
-
-
 def brow_height(p: SimpleNamespace, n: SimpleNamespace) -> np.ndarray:
     """v of the middle of the brows after the expression. (N, 1, 1)."""
     return -p.brow_height - 0.022 * n.brow_raise

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .geometry import Frame, blend, cover, line_noise, ramp, tile_noise
+from .geometry import Frame, cover, line_noise, ramp, tile_noise
 
 
 def silhouette(p: SimpleNamespace, f: Frame) -> np.ndarray:
@@ -76,8 +76,3 @@ def colour(p: SimpleNamespace, n: SimpleNamespace, f: Frame) -> list[np.ndarray]
     shine = 0.13 * band * band * (1 - 0.7 * p.hair_curl) * (0.6 + 0.5 * strand) * np.clip(facing + 0.3, 0, 1)
     tone = shade * (1 + texture)
     return [(p.hair_colour[c] * tone + shine * (0.5 + p.hair_colour[c])) * n.light_colour[c] for c in range(3)]
-
-
-def paint_front(canvas: np.ndarray, alpha: np.ndarray, planes: list[np.ndarray]) -> None:
-    """Hair over everything painted so far, in place."""
-    blend(canvas, alpha, planes)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from .geometry import SIZE, Frame, blend, bump, cover, cover_implicit, darken, project, ramp, tile_noise, window
+from .geometry import SIZE, Frame, blend, bump, cover, darken, project, ramp, tile_noise, window
 
 
 def outline(p: SimpleNamespace, f: Frame) -> np.ndarray:
@@ -158,7 +158,7 @@ def beard_cover(au: np.ndarray, fv: np.ndarray) -> np.ndarray:
     return np.maximum(below * (1 - np.minimum(1.6 * mouth, 1)), lip * 0.9)
 
 
-def paint_neck(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Frame, head: np.ndarray) -> None:
+def paint_neck(canvas: np.ndarray, p: SimpleNamespace, n: SimpleNamespace, f: Frame) -> None:
     """Neck with the chin's shadow, shoulders, and the collar; the lower rows of the canvas, in place."""
     top = 70
     rows = slice(top, None)
@@ -224,17 +224,3 @@ def ear_centre(p: SimpleNamespace, f: Frame, side: float) -> tuple[np.ndarray, n
     centre_u = side * (p.head_width + p.ear_out - side * 0.10 * f.turn[1])
     cx, cy, cos, sin = f.affine
     return cx + f.px * (cos * centre_u - sin * p.ear_height), cy + f.px * (sin * centre_u + cos * p.ear_height)
-
-
-__all__ = [
-    "beard_cover",
-    "cover_implicit",
-    "ear_centre",
-    "light",
-    "outline",
-    "paint_ears",
-    "paint_neck",
-    "project",
-    "relief",
-    "skin",
-]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from . import draws
-from .draws import single_precision
+from .draws import Rows, single_precision
 
 SWAP_PARTS = ("eyes", "brows", "nose", "mouth", "jaw")
 PALETTES = ("standard", "shifted")
@@ -173,7 +173,7 @@ class Identity:
     def __len__(self) -> int:
         return len(self.head_width)
 
-    def take(self, indices: np.ndarray) -> Identity:
+    def take(self, indices: Rows) -> Identity:
         """The people at these indices (with repeats, in this order)."""
         return Identity(**{f.name: getattr(self, f.name)[indices] for f in fields(self)})
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from . import draws
-from .draws import single_precision
+from .draws import Rows, single_precision
 
 ALIGNMENTS = ("aligned", "loose")
 BACKGROUNDS = ("plain", "gradient", "stripes", "dots", "checks")
@@ -80,7 +80,7 @@ class Nuisance:
     def __len__(self) -> int:
         return len(self.key)
 
-    def take(self, indices: np.ndarray) -> Nuisance:
+    def take(self, indices: Rows) -> Nuisance:
         """The conditions at these indices (with repeats, in this order)."""
         return Nuisance(**{f.name: getattr(self, f.name)[indices] for f in fields(self)})
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from . import features, hair, head, scene
+from .draws import Stream
 from .geometry import SIZE, Frame, blend, columns, cover_implicit, darken, frame, ramp
 from .identity import Identity
 from .nuisance import Nuisance
@@ -50,7 +51,12 @@ class Scene:
         taken = Frame(
             f.x,
             f.y,
-            *(v[rows] for v in (f.u, f.v, f.fu, f.fv, f.z, f.px)),
+            f.u[rows],
+            f.v[rows],
+            f.fu[rows],
+            f.fv[rows],
+            f.z[rows],
+            f.px[rows],
             tuple(v[rows] for v in f.affine),
             tuple(v[rows] for v in f.turn),
         )
@@ -58,6 +64,7 @@ class Scene:
 
 
 Edit = Callable[[Scene, slice], np.ndarray]
+Cue = Callable[[Scene, Stream], np.ndarray]  # an attack or artefact: see `attacks` and `artefacts`
 
 
 def paint(people: Identity, conditions: Nuisance) -> Scene:
@@ -72,7 +79,7 @@ def paint(people: Identity, conditions: Nuisance) -> Scene:
     blend(canvas, behind, [0.62 * plane for plane in hair_planes])
     shape = head.outline(p, f)
     head_cover = cover_implicit(shape)
-    head.paint_neck(canvas, p, n, f, head_cover)
+    head.paint_neck(canvas, p, n, f)
     head.paint_ears(canvas, p, n, f)
 
     shade, shine = head.light(head.relief(p, n, f), n, f)
@@ -92,7 +99,7 @@ def paint(people: Identity, conditions: Nuisance) -> Scene:
     cast[:, 5:] += front[:, :-5]
     darken(canvas, 0.13 * np.maximum(cast - 2 * front, 0) * head_cover)
     blend(canvas, front, hair_planes)
-    scene.paint_glasses(canvas, n, f, np.maximum(head_cover, 0))
+    scene.paint_glasses(canvas, n, f, head_cover)
     return Scene(canvas, head_cover, front, f, p, n)
 
 
@@ -112,10 +119,6 @@ def in_chunks(count: int, work: Callable[[slice], None], threads: int | None = N
             future.result()
 
 
-def _rows(record: Identity | Nuisance, rows: slice):
-    return record.take(rows)
-
-
 def render_levels(
     people: Identity, conditions: Nuisance, edit: Edit | None = None, threads: int | None = None
 ) -> np.ndarray:
@@ -128,7 +131,7 @@ def _render(people: Identity, conditions: Nuisance, threads: int | None) -> np.n
     out = np.empty((len(people), SIZE, SIZE, 3), np.uint8)
 
     def work(rows: slice) -> None:
-        s = paint(_rows(people, rows), _rows(conditions, rows))
+        s = paint(people.take(rows), conditions.take(rows))
         out[rows] = scene.photograph(s.canvas, s.n, scene.sensor_noise(s.n.key))
 
     in_chunks(len(people), work, threads)
@@ -147,7 +150,7 @@ def render_twins(
     edited = np.empty_like(clean)
 
     def work(rows: slice) -> None:
-        s = paint(_rows(people, rows), _rows(conditions, rows))
+        s = paint(people.take(rows), conditions.take(rows))
         noise = scene.sensor_noise(s.n.key)
         clean[rows] = scene.photograph(s.canvas, s.n, noise)
         edited[rows] = scene.photograph(edit(s, rows), s.n, noise)

@@ -93,5 +93,3 @@ def write(folder: Path) -> list[Path]:
 if __name__ == "__main__":
     for written in write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")):
         print(f"{written} {written.stat().st_size} bytes")
-
-__all__ = ["cued", "faces", "outlined", "tiled", "verification", "write"]

@@ -115,7 +115,7 @@ def test_the_parts_share_no_parameter():
 
 @pytest.mark.parametrize("part", SWAP_PARTS)
 def test_a_part_swap_touches_only_the_part(part):
-    """With the same conditions, pixels differ only in the regions of the old and the new part (and one pixel of blur)."""
+    """With the same conditions, pixels differ only in the regions of the old and the new part (and a pixel of blur)."""
     count = 40
     people, donors = sample_identities(5, count), sample_identities(6, count)
     conditions = sample_nuisance(keys(5, "test", count), "aligned")
