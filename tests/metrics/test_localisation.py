@@ -82,7 +82,7 @@ def test_the_truth_itself_is_best_and_its_opposite_worst(seed: int) -> None:
 
 
 def _overlap(metric, truth: np.ndarray) -> float:
-    """The opposite of the truth ranks all other pixels first, but a truth of over half the image is met all the same."""
+    """The opposite of the truth ranks others first, but a truth of over half the image is met all the same."""
     k, n = int(truth.sum()), truth.size
     return max(0, k - (n - k)) / k if metric.id == "relevance-rank@1" else 0.0
 
