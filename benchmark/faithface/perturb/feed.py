@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faithface.card import InputCard
 from faithface.contract import FaceModel
 from faithface.model.session import Session
 from faithface.model.twin import preprocess
@@ -49,18 +50,36 @@ def feed_for(model: FaceModel, plan: Plan) -> Feed:
     session = getattr(model, "session", None)
     if not isinstance(session, Session):
         # A model that is no ONNX file, such as a function in a test: composed in pixel space, called as it is.
-        return HostFeed(plan, plan.canvases.cpu(), False, lambda rows: model.outputs(torch.from_numpy(rows)), False)
+        pixels = plan.canvases.cpu().numpy()
+        return HostFeed(plan, pixels, False, lambda rows: model.outputs(torch.from_numpy(rows)), False)
     fixed = getattr(model, "fixed_batch", None)
-    canvases = preprocess(plan.canvases, model.card.input)
-    last = model.card.input.layout == "NHWC"
+    card = model.card.input
+    last = card.layout == "NHWC"
     if session.device == "cpu":
+        canvases = prepare_on_host(plan.canvases, card, session.dtype)
 
         def run(rows: np.ndarray) -> Tensor:
             out = session.ort.run([session.output], {session.inputs[0].name: rows})[0]
             return torch.from_numpy(np.asarray(out, dtype=np.float32))
 
-        return HostFeed(plan, canvases, last, run, True, fixed, session.dtype)
-    return DeviceFeed(plan, canvases, last, session, fixed)
+        return HostFeed(plan, canvases, last, run, True, fixed)
+    return DeviceFeed(plan, preprocess(plan.canvases, card), last, session, fixed)
+
+
+def prepare_on_host(canvases: Tensor, card: InputCard, dtype: Any = np.float32) -> np.ndarray:
+    """Return the canvases in the network's space and layout, one by one into one array.
+
+    One by one, because the temporaries of a single image stay in the cache, and those of a whole plan cost more than the
+    composition of all its masked images.
+    """
+    prepared: np.ndarray | None = None
+    for i in range(len(canvases)):
+        one = preprocess(canvases[i : i + 1], card)[0].numpy()
+        if prepared is None:
+            prepared = np.empty((len(canvases), *one.shape), dtype=dtype)
+        prepared[i] = one
+    assert prepared is not None  # a plan with passes has canvases
+    return prepared
 
 
 class HostFeed:
@@ -69,22 +88,21 @@ class HostFeed:
     def __init__(
         self,
         plan: Plan,
-        canvases: Tensor,
+        canvases: np.ndarray,
         channels_last: bool,
         run: Callable[[np.ndarray], Tensor],
         counts_passes: bool,
         fixed_batch: int | None = None,
-        dtype: Any = np.float32,
     ) -> None:
         self.counts_passes = counts_passes
-        self.shape = tuple(canvases.shape[1:])
-        self.canvases = np.ascontiguousarray(canvases.numpy(), dtype=dtype).reshape(len(canvases), -1)
+        self.shape = canvases.shape[1:]
+        self.canvases = np.ascontiguousarray(canvases).reshape(len(canvases), -1)
         self.orders = plan.orders.cpu().numpy()
         self.run, self.fixed_batch = run, fixed_batch
         pixels = self.orders.shape[1]
         self.channels = self.canvases.shape[1] // pixels
         self.spread = _spread(pixels, self.channels, channels_last)
-        self.buffer = np.zeros((0, self.canvases.shape[1]), dtype=dtype)
+        self.buffer = np.zeros((0, self.canvases.shape[1]), dtype=canvases.dtype)
 
     def reset(self) -> None:
         self.buffer = self.buffer[:0]
@@ -101,7 +119,8 @@ class HostFeed:
         pixels = self.orders[order[:, None], columns] * scale
         inside = pixels[:, None, :] + offsets[None, :, None]
         lanes = np.arange(len(low))
-        values = self.canvases.reshape(-1)[inside + (other * row)[:, None, None]]
+        # Indices are in range by construction; "clip" spares numpy the check and the buffer behind it.
+        values = self.canvases.reshape(-1).take(inside + (other * row)[:, None, None], mode="clip")
         self.buffer.reshape(-1)[inside + (lanes * row)[:, None, None]] = values
 
     def forward(self, active: int) -> Tensor:
