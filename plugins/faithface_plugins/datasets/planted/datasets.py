@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+
 from faithface.contract import Dataset, Face, Pair, Sample
 
 from . import annotate, cues, draws

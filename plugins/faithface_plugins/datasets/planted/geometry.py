@@ -86,26 +86,29 @@ def project(f: Frame, fu: np.ndarray, fv: np.ndarray) -> tuple[np.ndarray, np.nd
 class Window:
     """A crop of `height` x `width` pixels per image, clamped into the frame."""
 
-    index: tuple[np.ndarray, np.ndarray, np.ndarray]
-    x: np.ndarray
-    y: np.ndarray
+    flat: np.ndarray  # places in the flattened batch of planes, int64 (N, height, width)
 
     def read(self, plane: np.ndarray) -> np.ndarray:
         """The crop of a plane (N, H, W) or of a canvas (3, N, H, W); a copy."""
-        return plane[(..., *self.index)]
+        if plane.ndim == 3:
+            return plane.reshape(-1).take(self.flat)
+        return plane.reshape(len(plane), -1).take(self.flat, axis=1)
 
     def write(self, plane: np.ndarray, patch: np.ndarray) -> None:
-        """Put a crop back, in place."""
-        plane[(..., *self.index)] = patch
+        """Put a crop back, in place. The plane or canvas must be contiguous."""
+        if plane.ndim == 3:
+            plane.reshape(-1)[self.flat] = patch
+            return
+        for flat_plane, part in zip(plane.reshape(len(plane), -1), patch, strict=True):
+            flat_plane[self.flat] = part
 
 
 def window(x: np.ndarray, y: np.ndarray, height: int, width: int) -> Window:
     """A window centred on pixel (x, y) of each image; x, y are (N, 1, 1)."""
     left = np.clip(np.round(x).astype(np.int64) - width // 2, 0, SIZE - width)
     top = np.clip(np.round(y).astype(np.int64) - height // 2, 0, SIZE - height)
-    columns_, rows = left + np.arange(width)[None, None, :], top + np.arange(height)[None, :, None]
-    index = (np.arange(len(left))[:, None, None], rows, columns_)
-    return Window(index, columns_.astype(np.float32), rows.astype(np.float32))
+    corner = (np.arange(len(left))[:, None, None] * SIZE + top) * SIZE + left
+    return Window(corner + (np.arange(height)[:, None] * SIZE + np.arange(width)))
 
 
 def cover(distance: np.ndarray) -> np.ndarray:

@@ -75,8 +75,9 @@ def paint(people: Identity, conditions: Nuisance) -> Scene:
     scene.paint_wall(canvas, p, n, f)
     outside = hair.silhouette(p, f)
     hair_planes = hair.colour(p, n, f)
-    behind = hair.back_cover(p, f, outside)
-    blend(canvas, behind, [0.62 * plane for plane in hair_planes])
+    if (p.hair_length > 0.3).any():
+        behind = hair.back_cover(p, f, outside)
+        blend(canvas, behind, [0.62 * plane for plane in hair_planes])
     shape = head.outline(p, f)
     head_cover = cover_implicit(shape)
     head.paint_neck(canvas, p, n, f)

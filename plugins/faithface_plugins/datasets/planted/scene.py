@@ -55,18 +55,20 @@ def glasses_distance(n: SimpleNamespace, fu: np.ndarray, fv: np.ndarray) -> tupl
 def paint_glasses(canvas: np.ndarray, n: SimpleNamespace, f: Frame, head: np.ndarray) -> None:
     """A frame with faint lenses, where the image has glasses, in place."""
     rows = slice(32, 76)
-    if not n.glasses.any():
+    worn = np.flatnonzero(n.glasses[:, 0, 0] > 0)
+    if not len(worn):
         return
-    fu, fv = f.fu[:, rows], f.fv[:, rows]
-    part = canvas[:, :, rows]
-    lens, bars = glasses_distance(n, fu, fv)
-    on_head = n.glasses * head[:, rows]
-    shadow = cover((np.abs(lens - 0.03) - 0.02) * f.px) * n.glasses
+    fu, fv, px = f.fu[worn, rows], f.fv[worn, rows], f.px[worn]
+    part = canvas[:, worn, rows]
+    own = SimpleNamespace(glasses_size=n.glasses_size[worn], glasses_round=n.glasses_round[worn])
+    lens, bars = glasses_distance(own, fu, fv)
+    shadow = cover((np.abs(lens - 0.03) - 0.02) * px)
     darken(part, 0.10 * shadow)
-    glare = cover(lens * f.px) * ramp(0.045, 0.0, np.abs((fu - n.light[0] * 0.1) % 0.51 - 0.2 + 0.6 * fv))
-    blend(part, 0.16 * glare * n.glasses, (0.95, 0.97, 1.0))
-    rim = np.maximum(cover((np.abs(lens) - 0.0135) * f.px), cover(bars * f.px)) * on_head
-    blend(part, 0.96 * rim, n.glasses_colour)
+    glare = cover(lens * px) * ramp(0.045, 0.0, np.abs((fu - n.light[0][worn] * 0.1) % 0.51 - 0.2 + 0.6 * fv))
+    blend(part, 0.16 * glare, (0.95, 0.97, 1.0))
+    rim = np.maximum(cover((np.abs(lens) - 0.0135) * px), cover(bars * px)) * head[worn, rows]
+    blend(part, 0.96 * rim, n.glasses_colour[:, worn])
+    canvas[:, worn, rows] = part
 
 
 def blurred(canvas: np.ndarray, sigma: np.ndarray) -> np.ndarray:
