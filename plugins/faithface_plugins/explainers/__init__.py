@@ -3,20 +3,38 @@
 Place in the flow: read by ``faithface_plugins``; each module here lists its own explainers in an ``EXPLAINERS`` tuple.
 They call the core's contract only, as any third party's would.
 
-``cams`` the gradient CAMs, on ``cam_math`` · ``ensemble`` Ensemble-CAM · ``black_box`` occlusion and RISE ·
-``controls`` random, centre-prior, edges, inverted, oracle · ``common`` what they share.
+CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
+``gradients`` · black box: ``black_box``, ``surrogates`` · ``controls`` random, centre-prior, edges, inverted, oracle ·
+``precomputed`` maps made elsewhere · ``common`` what they share.
 """
 
 from __future__ import annotations
 
 from faithface.contract import Explainer
-from faithface_plugins.explainers import black_box, cams, controls, ensemble
+from faithface_plugins.explainers import (
+    ablation_cam,
+    black_box,
+    cam_head,
+    cams,
+    controls,
+    ensemble,
+    gradients,
+    precomputed,
+    score_cam,
+    surrogates,
+)
 
 EXPLAINERS: tuple[Explainer, ...] = (
     *cams.EXPLAINERS,
+    *score_cam.EXPLAINERS,
+    *ablation_cam.EXPLAINERS,
+    *cam_head.EXPLAINERS,
     *ensemble.EXPLAINERS,
+    *gradients.EXPLAINERS,
     *black_box.EXPLAINERS,
+    *surrogates.EXPLAINERS,
     *controls.EXPLAINERS,
+    *precomputed.EXPLAINERS,
 )
 
 __all__ = ["EXPLAINERS"]

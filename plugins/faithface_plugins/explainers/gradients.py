@@ -1,0 +1,294 @@
+"""Gradient explainers: saliency, input-x-gradient, smoothgrad, integrated-gradients, guided-backprop.
+
+Place in the flow: registered by the package; captum's attributions on the model's torch twin, not written again here.
+They need a twin; on a model without one they are not applicable.
+
+All of them share these decisions:
+
+* The gradient is that of the explained scalar (classifiers: the logit of the predicted class; pairs: the cosine to the
+  partner's clean embedding) with respect to the pixels in [0, 1], not to the normalised tensor. For a standard
+  deviation that is the same for all channels the two differ by a constant factor.
+* Three colour channels become one number per pixel by ``channels``: ``sum`` keeps the sign; ``abs-of-sum``,
+  ``sum-of-abs`` and ``max-of-abs`` do not. The methods leave this open; each has the default of its source.
+* Pairs with ``sum``: the positive part is similarity, the negative part dissimilarity. With the others the map has no
+  sign, and the
+  two are the same map: the size of a gradient is the same for the cosine and its negation.
+* No smoothing, no scaling, no clipping of outliers: these belong to pictures, not to maps.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from faithface.contract import Explainer, FaceModel, Maps, Samples, Views
+from faithface.errors import NotApplicable
+from faithface.seeds import rng_for
+from faithface_plugins.explainers.common import (
+    Channels,
+    Fill,
+    chunks,
+    fill_color,
+    reduce_channels,
+    unsigned_maps,
+)
+
+# Images in one pass of the twin; a backward pass keeps every activation in memory, so fewer than in a forward pass.
+GRADIENT_CHUNK = 32
+
+
+class ExplainedScalar(nn.Module):
+    """The explained scalar as a module, captum's way: ``module(images n×3×H×W, rows n) -> n``; counts its passes.
+
+    ``rows`` says which view each image belongs to, so that captum may repeat images as it likes.
+    """
+
+    def __init__(self, model: FaceModel, views: Views) -> None:
+        super().__init__()
+        self.twin, self.model, self.target = model.twin, model, views.target
+
+    def forward(self, images: Tensor, rows: Tensor) -> Tensor:
+        self.model.passes.forward += len(images)
+        self.model.passes.backward += len(images)
+        return self.target.take(rows).score(self.model.card, self.twin(images))
+
+
+def explain_by_attribution(
+    model: FaceModel, samples: Samples, channels: Channels, attribute: Callable[[nn.Module, Tensor, Tensor], Tensor]
+) -> Maps:
+    """Explain a batch by ``attribute(scalar, images, rows) -> attributions n×3×H×W``, called on parts of the batch."""
+    views = samples.views()
+    scalar = ExplainedScalar(model, views)
+    rows = torch.arange(len(views.images), device=views.images.device)
+    parts = [
+        reduce_channels(attribute(scalar, views.images[part].detach(), rows[part]).detach(), channels)
+        for part in chunks(len(rows), GRADIENT_CHUNK)
+    ]
+    maps = torch.nan_to_num(torch.cat(parts), nan=0.0, posinf=0.0, neginf=0.0)
+    return Maps.from_views(maps, samples) if channels == "sum" else unsigned_maps(maps, samples)
+
+
+def one_by_one(attribute: Callable[[Tensor, int], Tensor], images: Tensor, rows: Tensor) -> Tensor:
+    """Attribute the images of a part singly: for methods that make many variants of each image."""
+    return torch.cat([attribute(images[i : i + 1], int(row)) for i, row in enumerate(rows)])
+
+
+@dataclass(frozen=True)
+class Saliency(Explainer):
+    """Saliency: the size of the gradient at each pixel.
+
+    Formula: max over channels of |∂y/∂x|.
+
+    Parameters:
+        channels: ``max-of-abs`` (the paper's); see the module for the others.
+
+    Source: Simonyan et al. 2013, arXiv:1312.6034; captum's Saliency. Cost: 1 forward, 1 backward pass per image. Left
+    open: pairs (see the module).
+    """
+
+    channels: Channels = "max-of-abs"
+
+    name = "saliency"
+    needs = frozenset({"gradients"})
+    source = "Simonyan et al. 2013, arXiv:1312.6034"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        from captum.attr import Saliency as CaptumSaliency
+
+        def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+            return CaptumSaliency(scalar).attribute(images, abs=False, additional_forward_args=(rows,))
+
+        return explain_by_attribution(model, samples, self.channels, attribute)
+
+
+@dataclass(frozen=True)
+class InputXGradient(Explainer):
+    """Input times gradient: each pixel's share in the score of a network that is linear around the image.
+
+    Formula: Σ over channels of x · ∂y/∂x, x in [0, 1]. Black pixels get 0 whatever their gradient.
+
+    Parameters:
+        channels: ``sum`` (keeps the sign and the total); see the module for the others.
+
+    Source: Shrikumar et al. 2016, arXiv:1605.01713; captum's InputXGradient. Cost: 1 forward, 1 backward pass per
+    image. Left
+    open: the origin of x, here black; on the normalised tensor it would be the mean colour.
+    """
+
+    channels: Channels = "sum"
+
+    name = "input-x-gradient"
+    needs = frozenset({"gradients"})
+    source = "Shrikumar et al. 2016, arXiv:1605.01713"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        from captum.attr import InputXGradient as CaptumInputXGradient
+
+        def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+            return CaptumInputXGradient(scalar).attribute(images, additional_forward_args=(rows,))
+
+        return explain_by_attribution(model, samples, self.channels, attribute)
+
+
+@dataclass(frozen=True)
+class SmoothGrad(Explainer):
+    """SmoothGrad: the gradient averaged over noisy copies of the image.
+
+    Formula: (1/n)·Σ_i ∂y/∂x at x + ε_i, ε_i ~ N(0, (sigma·(max x − min x))²) per pixel and channel, then reduced over
+    channels.
+
+    Parameters:
+        noisy: 25, n.
+        sigma: 0.15, the standard deviation as a share of the image's own range.
+        channels: ``sum-of-abs`` (the authors' code); see the module for the others.
+
+    Source: Smilkov et al. 2017, arXiv:1706.03825; the authors' code for the defaults. Cost: ``noisy`` forward and
+    backward passes per image. Left open: the authors' code averages squares by default, the paper (followed here) does
+    not; captum's default noise is 5 copies of absolute standard deviation 1. The gradient is captum's; the noise is
+    drawn here from the sample's seed, because captum's comes from torch's global generator and so depends on the device
+    and on what ran before. Noisy pixels may leave [0, 1]. A constant image has range 0: its map is the plain gradient.
+    """
+
+    noisy: int = 25
+    sigma: float = 0.15
+    channels: Channels = "sum-of-abs"
+
+    name = "smoothgrad"
+    needs = frozenset({"gradients"})
+    seeded = True
+    source = "Smilkov et al. 2017, arXiv:1706.03825"
+
+    def __post_init__(self) -> None:
+        if self.noisy < 1:
+            raise ValueError(f"noisy is {self.noisy}; expected at least 1 copy")
+        if self.sigma < 0:
+            raise ValueError(f"sigma is {self.sigma}; expected a share of the image's range, at least 0")
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        from captum.attr import Saliency as CaptumSaliency
+
+        ids = samples.views().seed_ids
+
+        def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+            def one(image: Tensor, row: int) -> Tensor:
+                noise = self.noise(samples, ids[row], tuple(image.shape[1:])).to(image)
+                copies = image + noise * (image.max() - image.min())
+                gradients = [
+                    CaptumSaliency(scalar).attribute(
+                        copies[part], abs=False, additional_forward_args=(rows.new_full((len(copies[part]),), row),)
+                    )
+                    for part in chunks(self.noisy, GRADIENT_CHUNK)
+                ]
+                return torch.cat(gradients).mean(dim=0, keepdim=True)
+
+            return one_by_one(one, images, rows)
+
+        return explain_by_attribution(model, samples, self.channels, attribute)
+
+    def noise(self, samples: Samples, seed_id: str, shape: tuple[int, ...]) -> Tensor:
+        """Return the noise of one view before it is scaled to the image's range: float32 noisy×3×H×W."""
+        rng = rng_for(samples.seed, seed_id, "smoothgrad")
+        return self.sigma * torch.from_numpy(rng.standard_normal((self.noisy, *shape), dtype="float32"))
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Explainer):
+    """Integrated gradients: the gradient averaged on the straight line from a baseline, times the way travelled.
+
+    Formula: (x − b) · ∫₀¹ ∂y/∂x at b + t·(x − b) dt, by Gauss-Legendre quadrature, summed over channels. The map sums
+    to y(x) − y(b) up to the quadrature's error.
+
+    Parameters:
+        steps: 50, points of the quadrature.
+        baseline: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour, 0 of the normalised tensor).
+        channels: ``sum`` (keeps the sign and the total); see the module for the others.
+
+    Source: Sundararajan et al., ICML 2017, arXiv:1703.01365; captum's IntegratedGradients. Cost: ``steps`` forward and
+    backward passes per image. Left open: the baseline; other libraries use 25 steps with both ends at full weight.
+    """
+
+    steps: int = 50
+    baseline: Fill = "black"
+    channels: Channels = "sum"
+
+    name = "integrated-gradients"
+    needs = frozenset({"gradients"})
+    source = "Sundararajan et al. 2017, arXiv:1703.01365"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; expected at least 1")
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+
+        baseline = fill_color(model.card.input, self.baseline).to(samples.images).expand(1, 3, *model.size).contiguous()
+
+        def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+            def one(image: Tensor, row: int) -> Tensor:
+                return CaptumIntegratedGradients(scalar).attribute(
+                    image,
+                    baselines=baseline,
+                    additional_forward_args=(rows.new_full((1,), row),),
+                    n_steps=self.steps,
+                    method="gausslegendre",
+                    internal_batch_size=GRADIENT_CHUNK,
+                )
+
+            return one_by_one(one, images, rows)
+
+        return explain_by_attribution(model, samples, self.channels, attribute)
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Explainer):
+    """Guided backpropagation: the gradient with negative parts cut off at every ReLU on the way back.
+
+    Formula: as the gradient, but each ReLU also passes back only what is positive.
+
+    Parameters:
+        channels: ``max-of-abs``; see the module for the others.
+
+    Source: Springenberg et al. 2014, arXiv:1412.6806; captum's GuidedBackprop. Cost: 1 forward, 1 backward pass per
+    image. Left open: the reduction over channels, and networks whose activation is not ReLU: with another one (PReLU,
+    GELU) nothing would be cut and the map would be saliency under another name, so a network without any ReLU is not
+    applicable. Known to depend little on the network's weights (Adebayo et al. 2018).
+
+    Raises:
+        NotApplicable: the network has no ReLU.
+    """
+
+    channels: Channels = "max-of-abs"
+
+    name = "guided-backprop"
+    needs = frozenset({"gradients"})
+    source = "Springenberg et al. 2014, arXiv:1412.6806"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        from captum.attr import GuidedBackprop as CaptumGuidedBackprop
+
+        if not any(isinstance(module, nn.ReLU) for module in model.twin.modules()):
+            raise NotApplicable(
+                f'model "{model.card.name}" has no ReLU: guided-backprop would be the plain gradient; use saliency'
+            )
+
+        def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
+            with warnings.catch_warnings():
+                # captum announces the hooks that it sets and removes.
+                warnings.simplefilter("ignore", UserWarning)
+                return CaptumGuidedBackprop(scalar).attribute(images, additional_forward_args=(rows,))
+
+        return explain_by_attribution(model, samples, self.channels, attribute)
+
+
+EXPLAINERS: tuple[Explainer, ...] = (
+    Saliency(),
+    InputXGradient(),
+    SmoothGrad(),
+    IntegratedGradients(),
+    GuidedBackprop(),
+)

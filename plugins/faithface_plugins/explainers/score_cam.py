@@ -1,0 +1,73 @@
+"""Score-CAM: channels weighted by the score of the image seen through them.
+
+Place in the flow: registered by the package; activations from the twin, scores by ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface_plugins.explainers.cams import cam_maps
+from faithface_plugins.explainers.common import Fill, black_box_scores, chunks, fill_color
+
+
+@dataclass(frozen=True)
+class ScoreCam(Explainer):
+    """Score-CAM: each channel weighted by the score of the image masked with that channel's own activation.
+
+    Formula: ReLU(Σ_k w_k·A_k), w = softmax over k of y(image ⊙ H_k), H_k = A_k upsampled to the input size (bilinear,
+    corners aligned), then min-max scaled (epsilon 1e-8). Pairs: the dissimilarity map uses the softmax of −y. Scaling
+    and resize of the map as for the gradient CAMs.
+
+    Parameters:
+        layer: name of the layer ("" = the card's, else automatic).
+        fill: what a mask of 0 leaves: ``black`` (the mask multiplies the pixels in [0, 1]) or ``mean`` (it multiplies
+            the normalised tensor, as in the authors' code and pytorch-grad-cam; the same where the card's mean is 0).
+
+    Source: Wang et al., CVPRW 2020, arXiv:1910.01279. Cost: 1 + C forward passes per image for a layer of C channels,
+    no backward pass. Left open: y is the logit (libraries agree; the softmax of a probability would be almost uniform);
+    subtracting the score of a baseline image, as in the paper, does not change a softmax; scaling before or after
+    upsampling (here after, as pytorch-grad-cam). The softmax acts on absolute differences of y: on a cosine it is close
+    to uniform, and the map close to the plain mean of the channels.
+    """
+
+    layer: str = ""
+    fill: Fill = "black"
+
+    name = "score-cam"
+    needs = frozenset({"scores", "activations"})
+    source = "Wang et al. 2020, arXiv:1910.01279"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        views = samples.views()
+        seen = model.activations(views.images, None, self.layer or None)
+        fill = fill_color(model.card.input, self.fill).to(views.images)
+        scores = []
+        for i, image in enumerate(views.images):
+            of_image = []
+            for part in chunks(seen.values.shape[1]):
+                masks = channel_masks(seen.values[i, part], model.size)[:, None].to(image.device)
+                target = views.target.take(torch.full((len(masks),), i, device=image.device))
+                of_image.append(black_box_scores(model, fill + masks * (image - fill), target))
+            scores.append(torch.cat(of_image))
+        y = torch.stack(scores).to(seen.values.device)
+
+        def cam(weights: Tensor) -> Tensor:
+            return (weights[:, :, None, None] * seen.values).sum(dim=1)
+
+        negative = cam((-y).softmax(dim=1)) if samples.are_pairs else None
+        return cam_maps(samples, model.size, cam(y.softmax(dim=1)), negative, seen.layer)
+
+
+def channel_masks(channels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample channels C×h×w to C×H×W (corners aligned) and scale each to [0, 1]; a constant channel becomes 0."""
+    large = torch.nn.functional.interpolate(channels[None], size=size, mode="bilinear", align_corners=True)[0]
+    low, high = large.amin(dim=(1, 2), keepdim=True), large.amax(dim=(1, 2), keepdim=True)
+    return (large - low) / (high - low + 1e-8)
+
+
+EXPLAINERS: tuple[Explainer, ...] = (ScoreCam(),)
