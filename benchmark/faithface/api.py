@@ -1,0 +1,125 @@
+"""The Python API: evaluate explainers on a model and a dataset, as ``faithface run`` does.
+
+Place in the flow: :func:`execute` joins ``run`` and ``boards`` for the command line and for :func:`evaluate`. May call both, and
+``plugins``.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from faithface.boards.build import RECORDS, Board, make_board
+from faithface.boards.record import Kept, make_records, write_records
+from faithface.boards.render import table_markdown
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Metric
+from faithface.plugins import Registry, load_registry
+from faithface.run.driver import GroupExecutor, Outcome, Reporter, run_plan
+from faithface.run.export import values_frame
+from faithface.run.local import run_group
+from faithface.run.plan import Plan, Request, make_plan
+from faithface.run.store import open_run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What :func:`evaluate` found.
+
+    Attributes:
+        values: one row per value: ``model, dataset, explainer, metric, sample, value`` (polars).
+        records: one record per model, dataset and explainer, with means, 95 % intervals and all that is needed to re-run.
+        failures: one line per explainer or metric that failed, and per explainer with invalid maps; empty if all went well.
+        left_out: one line per explainer or metric that did not apply.
+    """
+
+    values: pl.DataFrame
+    records: tuple[Kept, ...]
+    failures: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def board(self) -> Board:
+        return make_board(self.records)
+
+    def table(self) -> str:
+        """Return the numbers as Markdown tables, one per model and dataset."""
+        return "\n\n".join(table_markdown(table) for table in self.board.tables)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def evaluate(
+    model: str | Path | ModelCard,
+    dataset: str | Dataset,
+    explainers: Sequence[str | Explainer],
+    metrics: Sequence[str | Metric],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    out: str | Path | None = None,
+    registry: Registry | None = None,
+) -> Result:
+    """Explain a dataset's samples and score the explanations.
+
+    Args:
+        model: a registered name, a card's path, or a card.
+        dataset: a registered name, ``folder:PATH``, ``pairs:CSV@ROOT``, or a dataset.
+        explainers: names with parameters (``"fggb(reading=signed)"``), or explainers.
+        metrics: names with versions and parameters (``"deletion@1(grid=14)"``), or metrics.
+        limit: how many samples, balanced over classes or genuine and impostor pairs; None for all.
+        seed: all random numbers depend on it.
+        device: ``"cpu"`` or ``"cuda"``.
+        batch_size: the largest batch of the network; None for its own choice.
+        out: a run directory to keep, which an interrupted call resumes; None to keep nothing.
+        registry: plugins; None to load what is installed.
+
+    Raises:
+        UsageError: an unknown name, or something that cannot apply at all.
+        RunError: the run directory cannot be written.
+    """
+    request = Request(
+        models=(str(model) if isinstance(model, Path) else model,),
+        datasets=(dataset,),
+        explainers=tuple(explainers),
+        metrics=tuple(metrics),
+        limit=limit,
+        seed=seed,
+        device=device,
+        batch_size=batch_size,
+    )
+    plan = make_plan(request, registry or load_registry())
+    if out is not None:
+        return _evaluate(plan, Path(out))
+    scratch = Path(tempfile.mkdtemp(prefix="faithface-"))
+    try:
+        return _evaluate(plan, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _evaluate(plan: Plan, directory: Path) -> Result:
+    outcome, kept = execute(plan, directory)
+    with open_run(directory) as store:
+        values = values_frame(store)
+    return Result(values, tuple(kept), tuple(outcome.failures), tuple(outcome.left_out))
+
+
+def execute(
+    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: GroupExecutor = run_group
+) -> tuple[Outcome, list[Kept]]:
+    """Carry out a plan in a run directory and write the records beside the store; return what came of it."""
+    outcome = run_plan(plan, directory, reporter, executor)
+    with open_run(directory) as store:
+        kept = make_records(store, plan)
+    shutil.rmtree(directory / RECORDS, ignore_errors=True)
+    write_records(kept, directory / RECORDS)
+    return outcome, kept

@@ -1,0 +1,208 @@
+"""From records to boards: which records share a table, its columns, ranks and order. A pure function of the records.
+
+Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :func:`rebuild`; ``render`` writes what comes out.
+Calls ``record``, ``statistics``, ``render``.
+
+    leaderboards/<suite>/v<N>/records/<model>/<dataset>/<explainer>.json + .parquet      the records
+    leaderboards/<suite>/v<N>/README.md, tables/*.csv                                    made from them, byte for byte
+
+Records share a table only if model file, dataset revision, samples and seed agree, and a column only if the protocol's id, version
+and parameters do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faithface.boards.record import Kept, Number, Record, read_record, read_records
+from faithface.boards.render import board_files
+from faithface.boards.statistics import ranks
+from faithface.errors import UsageError
+
+RECORDS = "records"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One protocol of a table; ``sample`` is any of its numbers, for direction, range and source."""
+
+    protocol: str
+    sample: Number
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a record and, per protocol, its rank (None: not ranked)."""
+
+    title: str
+    record: Record
+    ranks: Mapping[str, int | None]
+
+    def number(self, protocol: str, value_name: str = "") -> Number | None:
+        for one in self.record.numbers:
+            if one.protocol == protocol and one.value_name == value_name:
+                return one
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of explainers (one model, one dataset) or of models (one explainer, one dataset).
+
+    Attributes:
+        kind: ``explainers`` or ``models``.
+        rows: in the order in which they are shown.
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def first(self) -> Record:
+        return self.rows[0].record
+
+
+@dataclass(frozen=True)
+class Board:
+    """All tables of one suite and version."""
+
+    suite: str
+    version: int
+    description: str
+    tables: tuple[Table, ...]
+    records: tuple[Record, ...]
+
+
+def make_board(kept: Sequence[Kept]) -> Board:
+    """Return the board of records that belong to one suite and version.
+
+    Raises:
+        UsageError: the records belong to several.
+    """
+    suites = sorted({(k.record.suite.name, k.record.suite.version) for k in kept})
+    if len(suites) != 1:
+        shown = ", ".join(f"{name} v{version}" for name, version in suites)
+        raise UsageError(f"records of several boards lie together ({shown}); keep each suite and version in its own folder")
+    (name, version) = suites[0]
+    ordered = sorted(kept, key=lambda k: k.record.stem.as_posix())
+    by_model: dict[tuple[object, ...], list[Kept]] = {}
+    by_explainer: dict[tuple[object, ...], list[Kept]] = {}
+    for one in ordered:
+        model, data = one.record.model, one.record.dataset
+        setting = (data.spec, data.revision, data.size, data.limit or 0, data.seed)
+        by_model.setdefault((model.name, model.sha256, *setting), []).append(one)
+        by_explainer.setdefault((model.task, one.record.explainer.spec, *setting), []).append(one)
+    several = [members for members in by_explainer.values() if len({k.record.model.name for k in members}) > 1]
+    # A suite of one explainer and many models is a board of models; one-line tables beside it would say nothing more.
+    single = bool(several) and all(len(members) == 1 for members in by_model.values())
+    tables = [] if single else [_table("explainers", members) for members in by_model.values()]
+    tables += [_table("models", members) for members in several]
+    descriptions = sorted({k.record.suite.description for k in kept if k.record.suite.description})
+    return Board(name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered))
+
+
+def _table(kind: str, members: Sequence[Kept]) -> Table:
+    columns: dict[str, Column] = {}
+    for one in members:
+        for number in one.record.numbers:
+            if number.value_name == "":
+                columns.setdefault(number.protocol, Column(number.protocol, number))
+    titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
+    placed = {p: _ranks(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
+    rows = [
+        Row(title, one.record, {p: placed.get(p, {}).get(title) for p in columns})
+        for title, one in zip(titles, members, strict=True)
+    ]
+    key = _by_first_column(tuple(columns.values())) if kind == "explainers" else _by_family
+    return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=key)))
+
+
+def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> dict[str, int]:
+    """Return the ranks of one column among the members that have a number; none for a protocol with its own summary."""
+    if column.sample.summary != "mean":
+        return {}
+    values: dict[str, dict[str, float]] = {}
+    units: dict[str, list[str]] = {}
+    for title, one in zip(titles, members, strict=True):
+        for protocol, name, sample, value, _reason, _flag, names in one.values.iter_rows():
+            if protocol == column.protocol and name == "" and value is not None:
+                values.setdefault(title, {})[sample] = value
+                units[sample] = names
+    if len(values) < 2:
+        return dict.fromkeys(values, 1)
+    return ranks(values, units, column.sample.better == "higher", members[0].record.dataset.seed)
+
+
+def _by_first_column(columns: Sequence[Column]):  # type: ignore[no-untyped-def]
+    def key(row: Row) -> tuple[int, float, str]:
+        for column in columns:
+            number = row.number(column.protocol)
+            if number is not None and number.number is not None:
+                return (0, -number.number if column.sample.better == "higher" else number.number, row.title)
+        return (1, 0.0, row.title)
+
+    return key
+
+
+def _by_family(row: Row) -> tuple[int, float, str]:
+    # Reuses the signature of the other order: families by name, then runs.
+    return (0, 0.0, f"{row.record.model.family}\x00{row.record.model.run:06d}\x00{row.title}")
+
+
+# --- on disk
+
+
+def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
+    """Copy the records of finished runs to their boards and build these; return the boards' folders.
+
+    A record of the same model, dataset and explainer replaces the older one.
+
+    Raises:
+        UsageError: a folder is not a finished run.
+    """
+    touched: list[Path] = []
+    for run in runs:
+        source = run / RECORDS
+        if not source.is_dir():
+            raise UsageError(
+                f"{run} holds no records: it is not a finished run; give its `faithface run` command again to finish it"
+            )
+        for path in sorted(source.rglob("*.json"), key=lambda p: p.relative_to(source).as_posix()):
+            record = read_record(path).record
+            board = out / record.suite.name / f"v{record.suite.version}"
+            target = board / RECORDS / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            if record.values:
+                shutil.copyfile(path.parent / record.values, target.parent / record.values)
+            if board not in touched:
+                touched.append(board)
+    for board in touched:
+        rebuild(board)
+    return touched
+
+
+def rebuild(board: Path) -> Board:
+    """Write a board's tables from its records; files that no record accounts for are removed from ``tables/``.
+
+    Raises:
+        UsageError: there are no records, or they cannot be read.
+    """
+    if not (board / RECORDS).is_dir():
+        raise UsageError(f"{board} holds no folder '{RECORDS}'; give a board such as leaderboards/demo/v0")
+    made = make_board(read_records(board / RECORDS))
+    files = board_files(made)
+    tables = board / "tables"
+    if tables.is_dir():
+        for old in tables.iterdir():
+            if old.is_file() and f"tables/{old.name}" not in files:
+                old.unlink()
+    for name, text in files.items():
+        path = board / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("utf-8"))
+    return made

@@ -1,0 +1,250 @@
+"""Boards as text: Markdown for people, CSV for programs. Fixed formats, fixed order, no dates: the same records, the same bytes.
+
+Place in the flow: ``build`` hands over a board; :func:`board_files` returns what to write, by relative path. Imports tabulate.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from tabulate import tabulate
+
+from faithface.boards.record import Number, Record
+from faithface.run.paths import safe
+
+if TYPE_CHECKING:
+    from faithface.boards.build import Board, Row, Table
+
+ARROW = {"higher": "↑", "lower": "↓"}
+HEADINGS = (
+    "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
+    "low", "high", "n", "invalid", "flagged", "rank", "trust", "device", "reason",
+)  # fmt: skip
+
+
+def board_files(board: Board) -> dict[str, str]:
+    """Return a board's files by relative path: ``README.md`` and one CSV per table."""
+    files = {"README.md": markdown(board)}
+    for table in board.tables:
+        files[f"tables/{table_name(table)}.csv"] = table_csv(table)
+    return files
+
+
+def table_name(table: Table) -> str:
+    """Return a table's file name, without suffix."""
+    record = table.first
+    what = record.model.name if table.kind == "explainers" else f"models--{record.explainer.spec}"
+    return safe(f"{safe(what)}--{safe(record.dataset.spec)}")
+
+
+def figure(value: float | None) -> str:
+    """Return a number with about four figures; an en dash for none.
+
+    Examples:
+        >>> [figure(x) for x in (0.07123, -1.5, 12.345, None)]
+        ['0.0712', '-1.500', '12.35', '–']
+    """
+    if value is None:
+        return "–"
+    digits = 4 if abs(value) < 1 else 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "") if float(text) == 0 else text
+
+
+def escape(text: str) -> str:
+    """Return a text that stays in its Markdown table cell."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def pipe(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
+    """Return a Markdown table; every cell is escaped."""
+    body = [[escape(cell) for cell in row] for row in rows]
+    return tabulate(body, headers=[escape(h) for h in headers], tablefmt="pipe", disable_numparse=True)
+
+
+def cell_text(number: Number | None, rank: int | None) -> str:
+    """Return a table's cell: ``number [low, high] · rank``, or why there is no number."""
+    if number is None:
+        return "–"
+    if number.status != "ok":
+        return number.status
+    if number.number is None:
+        return "–"
+    text = figure(number.number)
+    if number.low is not None and number.high is not None:
+        text += f" [{figure(number.low)}, {figure(number.high)}]"
+    return text if rank is None else f"{text} · {rank}"
+
+
+def table_markdown(table: Table) -> str:
+    """Return the body of a table in Markdown."""
+    headers = [
+        "explainer" if table.kind == "explainers" else "model",
+        *(f"{c.protocol} {ARROW[c.sample.better]}" for c in table.columns),
+    ]
+    lines: list[list[str]] = []
+    family = ""
+    for row in table.rows:
+        if table.kind == "models" and row.record.model.family != family:
+            family = row.record.model.family
+            lines.append(family_line(table, family))
+        cells = [cell_text(row.number(c.protocol), row.ranks.get(c.protocol)) for c in table.columns]
+        lines.append([row.title, *cells])
+    return pipe(lines, headers)
+
+
+def family_line(table: Table, family: str) -> list[str]:
+    """Return the line that sums up a family's runs: the mean of their numbers, the smallest and the largest."""
+    line = [f"**{family}** (mean of runs, min – max)"]
+    for column in table.columns:
+        found = [row.number(column.protocol) for row in table.rows if row.record.model.family == family]
+        values = [n.number for n in found if n is not None and n.number is not None]
+        if not values:
+            line.append("–")
+        else:
+            mean = sum(values) / len(values)
+            line.append(f"**{figure(mean)}** ({figure(min(values))} – {figure(max(values))}, {len(values)} runs)")
+    return line
+
+
+def protocol_markdown(table: Table) -> str:
+    """Return the table of the protocols behind a table's columns: direction, range, what is judged, n."""
+    lines = []
+    for column in table.columns:
+        one = column.sample
+        found = [n for row in table.rows if (n := row.number(column.protocol)) is not None and n.status == "ok"]
+        lines.append(
+            [
+                column.protocol,
+                f"{one.better} is better {ARROW[one.better]}",
+                f"{one.range[0]:g} … {one.range[1]:g}",
+                f"{one.best:g}",
+                {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}.get(one.which, one.which),
+                span(n.n for n in found),
+                span(n.invalid for n in found),
+                one.source,
+            ]
+        )
+    return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "source"])
+
+
+def span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    if not found:
+        return "–"
+    return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"
+
+
+def remarks(table: Table) -> list[str]:
+    """Return one line per failure and per misfit, with its reason."""
+    lines = []
+    for row in table.rows:
+        if row.record.status != "ok":
+            lines.append(f"`{row.title}` {row.record.status}: {row.record.reason}")
+            continue
+        for column in table.columns:
+            number = row.number(column.protocol)
+            if number is not None and number.reason:
+                what = number.status if number.status != "ok" else "without a number"
+                lines.append(f"`{row.title}`, `{column.protocol}` {what}: {number.reason}")
+            elif number is not None and number.invalid:
+                lines.append(f"`{row.title}`, `{column.protocol}`: {number.invalid} samples without a value")
+    return lines
+
+
+def setting(table: Table) -> str:
+    """Return one line on the model, the data and the clean accuracy behind a table."""
+    record = table.first
+    model, data = record.model, record.dataset
+    parts = [f"{data.samples} of {data.size} samples (seed {data.seed})", f"dataset revision {data.revision}"]
+    if table.kind == "explainers":
+        parts.insert(0, f"model file sha256 `{model.sha256[:12]}`")
+        parts.append(clean_text(record))
+        if model.threshold is not None:
+            parts.append(f"decision threshold {figure(model.threshold)}")
+    return " · ".join(parts)
+
+
+def clean_text(record: Record) -> str:
+    accuracy = record.model.clean_accuracy
+    if accuracy is None:
+        return "clean accuracy unknown"
+    return f"clean accuracy {100 * accuracy:.1f} % (n = {record.model.clean_n})"
+
+
+def heading(table: Table) -> str:
+    record = table.first
+    if table.kind == "explainers":
+        return f"{record.model.name} on {record.dataset.spec}"
+    return f"Models by {record.explainer.spec} on {record.dataset.spec}"
+
+
+def markdown(board: Board) -> str:
+    """Return the board's page."""
+    parts = [f"# {board.suite} v{board.version}"]
+    if board.description:
+        parts.append(board.description)
+    parts.append(
+        "Each cell: number [95 % bootstrap interval] · rank. A rank is 1 + the number of rivals that are significantly better "
+        "(paired bootstrap by identity where faces repeat, Holm-corrected), so those that cannot be told apart share one; protocols "
+        "with a summary of their own are not ranked. Rows are in the order of the first column. Nothing here was typed: the tables are "
+        "made from the records beside them."
+    )
+    for table in board.tables:
+        parts += [f"## {heading(table)}", setting(table), table_markdown(table)]
+        found = remarks(table)
+        if found:
+            parts.append("\n".join(f"* {escape(line)}" for line in found))
+        parts.append(protocol_markdown(table))
+    parts.append(where(board.records))
+    return "\n\n".join(parts) + "\n"
+
+
+def where(records: Sequence[Record]) -> str:
+    """Return the lines on where the numbers come from: devices, versions, trust."""
+    places = sorted({
+        f"{r.where.device} ({r.where.device_name}, {r.where.provider or 'not opened'}), batch {r.where.batch}, "
+        f"{r.where.system}, faithface {r.where.versions.get('faithface', '?')}"
+        + (f" at {r.where.commit[:12]}" + ("+changes" if r.where.commit.endswith("+changes") else "") if r.where.commit else "")
+        for r in records
+    })  # fmt: skip
+    trust = sorted({r.trust for r in records})
+    return "\n".join(["## Where", "", *(f"* {escape(place)}" for place in places), f"* trust: {', '.join(trust)}"])
+
+
+def table_csv(table: Table) -> str:
+    """Return a table as CSV, one line per cell, protocol and named value."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEADINGS)
+    for row in table.rows:
+        for number in row.record.numbers:
+            writer.writerow(_line(row, number))
+    return out.getvalue()
+
+
+def _line(row: Row, number: Number) -> list[str]:
+    record = row.record
+    rank = row.ranks.get(number.protocol) if number.value_name == "" else None
+    return [
+        record.suite.name,
+        str(record.suite.version),
+        record.model.name,
+        record.dataset.spec,
+        record.explainer.spec,
+        number.protocol,
+        number.value_name,
+        number.better,
+        number.status,
+        *("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high)),
+        str(number.n),
+        str(number.invalid),
+        str(number.flagged),
+        "" if rank is None else str(rank),
+        record.trust,
+        record.where.device,
+        " ".join(number.reason.split()),
+    ]

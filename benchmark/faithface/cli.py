@@ -1,0 +1,98 @@
+"""The command line: parse, call, print. ``faithface --help`` lists the commands.
+
+Place in the flow: the outermost layer. Each ``cli_*.py`` holds the commands of one subject and imports what they call only when they
+run, so that ``--help`` is quick. Every error that a user can mend is one line on stderr: exit code 2 for a request that cannot
+be carried out as it is written, 1 for one that was tried and failed, 130 for an interrupted one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from faithface import cli_board, cli_explain, cli_list, cli_run
+from faithface.errors import FaithfaceError
+
+app = typer.Typer(
+    name="faithface",
+    help="Benchmark explainers (saliency methods) of face models: verification, presentation attacks, synthetic faces.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+cli_run.add_to(app)
+cli_explain.add_to(app)
+cli_list.add_to(app)
+cli_board.add_to(app)
+
+TRACEBACK = "FAITHFACE_TRACEBACK"
+INTERRUPTED = 130
+
+
+def _version(show: bool) -> None:
+    if show:
+        from faithface.run.environment import version_of
+
+        typer.echo(f"faithface {version_of('faithface')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Options of the program itself."""
+
+
+def complain(text: str) -> None:
+    """Write one error line."""
+    print(f"faithface: error: {' '.join(text.split())}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        result = app(args=sys.argv[1:] if arguments is None else arguments, prog_name="faithface", standalone_mode=False)
+        return interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
+    except FaithfaceError as error:
+        complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return interrupted()
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`faithface metrics | head`); leave without a second error at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if isinstance(error, typer.Exit):
+            return error.exit_code
+        if hasattr(error, "format_message"):
+            return refused(error)
+        if os.environ.get(TRACEBACK):
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        complain(f"internal error: {type(error).__name__}: {first}; set {TRACEBACK}=1 for the traceback, and report it")
+        return 1
+
+
+def refused(error: Any) -> int:
+    """Say in one line what typer refused (an unknown option, a missing argument); its classes differ between its versions."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+    else:
+        complain(f"{error.format_message().rstrip('.')}; `faithface --help` lists the commands")
+    return int(error.exit_code)
+
+
+def interrupted() -> int:
+    complain("interrupted; the same command goes on from here")
+    return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""``faithface explain`` (a picture of an explanation), ``faithface inspect`` (a model file) and ``faithface bench``.
+
+Place in the flow: calls ``figures``, ``model.inspect`` and ``bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faithface.errors import UsageError
+
+
+def explain(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE [IMAGE_B]", help="One image; for verification two.")],
+    model: Annotated[str, typer.Option("--model", help="A model's name or card (.toml).")],
+    explainer: Annotated[list[str], typer.Option("--explainer", help="A name with parameters, or all; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png, .pdf or .svg.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="All random numbers depend on it.")] = 0,
+) -> int:
+    """Draw what an explainer says of one image, or of a pair; several explainers make a contact sheet."""
+    from faithface.figures import FORMATS, explain_images
+    from faithface.plugins import load_registry
+
+    if out.suffix.lower() not in FORMATS:
+        raise UsageError(f"{out} has no known picture format; expected one of: {', '.join(FORMATS)}")
+    registry = load_registry()
+    done = explain_images(registry, model, explainer, images, out, device, seed)
+    typer.echo(f"{out}: {done.summary}")
+    for line in done.failures:
+        print(f"faithface: {line}", file=sys.stderr)
+    return 1 if done.failed else 0
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="MODEL.toml|MODEL.onnx", help="A card, or a bare network.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a model file is: inputs, outputs, batch axis, twin parity, CAM layer; draft a card for a bare .onnx."""
+    from faithface.model.inspect import inspect_model
+
+    report = inspect_model(path, device)
+    typer.echo(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) if as_json else report.text())
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(explain)
+    app.command()(inspect)

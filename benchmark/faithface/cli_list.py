@@ -1,0 +1,278 @@
+"""``faithface plugins``, and ``faithface explainers|models|datasets|metrics|suites [NAME]``: what is registered.
+
+Place in the flow: reads the registry and prints; opens no model and reads no pixel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str | None, typer.Argument(help="Describe this one; leave it out to list all.")]
+StrictPlugins = Annotated[bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")]
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(rows: list[dict[str, Any]], empty: str) -> None:
+    """Print rows of one shape as a plain table that is as wide as it must be where it is piped."""
+    if not rows:
+        typer.echo(empty)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0]:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row.values()))
+    console = Console(markup=False, highlight=False)
+    console.print(table) if console.is_terminal else Console(markup=False, highlight=False, width=400).print(table)
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple | frozenset | set):
+        return ", ".join(str(v) for v in value)
+    return "" if value is None else str(value)
+
+
+def print_facts(facts: dict[str, Any], words: str = "") -> None:
+    """Print one thing: its name, its description, and its facts one a line."""
+    if words:
+        typer.echo(words + "\n")
+    shown = {k: v for k, v in facts.items() if v not in (None, "", [], {})}
+    width = max(len(k) for k in shown)
+    for key, value in shown.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k}={v}" for k, v in value.items())
+        typer.echo(f"{key.replace('_', ' '):<{width}}  {cell(value)}")
+
+
+def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int:
+    """List the distributions that provide something, what they registered, and what failed."""
+    from faithface.plugins import load_registry
+
+    registry = load_registry(strict=strict_plugins)
+    if as_json:
+        print_json([dataclasses.asdict(row) for row in registry.rows])
+        return 0
+    rows = []
+    for row in registry.rows:
+        given = "; ".join(f"{len(names)} {kind}" for kind, names in row.registered.items())
+        rows.append(
+            {
+                "distribution": row.distribution,
+                "version": row.version,
+                "entry_point": row.entry_point,
+                "status": row.status,
+                "registered": given,
+                "error": row.error,
+            }
+        )
+    print_table(rows, "no plugins")
+    return 0
+
+
+def provider(found: Any) -> dict[str, str]:
+    return {"provider": f"{found.provenance.distribution} {found.provenance.version}".strip()}
+
+
+def words_of(thing: Any) -> str:
+    """Return a docstring of the thing's own class; a base class's says nothing of it."""
+    own = type(thing).__dict__.get("__doc__") or ""
+    # dataclasses write the signature where there is no docstring
+    return "" if own.startswith(f"{type(thing).__name__}(") else inspect.cleandoc(own)
+
+
+def summary(thing: Any) -> str:
+    return (words_of(thing).splitlines() or [""])[0].rstrip(".")
+
+
+def defaults(thing: Any) -> dict[str, str]:
+    from faithface.specs import format_value, parameters
+
+    return {name: format_value(value) for name, value in parameters(thing).items()}
+
+
+def show(kind: str, name: str | None, as_json: bool, row: Any, full: Any, words: Any = words_of) -> None:
+    """List a kind, or describe one of it by what the registry resolves the name to."""
+    from faithface.plugins import load_registry
+
+    registry = load_registry()
+    if name is not None:
+        found = getattr(registry, kind[:-1])(name)
+        facts = {**full(found.object), **provider(found)}
+        if as_json:
+            print_json({**facts, "description": words(found.object)})
+        else:
+            print_facts(facts, words(found.object))
+        return
+    table = getattr(registry, kind)
+    rows = [{**row(table[key].object), **provider(table[key])} for key in sorted(table)]
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, f"no {kind} registered")
+
+
+def explainer_row(thing: Any) -> dict[str, Any]:
+    return {
+        "name": thing.name,
+        "version": thing.version,
+        "tasks": sorted(thing.tasks),
+        "needs": sorted(thing.needs),
+        "seeded": thing.seeded,
+        "summary": summary(thing),
+    }
+
+
+def explainers(name: Name = None, as_json: Json = False) -> None:
+    """List the explainers, or describe one."""
+
+    def full(thing: Any) -> dict[str, Any]:
+        facts = explainer_row(thing)
+        facts.pop("summary")
+        return {**facts, "parameters": defaults(thing), "source": thing.source}
+
+    show("explainers", name, as_json, explainer_row, full)
+
+
+def models(
+    name: Name = None,
+    as_json: Json = False,
+    presets: Annotated[bool, typer.Option("--presets", help="List cards of public networks, to complete with the file.")] = False,
+) -> None:
+    """List the models, or describe one."""
+    if presets:
+        from faithface.cli_presets import show_presets
+
+        show_presets(name, as_json)
+        return
+
+    def row(card: Any) -> dict[str, Any]:
+        height, width = card.input.size
+        return {
+            "name": card.name,
+            "task": card.task,
+            "family": card.family or card.name,
+            "run": card.run,
+            "input": f"{height}×{width} {card.input.color}",
+            "output": card.output.kind,
+            "licence": card.licence,
+        }
+
+    show("models", name, as_json, row, lambda card: {**row(card), **card.model_dump(mode="json")}, lambda _card: "")
+
+
+def datasets(name: Name = None, as_json: Json = False) -> None:
+    """List the datasets, or describe one (folder:PATH and pairs:CSV@ROOT too)."""
+
+    def row(data: Any) -> dict[str, Any]:
+        return {
+            "name": data.name,
+            "task": data.task,
+            "classes": list(data.classes),
+            "aligned": data.aligned,
+            "ground_truth": sorted(data.truths()),
+            "licence": data.licence,
+            "summary": summary(data),
+        }
+
+    def full(data: Any) -> dict[str, Any]:
+        facts = row(data)
+        facts.pop("summary")
+        facts |= {"revision": data.revision, "positive": data.positive, "parameters": defaults(data), "source": data.source}
+        return {**facts, **sizes(data)}
+
+    show("datasets", name, as_json, row, full)
+
+
+def sizes(data: Any) -> dict[str, Any]:
+    """Return how many samples there are, of which kinds; nothing for a dataset that still needs its path."""
+    from faithface.contract import Pair
+    from faithface.errors import UsageError
+
+    try:
+        items = data.items()
+    except UsageError:
+        return {}
+    kinds: dict[str, int] = {}
+    for item in items:
+        kind = ("genuine" if item.same else "impostor") if isinstance(item, Pair) else str(item.label)
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return {"samples": len(items), "kinds": kinds}
+
+
+def metrics(name: Name = None, as_json: Json = False) -> None:
+    """List the metrics with their directions, or print one's protocol."""
+
+    def row(metric: Any) -> dict[str, Any]:
+        from faithface.metrics.describe import ARROWS
+
+        return {
+            "id": metric.id,
+            "better": f"{metric.better} {ARROWS[metric.better]}",
+            "tasks": sorted(metric.tasks),
+            "pairs": metric.which,
+            "needs": sorted(metric.needs) or ["maps only"],
+            "passes": metric.forward_passes,
+            "summary": summary(metric),
+        }
+
+    if name is not None and not as_json:
+        from faithface.metrics.describe import describe
+        from faithface.plugins import load_registry
+
+        found = load_registry().metric(name)
+        typer.echo(describe(found.object))
+        typer.echo(f"\nprovider  {provider(found)['provider']}")
+        return
+
+    def full(metric: Any) -> dict[str, Any]:
+        return {
+            **row(metric),
+            "better": metric.better,
+            # JSON has no infinity; null says that there is no bound.
+            "range": [v if abs(v) != float("inf") else None for v in metric.range],
+            "best": metric.best if abs(metric.best) != float("inf") else None,
+            "truth": list(metric.truth),
+            "values": list(metric.value_names),
+            "parameters": defaults(metric),
+            "source": metric.source,
+        }
+
+    show("metrics", name, as_json, row, full)
+
+
+def suites(name: Name = None, as_json: Json = False) -> None:
+    """List the suites, or describe one."""
+    from faithface.run.suite import load_suite
+
+    def row(path: Path) -> dict[str, Any]:
+        suite = load_suite(path)
+        return {
+            "name": suite.name,
+            "version": suite.version,
+            "models": len(suite.models),
+            "datasets": len(suite.datasets),
+            "explainers": len(suite.explainers),
+            "metrics": len(suite.metrics),
+            "description": suite.description,
+        }
+
+    show("suites", name, as_json, row, lambda p: load_suite(p).model_dump(mode="json"), lambda _p: "")
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (plugins, explainers, models, datasets, metrics, suites):
+        app.command()(command)

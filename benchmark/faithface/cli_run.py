@@ -1,0 +1,188 @@
+"""``faithface run`` and ``faithface export``.
+
+Place in the flow: turns options into a :class:`~faithface.run.plan.Request`, has ``api.execute`` carry it out, prints tables or JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faithface.errors import UsageError
+
+if TYPE_CHECKING:
+    from faithface.boards.record import Kept
+    from faithface.plugins import Registry
+    from faithface.run.driver import GroupExecutor, Outcome
+    from faithface.run.plan import Request
+
+Texts = list[str]
+
+
+def run(
+    suite: Annotated[str | None, typer.Argument(help="A registered suite's name, or a suite file (.toml).")] = None,
+    model: Annotated[Texts | None, typer.Option("--model", help="A model's name or card (.toml); repeatable.")] = None,
+    dataset: Annotated[
+        Texts | None, typer.Option("--dataset", help="A name, folder:PATH or pairs:CSV@ROOT; repeatable.")
+    ] = None,
+    explainer: Annotated[
+        Texts | None, typer.Option("--explainer", help="A name with parameters, fggb(reading=signed); repeatable.")
+    ] = None,
+    metric: Annotated[
+        Texts | None, typer.Option("--metric", help="A protocol with parameters, deletion@1(grid=14); repeatable.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; cuda where there is none is an error.")] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Largest batch of the network.")] = None,
+    seed: Annotated[int | None, typer.Option(help="All random numbers depend on it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run directory; default: runs/<suite>-<hash of the command>.")
+    ] = None,
+    keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for export and figures.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not skipped.")] = False,
+    strict_plugins: Annotated[
+        bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
+    ] = False,
+    executor: Annotated[str, typer.Option(help="local, or ray for many processes or machines.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; default: one per processor or GPU.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome and all numbers as JSON.")] = False,
+) -> int:
+    """Explain and score: a suite, or models, datasets, explainers and metrics given by name.
+
+    The same command in the same directory goes on with an interrupted run. With a suite, each of --model, --dataset, --explainer and
+    --metric replaces the suite's own list, and the numbers then belong to no board but "adhoc".
+    """
+    from faithface.api import execute
+    from faithface.cli_progress import make_reporter
+    from faithface.plugins import load_registry
+    from faithface.run.plan import default_directory, make_plan
+
+    registry = load_registry(strict=strict_plugins)
+    warn_of_failed_plugins(registry, quiet)
+    lists = {"models": model, "datasets": dataset, "explainers": explainer, "metrics": metric}
+    options: dict[str, Any] = {
+        "limit": limit,
+        "seed": seed,
+        "device": device,
+        "batch_size": batch_size,
+        "keep_maps": keep_maps,
+        "strict": strict,
+    }
+    plan = make_plan(make_request(registry, suite, lists, options), registry)
+    directory = out or default_directory(plan)
+    reporter = make_reporter(quiet or as_json)
+    runner = pick_executor(executor, workers)
+    try:
+        outcome, kept = execute(plan, directory, reporter, runner)
+    finally:
+        for part in (reporter, runner):
+            getattr(part, "close", lambda: None)()
+    if as_json:
+        typer.echo(json.dumps(as_dict(outcome, kept), indent=1, ensure_ascii=False))
+    else:
+        show(outcome, kept, quiet)
+    for line in outcome.failures:
+        print(f"faithface: failed: {line}", file=sys.stderr)
+    if outcome.failures:
+        print(
+            f"faithface: error: {len(outcome.failures)} of the run's parts failed; everything else is scored and stored",
+            file=sys.stderr,
+        )
+    return outcome.exit_code
+
+
+def make_request(
+    registry: Registry, suite: str | None, lists: dict[str, Texts | None], options: dict[str, Any]
+) -> Request:
+    """Return the request of the options; a suite changed by them is no longer that suite."""
+    from faithface.run.plan import ADHOC, Request, from_suite
+    from faithface.run.suite import load_suite
+
+    given = {what: tuple(names) for what, names in lists.items() if names}
+    if suite is None:
+        for what in lists:
+            if what not in given:
+                raise UsageError(f"nothing to run: give a suite (`faithface suites` lists them), or at least one --{what[:-1]}")
+        return Request(**given, **{k: v for k, v in options.items() if v is not None})
+    loaded = load_suite(registry.suite(suite).object)
+    changed = bool(given) or any(
+        options[k] is not None and options[k] != getattr(loaded, k) for k in ("limit", "seed")
+    )
+    return from_suite(loaded, **given, **options, **({"suite": ADHOC, "description": ""} if changed else {}))
+
+
+def pick_executor(name: str, workers: int | None) -> GroupExecutor:
+    """Return the executor of a name.
+
+    Raises:
+        UsageError: an unknown name, or Ray is not installed.
+    """
+    if name == "local":
+        from faithface.run.local import run_group
+
+        if workers not in (None, 1):
+            raise UsageError("--workers needs --executor ray")
+        return run_group
+    if name == "ray":
+        from faithface.run.cluster import RayExecutor
+
+        return RayExecutor(workers)
+    raise UsageError(f"executor is '{name}'; expected one of: local, ray")
+
+
+def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
+    for row in registry.rows:
+        if row.status == "failed" and not quiet:
+            print(f"faithface: warning: plugin {row.distribution} failed to load: {row.error}", file=sys.stderr)
+
+
+def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
+    """Print one table per model and dataset, then what did not apply, then where the run lies."""
+    from faithface.boards.build import make_board
+    from faithface.boards.render import heading, setting, table_markdown
+
+    for table in make_board(kept).tables:
+        typer.echo(f"\n{heading(table)}\n{setting(table)}\n\n{table_markdown(table)}")
+    typer.echo("")
+    for line in outcome.left_out:
+        typer.echo(f"not applicable: {line}")
+    if not quiet:
+        typer.echo(f"run: {outcome.directory}")
+
+
+def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
+    """Return what ``--json`` prints: where the run lies, what failed, and every record in full."""
+    return {
+        "run": str(outcome.directory),
+        "failures": outcome.failures,
+        "not_applicable": outcome.left_out,
+        "exit_code": outcome.exit_code,
+        "records": [k.record.model_dump(mode="json") for k in kept],
+    }
+
+
+def export(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where values.parquet and maps/ go.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a run's values (Parquet) and kept maps (.npz) for other tools."""
+    from faithface.run.export import export as write
+
+    done = write(run_directory, out)
+    if as_json:
+        typer.echo(json.dumps({"values": str(done.values), "rows": done.rows, "maps": done.maps}))
+    else:
+        typer.echo(f"{done.values}: {done.rows} values; {done.maps} maps")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(export)

@@ -1,0 +1,253 @@
+"""Pictures of explanations: an overlay on one face, a 2×2 overlay on a pair, a contact sheet of several explainers.
+
+Place in the flow: behind ``faithface explain``; may call ``plugins``, ``model``, ``loading``, ``run.shard`` (to explain and check maps
+exactly as a run does) and matplotlib.
+
+Maps are drawn on the image in grey, so that no colour of the face is mistaken for relevance. Opacity follows strength, colours follow
+the value; signed maps are red (for) and blue (against), centred at zero.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from faithface.card import ModelCard
+from faithface.contract import Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
+from faithface.errors import FaithfaceError, RunError, UsageError
+from faithface.images import read_image
+from faithface.loading import load_samples
+from faithface.model import open_model
+from faithface.plugins import Registry, Resolved
+from faithface.run.shard import check_maps, describe
+from faithface.run.shard import explain as explain_batch
+
+FORMATS = (".png", ".pdf", ".svg")
+TILE = 2.1  # inches
+SINGLE, SIGNED = "magma", "seismic"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn: a line for the user, and one line per explainer that could not be drawn.
+
+    Attributes:
+        failed: whether one of those that were asked for by name could not be drawn.
+    """
+
+    summary: str
+    failures: tuple[str, ...] = ()
+    failed: bool = False
+
+
+def explain_images(
+    registry: Registry,
+    model_name: str,
+    explainers: Sequence[str],
+    images: Sequence[Path],
+    out: Path,
+    device: str = "cpu",
+    seed: int = 0,
+) -> Drawn:
+    """Explain one image or pair and draw it.
+
+    Args:
+        explainers: names with parameters; ``all`` for every registered one that can explain this model.
+        images: one path for classifiers, two for verification.
+        out: the picture's path; its suffix decides the format.
+
+    Raises:
+        UsageError: an unknown name, the wrong number of images, or an unreadable one.
+        RunError: nothing could be explained, or the picture cannot be written.
+    """
+    card = registry.model(model_name).object
+    wanted = 2 if card.task == "verification" else 1
+    if len(images) != wanted:
+        raise UsageError(f'model "{card.name}" is for {card.task} and needs {wanted} image{"s" * (wanted > 1)}; got {len(images)}')
+    asked = choose_explainers(registry, explainers, card)
+    samples, model = load_images(card, images, device, seed)
+    drawn: list[tuple[str, Maps]] = []
+    failures = []
+    for one in asked:
+        try:
+            maps = explain_batch(model, samples, one.object)
+            problems = check_maps(maps, samples)
+            if problems:
+                raise RunError(problems[0])
+            drawn.append((one.spec, maps))
+        except Exception as error:  # a plugin may raise anything; the others are still drawn
+            text = str(error) if isinstance(error, FaithfaceError) else describe(error)
+            failures.append(f'explainer "{one.spec}" not drawn: {text}')
+    if not drawn:
+        raise RunError("; ".join(failures) or f"no registered explainer fits {card.task}")
+    verdict = describe_score(card, samples)
+    if len(drawn) == 1:
+        spec, maps = drawn[0]
+        figure = draw_pair(samples, maps, spec, verdict) if samples.are_pairs else draw_single(samples, maps, spec, verdict)
+    else:
+        figure = draw_sheet(samples, drawn, verdict)
+    save(figure, out)
+    return Drawn(f"{', '.join(spec for spec, _ in drawn)}; {verdict}", tuple(failures), bool(failures) and "all" not in explainers)
+
+
+def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> list[Resolved[Explainer]]:
+    """Resolve names; ``all`` is every explainer of the task that needs neither ground truth nor another explainer's name."""
+    if "all" not in names:
+        return [registry.explainer(name) for name in names]
+    found = []
+    for name in sorted(registry.explainers):
+        one = registry.explainers[name].object
+        takes_argument = type(one).with_argument is not Explainer.with_argument
+        if card.task in one.tasks and "truth" not in one.needs and not takes_argument:
+            found.append(registry.explainer(name))
+    return found
+
+
+def load_images(card: ModelCard, images: Sequence[Path], device: str, seed: int) -> tuple[Samples, FaceModel]:
+    """Return one loaded sample or pair from files, and the open model."""
+    model = open_model(card, device)
+    faces = [Face(path.stem, functools.partial(read_image, path)) for path in images]
+    if card.task == "verification":
+        # Whether the two are the same person is not known here; nothing that explains may ask.
+        item: Any = Pair(f"{images[0].stem}--{images[1].stem}", faces[0], faces[1], same=False)
+    else:
+        item = Sample(images[0].stem, faces[0])
+    return load_samples(model, [item], seed), model
+
+
+def describe_score(card: ModelCard, samples: Samples) -> str:
+    """Return the model's own answer in one line: the class and its probability, or the similarity and the decision."""
+    score = float(samples.clean.scores[0])
+    if not samples.are_pairs:
+        return f"{card.name}: {card.output.classes[int(samples.clean.predicted[0])]} {score:.3f}"
+    name = "cosine" if card.output.similarity == "cosine" else "minus distance"
+    if samples.threshold is None:
+        return f"{card.name}: {name} {score:.3f}"
+    verdict = "same person" if int(samples.clean.predicted[0]) else "different people"
+    return f"{card.name}: {name} {score:.3f}, {verdict} (threshold {samples.threshold:.3f})"
+
+
+# --- drawing
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """Return H×W×3 as the grey image H×W×3 that maps are drawn on, a little lighter so that dark maps show."""
+    light = image @ np.array([0.299, 0.587, 0.114], dtype=image.dtype)
+    return np.repeat((0.25 + 0.75 * light)[..., None], 3, axis=2)
+
+
+def overlay(image: np.ndarray, map_: np.ndarray, limit: float) -> tuple[np.ndarray, str]:
+    """Return the image H×W×3 with a map laid over it, and the name of the colour map.
+
+    Args:
+        map_: H×W; negative values make the colours signed.
+        limit: the largest magnitude of the scale.
+    """
+    name = SIGNED if float(map_.min()) < 0 else SINGLE
+    scaled = map_ / limit if limit > 0 else np.zeros_like(map_)
+    colours = matplotlib.colormaps[name]((scaled + 1) / 2 if name == SIGNED else scaled)[..., :3]
+    opacity = (0.85 * np.clip(np.abs(scaled), 0, 1) ** 0.6)[..., None]
+    return (1 - opacity) * grey(image) + opacity * colours, name
+
+
+def pixels(samples: Samples, side: int = 0) -> np.ndarray:
+    """Return the sample's image, or a pair's ``side``, as H×W×3."""
+    image = samples.images[0, side] if samples.are_pairs else samples.images[0]
+    return image.detach().cpu().numpy().transpose(1, 2, 0)
+
+
+def limit_of(map_: np.ndarray) -> float:
+    """Return the scale's end: the 99.5th percentile of the magnitude, so that one hot pixel does not blacken the rest."""
+    magnitude = np.abs(map_)
+    return float(np.percentile(magnitude, 99.5)) or float(magnitude.max())
+
+
+def put(axes: Any, image: np.ndarray, map_: np.ndarray, limit: float, title: str = "") -> Any:
+    """Draw an overlay into axes and return what a colour bar needs."""
+    picture, name = overlay(image, map_, limit)
+    axes.imshow(np.clip(picture, 0, 1))
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    low = -limit if name == SIGNED else 0.0
+    # An all-zero map still needs a scale with two different ends.
+    norm = matplotlib.colors.Normalize(low, limit if limit > 0 else 1.0)
+    return matplotlib.cm.ScalarMappable(norm, name)
+
+
+def draw_single(samples: Samples, maps: Maps, spec: str, verdict: str) -> Figure:
+    """Draw a classifier's image beside its relevance."""
+    map_ = maps.headline[0].detach().cpu().numpy()
+    figure = Figure(figsize=(2 * 2.7 + 0.9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.imshow(pixels(samples))
+    left.set_axis_off()
+    left.set_title("image", fontsize=9)
+    bar = put(right, pixels(samples), map_, limit_of(map_), "relevance")
+    figure.colorbar(bar, ax=right, shrink=0.8, label="relevance")
+    figure.suptitle(f"{spec}\n{verdict}", fontsize=10)
+    return figure
+
+
+def draw_pair(samples: Samples, maps: Maps, spec: str, verdict: str) -> Figure:
+    """Draw a pair 2×2: similarity above, dissimilarity below, over the probe and the reference; one scale per row."""
+    figure = Figure(figsize=(2 * 2.7 + 1.1, 2 * 2.7 + 0.9), layout="constrained")
+    grid = figure.subplots(2, 2)
+    for row, name in zip(grid, ("similarity", "dissimilarity"), strict=True):
+        both = getattr(maps, name)[0].detach().cpu().numpy()
+        limit = limit_of(both)
+        for side, axes in enumerate(row):
+            title = f"{'A, probe' if side == 0 else 'B, reference'}: {name}"
+            bar = put(axes, pixels(samples, side), both[side], limit, title)
+        figure.colorbar(bar, ax=row, shrink=0.85, label=name)
+    figure.suptitle(f"{spec}\n{verdict}", fontsize=10)
+    return figure
+
+
+def draw_sheet(samples: Samples, drawn: Sequence[tuple[str, Maps]], verdict: str) -> Figure:
+    """Draw a contact sheet: the images first, then a tile per explainer; of pairs, similarity and dissimilarity of both."""
+    per = 4 if samples.are_pairs else 1
+    columns = 4 if samples.are_pairs else min(6, len(drawn) + 1)
+    tiles = len(drawn) + (0 if samples.are_pairs else 1)
+    rows = len(drawn) + 1 if samples.are_pairs else -(-tiles // columns)
+    figure = Figure(figsize=(TILE * columns + 0.4, (TILE + 0.28) * rows + 0.5), layout="constrained")
+    grid = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
+    for axes in grid.flat:
+        axes.set_axis_off()
+    if samples.are_pairs:
+        for side, title in enumerate(("A, probe", "B, reference")):
+            grid[0, side].imshow(pixels(samples, side))
+            grid[0, side].set_title(title, fontsize=9)
+        for row, (spec, maps) in zip(grid[1:], drawn, strict=True):
+            for k in range(per):
+                name, side = ("similarity", "dissimilarity")[k // 2], k % 2
+                both = getattr(maps, name)[0].detach().cpu().numpy()
+                put(row[k], pixels(samples, side), both[side], limit_of(both), f"{spec}\n{name} {'AB'[side]}")
+    else:
+        grid.flat[0].imshow(pixels(samples))
+        grid.flat[0].set_title("image", fontsize=9)
+        for axes, (spec, maps) in zip(grid.flat[1:], drawn, strict=False):
+            map_ = maps.headline[0].detach().cpu().numpy()
+            put(axes, pixels(samples), map_, limit_of(map_), spec)
+    figure.suptitle(f"{verdict}   (each map on its own scale)", fontsize=10)
+    return figure
+
+
+def save(figure: Figure, out: Path) -> None:
+    """Write a figure; no date inside, so that the same explanation gives the same file.
+
+    Raises:
+        RunError: the path cannot be written.
+    """
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(out.suffix.lower(), {})
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=150, metadata=dates)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,128 @@
+"""The executor for one machine: one open model at a time, shards one after another, in this process.
+
+Place in the flow: ``driver`` asks for the pending work of a group and writes what comes; ``cluster`` offers the same function
+on Ray. May call ``model``, ``loading``, ``shard``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from faithface.contract import Dataset, FaceModel
+from faithface.errors import NotApplicable
+from faithface.loading import clean_threshold
+from faithface.model import open_model
+from faithface.run.plan import Group, Request
+from faithface.run.shard import SHARD_SIZE, CellShard, CellWork, ShardSamples, ShardWork, run_shard
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What opening a model on a dataset found; written once per group."""
+
+    group: int
+    threshold: float | None
+    facts: Mapping[str, Any]
+
+
+Event = Opened | ShardSamples | CellShard
+Pending = Mapping[int, frozenset[int]]
+"""Shard numbers that are still to do, by cell number."""
+
+
+def run_group(
+    group: Group,
+    dataset: Dataset,
+    request: Request,
+    pending: Pending,
+    threshold: float | None,
+    opened: bool,
+    keep_maps: bool,
+) -> Iterator[Event]:
+    """Do the pending shards of a group.
+
+    Args:
+        dataset: the group's dataset, without images that cannot be read.
+        threshold: the decision threshold, if an earlier attempt has found it.
+        opened: whether an earlier attempt has recorded what opening found.
+
+    Yields:
+        :class:`Opened` first if it is new, then what ``run_shard`` yields.
+    """
+    model = open_model(group.model.object, request.device, request.batch_size)
+    if not opened:
+        threshold = group_threshold(model, dataset)
+    warm_up(model, group)
+    if not opened:
+        yield Opened(group.number, threshold, model_facts(model))
+    # A cell or metric that has failed is not tried again on the next shard.
+    alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
+    for work in shards(group, dataset, pending):
+        cells = tuple(
+            dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive
+        )
+        if not cells:
+            continue
+        for event in run_shard(
+            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, keep_maps
+        ):
+            if isinstance(event, CellShard):
+                drop_failures(alive, event)
+            yield event
+
+
+def drop_failures(alive: dict[int, dict[str, Any]], event: CellShard) -> None:
+    if event.failure is not None:
+        alive.pop(event.cell, None)
+    for text in event.metric_failures:
+        alive.get(event.cell, {}).pop(text, None)
+
+
+def shards(group: Group, dataset: Dataset, pending: Pending) -> Iterator[ShardWork]:
+    """Yield the group's shards that some cell still needs; the division depends on the samples alone."""
+    items = dataset.items()
+    for number, start in enumerate(range(0, len(group.positions), SHARD_SIZE)):
+        positions = group.positions[start : start + SHARD_SIZE]
+        cells = tuple(
+            CellWork(cell.number, cell.explainer.object, scored_here(cell.metrics))
+            for cell in group.cells
+            if number in pending.get(cell.number, ())
+        )
+        if cells:
+            yield ShardWork(number, positions, tuple(items[p] for p in positions), cells)  # type: ignore[arg-type]
+
+
+def scored_here(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics that are scored in a shard: all but those that need several models at once."""
+    return {text: m.object for text, m in metrics.items() if "family" not in m.object.needs}
+
+
+def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
+    """Return the decision threshold of a verification model on a whole dataset; None for classifiers."""
+    return clean_threshold(model, dataset) if model.card.task == "verification" else None
+
+
+def warm_up(model: FaceModel, group: Group) -> None:
+    """Build the torch twin before the clock of the first explainer runs, if any explainer of the group needs it."""
+    if any({"gradients", "activations"} & set(cell.explainer.object.needs) for cell in group.cells):
+        try:
+            _ = model.twin
+        except NotApplicable:
+            return  # each explainer that needs it will say so in its own cell
+
+
+def model_facts(model: FaceModel) -> dict[str, Any]:
+    """Describe the open model for the record: provider, batch size, notes, parity of the twin."""
+    facts: dict[str, Any] = {"sha256": getattr(model, "sha256", ""), "batch": getattr(model, "batch_size", 0)}
+    session = getattr(model, "session", None)
+    facts["provider"] = getattr(session, "provider", "")
+    facts["notes"] = list(getattr(model, "notes", []))
+    if "parity" in model.memo:
+        facts["twin_parity"] = float(model.memo["parity"])
+    return facts
+
+
+Executor = Callable[..., Iterator[Event]]

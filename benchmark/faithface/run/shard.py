@@ -1,0 +1,311 @@
+"""Explain and score a few samples: the unit of work, of resume and of distribution.
+
+Place in the flow: ``local`` and ``cluster`` call :func:`run_shard` for 16 samples at a time and hand what it yields to the
+driver. It is a pure function of its arguments: nothing is written, and running it twice gives the same values. May call
+``loading`` and the contract.
+
+Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one forward pass for
+all CAMs, one set of masks), and all metrics of an explainer see the same maps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
+from faithface.errors import FaithfaceError, NotApplicable
+from faithface.loading import load_samples
+
+SHARD_SIZE = 16
+"""Samples per shard: enough to fill batches across samples, few enough to hold any image size in memory."""
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """What a shard needs of a cell: its number in the plan, the explainer, and the metrics by their text."""
+
+    cell: int
+    explainer: Explainer
+    metrics: Mapping[str, Metric]
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """One shard: samples at their positions in the dataset, and the cells that still need them."""
+
+    number: int
+    positions: tuple[int, ...]
+    items: tuple[Sample, ...] | tuple[Pair, ...]
+    cells: tuple[CellWork, ...]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number: of a metric, a named value and a sample. NaN with a reason; a flag marks a remark."""
+
+    metric: str
+    name: str
+    sample: str
+    value: float
+    reason: str = ""
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The curve behind a number: float32 P."""
+
+    metric: str
+    name: str
+    sample: str
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """What is known of a sample before any explanation: identities, label, clean score, whether the model is right."""
+
+    position: int
+    sample: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CellShard:
+    """What one cell made of one shard.
+
+    Attributes:
+        failure: ``(status, reason)`` if the whole cell ended here; then ``values`` holds what was found before.
+        metric_failures: the same for single metrics.
+        maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
+        native: the headline map before it was resized, only where maps are kept and the method has one.
+    """
+
+    cell: int
+    number: int
+    ids: tuple[str, ...]
+    values: list[Value] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    failure: tuple[str, str] | None = None
+    metric_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seconds: float = 0.0
+    forward: int = 0
+    backward: int = 0
+    note: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] | None = None
+    native: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ShardSamples:
+    """What a shard found out about its samples, before the cells."""
+
+    number: int
+    facts: tuple[SampleFacts, ...]
+
+
+def run_shard(
+    model: FaceModel,
+    work: ShardWork,
+    seed: int,
+    threshold: float | None,
+    dataset: Dataset,
+    keep_maps: bool = False,
+) -> Iterator[ShardSamples | CellShard]:
+    """Load the samples, then explain and score them for each cell.
+
+    Yields:
+        First the samples' facts, then one :class:`CellShard` per cell, in order. A cell that fails says so in its result;
+        the others go on.
+    """
+    samples = load_samples(model, work.items, seed, threshold, dataset)
+    yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
+    for cell in work.cells:
+        yield run_cell(model, samples, cell, work.number, keep_maps)
+
+
+def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, keep_maps: bool = False) -> CellShard:
+    """Explain and score one batch for one cell; an exception of the explainer ends the cell, one of a metric that metric."""
+    try:
+        maps = explain(model, samples, work.explainer)
+        problems = check_maps(maps, samples)
+    except NotApplicable as error:
+        return CellShard(work.cell, number, samples.ids, failure=("not applicable", one_line(error)))
+    except Exception as error:  # a plugin may raise anything, and must not end the run
+        return CellShard(work.cell, number, samples.ids, failure=("failed", f"explainer {describe(error)}"))
+    cost = maps.cost or Cost(0.0, 0, 0)
+    result = CellShard(
+        work.cell,
+        number,
+        samples.ids,
+        seconds=cost.seconds,
+        forward=cost.forward,
+        backward=cost.backward,
+        note=plain(maps.note),
+        maps={name: m.detach().cpu().numpy() for name, m in maps.named().items()} if keep_maps else None,
+        native=maps.native.detach().cpu().numpy() if keep_maps and maps.native is not None else None,
+    )
+    valid = np.array([i for i in range(len(samples)) if i not in problems], dtype=int)
+    for text, metric in work.metrics.items():
+        score_metric(model, samples, maps, work.explainer, text, metric, valid, problems, result)
+    return result
+
+
+def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
+    """Run an explainer and fill in what it cost: wall seconds, images forward and backward."""
+    synchronise(model.device)
+    start, forward, backward = time.perf_counter(), model.passes.forward, model.passes.backward
+    maps = explainer.explain(model, samples)
+    synchronise(model.device)
+    seconds = time.perf_counter() - start
+    if not isinstance(maps, Maps):
+        raise TypeError(f"returned {type(maps).__name__}; expected Maps")
+    cost = Cost(seconds, model.passes.forward - forward, model.passes.backward - backward)
+    return dataclasses.replace(maps, cost=cost)
+
+
+def synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def check_maps(maps: Maps, samples: Samples) -> dict[int, str]:
+    """Hold maps against the contract.
+
+    Returns:
+        By sample index, why its map is invalid (non-finite values); such samples get NaN with this reason.
+
+    Raises:
+        ValueError: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
+    """
+    height, width = samples.images.shape[-2:]
+    expected = (len(samples), 2, height, width) if samples.are_pairs else (len(samples), height, width)
+    names = ("similarity", "dissimilarity") if samples.are_pairs else ("relevance",)
+    problems: dict[int, str] = {}
+    for name in names:
+        found: Tensor | None = getattr(maps, name)
+        if found is None:
+            raise ValueError(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
+        if tuple(found.shape) != expected:
+            raise ValueError(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
+        if found.dtype != torch.float32:
+            raise ValueError(f"returned {name} as {str(found.dtype).removeprefix('torch.')}; expected float32")
+        finite = torch.isfinite(found).flatten(1).all(dim=1)
+        for index in torch.nonzero(~finite).flatten().tolist():
+            problems.setdefault(index, f"{name} map holds non-finite values")
+        if samples.are_pairs and bool((found[finite] < 0).any()):
+            raise ValueError(f"returned {name} with negative values; expected >= 0")
+    return problems
+
+
+def samples_kind(samples: Samples) -> str:
+    return "pairs" if samples.are_pairs else "classifiers"
+
+
+def score_metric(
+    model: FaceModel,
+    samples: Samples,
+    maps: Maps,
+    explainer: Explainer,
+    text: str,
+    metric: Metric,
+    valid: np.ndarray,
+    problems: Mapping[int, str],
+    result: CellShard,
+) -> None:
+    """Score one metric on the samples it is judged on, and put values, curves and failures into ``result``."""
+    judged = samples.where(metric.which)
+    ids = samples.ids
+    for i in judged:
+        if int(i) in problems:
+            reason = problems[int(i)]
+            result.values.extend(Value(text, name, ids[i], float("nan"), reason) for name in metric.value_names)
+    chosen = np.intersect1d(judged, valid)
+    if not len(chosen):
+        return
+    try:
+        scores = metric.score(model, samples.take(chosen), maps.take(chosen), explainer)
+        values = check_scores(metric, scores, len(chosen))
+    except NotApplicable as error:
+        result.metric_failures[text] = ("not applicable", one_line(error))
+        return
+    except Exception as error:  # as above: a metric's failure is that metric's alone
+        result.metric_failures[text] = ("failed", f"metric {describe(error)}")
+        return
+    for name, column in values.items():
+        for i, at in enumerate(chosen):
+            value = float(column[i])
+            reason = "" if np.isfinite(value) else scores.reasons.get(i, "no reason given")
+            result.values.append(Value(text, name, ids[at], value, reason, scores.flags.get(i, "")))
+    for name, points in scores.curves.items():
+        for i, at in enumerate(chosen):
+            result.curves.append(Curve(text, name, ids[at], np.asarray(points[i], dtype=np.float32)))
+
+
+def check_scores(metric: Metric, scores: Scores, count: int) -> dict[str, np.ndarray]:
+    """Hold a metric's answer against its own declaration: the named values, one float per sample."""
+    values = {name: np.asarray(column, dtype=np.float64) for name, column in scores.values.items()}
+    if set(values) != set(metric.value_names):
+        raise ValueError(f"returned values {sorted(values)}; expected {sorted(metric.value_names)}")
+    for name, column in values.items():
+        if column.shape != (count,):
+            raise ValueError(f"returned shape {column.shape} for value '{name}'; expected ({count},)")
+    return {name: values[name] for name in metric.value_names}
+
+
+def sample_facts(model: FaceModel, samples: Samples, positions: Sequence[int]) -> tuple[SampleFacts, ...]:
+    """Describe the samples: identities (else faces) that repeat, the clean score, and whether the model is right."""
+    rows = []
+    for i, item in enumerate(samples.items):
+        predicted = int(samples.clean.predicted[i])
+        facts: dict[str, Any] = {"score": float(samples.clean.scores[i]), "predicted": predicted}
+        if isinstance(item, Pair):
+            facts["same"], facts["kind"] = item.same, item.kind
+            facts["correct"] = None if samples.threshold is None else bool(predicted) == item.same
+        else:
+            facts["label"] = item.label
+            facts["correct"] = is_right(model, samples.dataset, item.label, predicted)
+        facts["units"] = sorted({face.identity or f"face:{face.id}" for face in item.faces})
+        rows.append(SampleFacts(positions[i], item.id, facts))
+    return tuple(rows)
+
+
+def is_right(model: FaceModel, dataset: Dataset | None, label: str | None, predicted: int) -> bool | None:
+    """Say whether a classifier is right: by the class's name, else by which class is the positive one; None: unknown."""
+    out = model.card.output
+    if label is None:
+        return None
+    if label in out.classes:
+        return out.classes[predicted] == label
+    positive = dataset.positive if dataset is not None else ""
+    if positive and out.positive and len(out.classes) == 2:
+        return (out.classes[predicted] == out.positive) == (label == positive)
+    return None
+
+
+def describe(error: BaseException) -> str:
+    """Say an exception in one line: a message of ours as it is, another's with its class."""
+    text = one_line(error)
+    if isinstance(error, FaithfaceError):
+        return f"failed: {text}"
+    if isinstance(error, ValueError | TypeError) and text.startswith("returned "):
+        return text
+    return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
+
+
+def one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else ""
+
+
+def plain(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a note as JSON values."""
+    return {str(k): v if isinstance(v, str | int | float | bool | None) else str(v) for k, v in note.items()}

@@ -1,0 +1,86 @@
+"""Suite files: which models, datasets, explainers and protocols make a board, and its version.
+
+Place in the flow: ``faithface run SUITE`` reads one and hands it to ``plan`` as if its names had been typed. Imports only
+pydantic and ``errors``.
+
+A suite is a TOML file::
+
+    [suite]
+    name = "demo"
+    version = 0                       # a change that can move a number is a new version
+    description = "One model per task on rendered faces"
+    seed = 0
+    limit = 48                        # samples per dataset; leave it out for all
+    models = ["zoo-pad-traditional-0"]
+    datasets = ["planted-pad"]
+    explainers = ["grad-cam", "fggb(reading=signed)"]
+    metrics = ["gap@1", "deletion@1(grid=14)"]
+
+Every model meets every dataset of its task; paths of cards and datasets are relative to the folder where the command runs.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from faithface.errors import UsageError, nearest
+
+
+class Suite(BaseModel):
+    """A named and versioned list of what to run.
+
+    Attributes:
+        name: unique, lower case.
+        version: the board's version; boards of two versions never share a table.
+        seed: from which, with sample ids and purposes, all random numbers come.
+        limit: samples per dataset (a seeded, balanced choice); None for all.
+        models, datasets, explainers, metrics: names as on the command line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    version: int = Field(ge=0)
+    description: str = ""
+    seed: int = 0
+    limit: int | None = Field(default=None, ge=1)
+    models: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[str, ...] = Field(min_length=1)
+    explainers: tuple[str, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = Field(min_length=1)
+
+
+def load_suite(path: str | Path) -> Suite:
+    """Read a suite file.
+
+    Raises:
+        UsageError: no such file, not TOML, an unknown key (the nearest is suggested), or a missing or wrong value.
+    """
+    path = Path(path)
+    try:
+        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such suite file; expected a TOML file with a section [suite]") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error}); expected a section [suite]") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    for section in data:
+        if section != "suite":
+            raise UsageError(f"{path}: unknown section or key '{section}'; expected only [suite]")
+    body = data.get("suite")
+    if not isinstance(body, dict):
+        raise UsageError(f"{path}: section [suite] is missing")
+    for key in body:
+        if key not in Suite.model_fields:
+            raise UsageError(f"{path}: unknown key '{key}' in [suite]; {nearest(key, Suite.model_fields)}")
+    try:
+        return Suite(**body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path}: suite.{where}: {first['msg']} (got {first.get('input')!r})") from None
