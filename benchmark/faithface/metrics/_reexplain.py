@@ -32,11 +32,6 @@ from faithface.tasks import class_probabilities, pair_similarity
 AGAIN = "a map of an altered image is not finite"
 
 
-def probes(samples: Samples) -> Tensor:
-    """Return the images that a protocol alters, N×3×H×W: the image, or of a pair the probe ``a``."""
-    return samples.images[:, 0] if samples.are_pairs else samples.images
-
-
 def altered(model: FaceModel, samples: Samples, images: Tensor, question: str = "clean") -> Samples:
     """Return the batch with its probes replaced by ``images`` (N×3×H×W) and with the model's answer to them.
 

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
 from faithface.metrics import _maps
-from faithface.metrics._reexplain import explain_again, need_explainer, probes, reasons_for
+from faithface.metrics._forward import clean_scores, probes
+from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.out_of_set_shift import placement
 from faithface.metrics.similarity import eight_bit, ssim
+from faithface.perturb.fills import gaussian_blur
 from faithface.tasks import class_probabilities
 
 PUBLISHED_SIDE = 224  # the side in pixels for which the published widths of the blur are meant
@@ -51,9 +53,8 @@ def blur_width(steer: int, side: int) -> float:
 def blurred(images: Tensor, steers: list[np.ndarray]) -> list[Tensor]:
     """Blur images N×3×H×W, each pixel with the width that its steering value asks for; one result per steering.
 
-    Each pixel takes its value from the whole image blurred by scipy's ``gaussian_filter`` with that pixel's width. As a
-    Gaussian is one matrix per axis (scipy's own filter of the unit matrix, so its kernel and reflecting border), one
-    pair of products blurs the batch.
+    Each pixel takes its value from the whole image blurred by scipy's ``gaussian_filter`` with that pixel's width;
+    there are at most 101 widths, and each blurs the whole batch at once.
     """
     height, width = images.shape[-2:]
     at = [torch.from_numpy(steer).to(images.device)[:, None] for steer in steers]
@@ -62,26 +63,19 @@ def blurred(images: Tensor, steers: list[np.ndarray]) -> list[Tensor]:
         sigma = blur_width(int(value), min(height, width))
         if int(4 * sigma + 0.5) == 0:
             continue  # the kernel is one pixel wide
-        down, across = (_matrix(side, sigma).to(images.device) for side in (height, width))
-        smooth = down @ images @ across.T
+        smooth = gaussian_blur(images, sigma)
         results = [torch.where(where == int(value), smooth, out) for where, out in zip(at, results, strict=True)]
     return [out.clamp(0, 1) for out in results]
-
-
-def _matrix(side: int, sigma: float) -> Tensor:
-    return torch.from_numpy(ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0).astype(np.float32))
 
 
 def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
     """Return, for the AUC, each sample's score for the positive side in [0, 1], minus 2 where its label is negative.
 
-    Classifiers: the probability of the positive class. Pairs: (1 + cosine)/2, or 1/(1 + distance); genuine is positive.
+    Classifiers: the probability of the positive class. Pairs: (1 + cosine)/2; genuine is positive.
     NaN where label or positive class are unknown.
     """
     if samples.are_pairs:
-        s = samples.clean.scores
-        score = 1 / (1 - s) if model.card.output.similarity == "euclidean" else (1 + s) / 2
-        return _maps.to_numpy(score) - NEGATIVE * ~samples.genuine
+        return (1 + clean_scores(samples)) / 2 - NEGATIVE * ~samples.genuine
     name = model.card.output.positive or (samples.dataset.positive if samples.dataset is not None else "")
     classes = model.card.output.classes
     if name not in classes:
@@ -165,7 +159,7 @@ class Degradation(Metric):
         values: dict[str, np.ndarray] = {"auc-clean": marked_scores(model, samples)}
         for name, images in zip(("low", "high"), blurred(probes(samples), steers), strict=True):
             again, seen = explain_again(model, samples, images, explainer)
-            values[f"score-{name}"] = _maps.to_numpy(again.clean.scores)
+            values[f"score-{name}"] = clean_scores(again)
             values[f"ssim-{name}"] = ssim(own, seen)
             values[f"auc-{name}"] = marked_scores(model, again)
         sign = np.where(samples.genuine, 1, -1) if samples.are_pairs else 1

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
 from faithface.metrics import _maps
-from faithface.metrics._reexplain import explain_again, need_explainer, probes, reasons_for
+from faithface.metrics._forward import probes
+from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 
 
 def jittered(samples: Samples, draw: int, radius: float) -> Tensor:

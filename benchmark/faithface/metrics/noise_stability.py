@@ -16,7 +16,8 @@ from torch import Tensor
 
 from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
 from faithface.metrics import _maps
-from faithface.metrics._reexplain import explain_again, need_explainer, probes, reasons_for
+from faithface.metrics._forward import clean_scores, probes
+from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
 
 LEVELS = (0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
@@ -56,7 +57,7 @@ def noise_step(model: FaceModel, samples: Samples, maps: Maps, explainer: Explai
         clean = _maps.judged(samples, maps)
         ranks = maps.shared("judged-ranks", lambda: average_ranks(clean))
         again, noisy = explain_again(model, samples, noisy_images(samples, level), explainer)
-        fall = _maps.to_numpy(samples.clean.scores - again.clean.scores)
+        fall = clean_scores(samples) - clean_scores(again)
         return NoiseStep(ssim(clean, noisy), rank_correlation(ranks, average_ranks(noisy)), fall)
 
     step: NoiseStep = maps.shared((PURPOSE, level), compute)
@@ -85,9 +86,8 @@ class NoiseStability(Metric):
     Values
         headline: SSIM at ``level``.
         ``spearman``: rank correlation of the two maps at ``level``; tied pixels share ranks.
-        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or the pair's similarity), in
-        [-1, 1] (a Euclidean similarity has no bounds); lower is better. It says how much of a moved map is the
-        network's own doing.
+        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or cosine of the pair), -1 to 1
+        (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
         ``all-levels``: mean SSIM over the seven levels above 0.
         Curves over the eight levels: ``level``, ``ssim``, ``spearman``, ``score-fall``.
 
