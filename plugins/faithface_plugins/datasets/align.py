@@ -40,9 +40,8 @@ def align_face(image: np.ndarray, points: np.ndarray, size: int = TEMPLATE_SIZE)
         UsageError: the points do not span a face (all on one spot).
     """
     target = TEMPLATE * (size / TEMPLATE_SIZE)
-    transform = SimilarityTransform()
-    estimated = transform.estimate(np.asarray(points, dtype=np.float64), target)
-    if not estimated or not np.isfinite(transform.params).all() or transform.scale < 1e-6:
+    transform = SimilarityTransform.from_estimate(np.asarray(points, dtype=np.float64), target)
+    if not transform or not np.isfinite(transform.params).all() or transform.scale < 1e-6:
         raise UsageError(f"landmarks {np.asarray(points).tolist()} do not span a face; expected five distinct points")
     return warp(image, transform.inverse, output_shape=(size, size), order=1, mode="constant", cval=0.0).astype(np.float32)
 
