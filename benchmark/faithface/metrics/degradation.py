@@ -71,8 +71,8 @@ def blurred(images: Tensor, steers: list[np.ndarray]) -> list[Tensor]:
 def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
     """Return, for the AUC, each sample's score for the positive side in [0, 1], minus 2 where its label is negative.
 
-    Classifiers: the probability of the positive class. Pairs: (1 + cosine)/2; genuine is positive.
-    NaN where label or positive class are unknown.
+    Classifiers: the probability of the positive class. Pairs: (1 + cosine)/2; genuine is positive. NaN where label or
+    positive class are unknown.
     """
     if samples.are_pairs:
         return (1 + clean_scores(samples)) / 2 - NEGATIVE * ~samples.genuine

@@ -142,10 +142,9 @@ class Randomisation(Metric):
 
     Differs from other libraries
         Quantus calls torch's ``reset_parameters`` module by module with one seed, divides maps by their largest
-        absolute value, and reports each layer's correlation. Redrawing at the trained scale keeps activations in
-        range, which fresh initialisation does not. The weights are replaced in the ONNX file's graph, from which the
-        torch twin is derived
-        anew: black-box explainers are tested on the same network as gradient ones.
+        absolute value, and reports each layer's correlation. Redrawing at the trained scale keeps activations in range,
+        which fresh initialisation does not. The weights are replaced in the ONNX file's graph, from which the torch
+        twin is derived anew: black-box explainers are tested on the same network as gradient ones.
 
     Known weaknesses
         A necessary condition only. Maps that depend on the image's edges as much as on the network keep a moderate
