@@ -15,21 +15,26 @@ from faithface.metrics.average_increase import AverageIncrease
 from faithface.metrics.confidence_drop import ConfidenceDrop
 from faithface.metrics.cost import Cost
 from faithface.metrics.curves import METRICS as CURVES
+from faithface.metrics.degradation import METRICS as DEGRADATION
 from faithface.metrics.describe import describe
 from faithface.metrics.entropy import Entropy
+from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.localisation_auc import LocalisationAuc
+from faithface.metrics.max_sensitivity import METRICS as MAX_SENSITIVITY
 from faithface.metrics.noise_stability import METRICS as NOISE_STABILITY
+from faithface.metrics.out_of_set_shift import METRICS as OUT_OF_SET_SHIFT
 from faithface.metrics.pointing_game import PointingGame
+from faithface.metrics.randomisation import METRICS as RANDOMISATION
 from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
 from faithface.metrics.retention import Retention
 from faithface.metrics.road import Road
 from faithface.metrics.sparseness import Sparseness
+from faithface.metrics.training_stability import METRICS as TRAINING_STABILITY
 
 METRICS: tuple[Metric, ...] = (
     *CURVES,
-    *NOISE_STABILITY,
     ConfidenceDrop(),
     Retention(),
     AverageDrop(),
@@ -42,6 +47,13 @@ METRICS: tuple[Metric, ...] = (
     RelevanceMass(),
     RelevanceRank(),
     LocalisationAuc(),
+    *NOISE_STABILITY,
+    *OUT_OF_SET_SHIFT,
+    *GEOMETRY,
+    *TRAINING_STABILITY,
+    *DEGRADATION,
+    *MAX_SENSITIVITY,
+    *RANDOMISATION,
     Cost(),
 )
 
