@@ -114,8 +114,8 @@ class Degradation(Metric):
         the board's number is the AUC of those.
 
     Range and direction
-        -1 to 1 for classifiers, -2 to 2 for cosines. Higher is better. A random map is near 0. The best value is that
-        of a decision that survives the one blur untouched and reverses under the other.
+        -1 to 1 for classifiers, -2 to 2 for cosines. Higher is better. A random map is near 0. The best value is 2.0
+        (1.0 for classifiers): a decision that survives the one blur untouched and reverses under the other.
 
     Which maps
         Classifiers: the relevance map. Pairs: the probe is blurred, by its similarity map on genuine pairs and its
