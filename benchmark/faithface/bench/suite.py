@@ -1,0 +1,147 @@
+"""Everything that ``faithface bench`` measures, in order.
+
+Place in the flow: called by the command line; calls ``engine``, ``explainers`` and ``memory`` and hands plain data to
+``report``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from faithface.bench.engine import measure_subject
+from faithface.bench.explainers import against_captum, against_gradcam, maps_per_second
+from faithface.bench.gpu import vjp_against_loop
+from faithface.bench.memory import growth
+from faithface.bench.report import figure, render
+from faithface.bench.subjects import subjects
+from faithface.model.session import thread_count
+
+IMAGES = {"small": (32, 32), "middle": (1, 4), "ResNet-18 size": (2, 8)}  # quick, whole
+REPEATS = (3, 5)
+PACKAGES = (
+    "faithface",
+    "torch",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "numpy",
+    "quantus",
+    "torchcam",
+    "grad-cam",
+    "captum",
+)
+
+
+def run_bench(
+    quick: bool = False,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure everything and return plain data (see ``docs/explanation/performance.md`` for how to read it).
+
+    Args:
+        quick: fewer images and repeats, under three minutes on two cores; else under ten.
+        device: ``cpu`` or ``cuda``.
+        batch_size: of the engine; None: measured per network.
+        say: called with one line before each step.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    begun = time.perf_counter()
+    repeats = REPEATS[not quick]
+    engine: list[dict[str, Any]] = []
+    result: dict[str, Any] = {"quick": quick, "device": device, "machine": machine(device), "engine": engine}
+    with subjects(device, batch_size) as (found, notes):
+        for subject in found:
+            say(f"{subject.role}: bare network, curve metrics, other libraries")
+            engine.append(measure_subject(subject, IMAGES[subject.role][not quick], repeats))
+        largest, small = found[-1], found[0]
+        say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
+        result["gradcam"] = against_gradcam(largest, 4 if quick else 8, repeats)
+        result["captum"] = against_captum(largest, 2 if quick else 8, 1 if quick else repeats)
+        say("maps per second of every explainer")
+        result["explainers"] = maps_per_second(small, 2 if quick else 4, quick)
+        if device == "cuda":
+            say("vector-Jacobian products beside a loop of backward passes")
+            result["vjp"] = vjp_against_loop(device)
+        result["notes"] = notes
+    say("memory and time against the number of samples")
+    result["growth"] = growth([100, 200, 400, 1000])
+    result["bars"] = bars(result)
+    result["seconds"] = round(time.perf_counter() - begun, 1)
+    return result
+
+
+def main(
+    json_path: Path | None = None,
+    quick: bool = False,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    figure_path: Path | None = None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
+) -> dict[str, Any]:
+    """Measure, print the tables, write JSON and the figure where asked."""
+    result = run_bench(quick, device, batch_size, say)
+    print(render(result))
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if figure_path is not None:
+        figure(result, figure_path)
+    return result
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the figures depend on: processor, threads, device, versions."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(0) if device == "cuda" else platform.processor() or platform.machine()
+    return {"device": name, "threads": thread_count(), "python": platform.python_version(), "versions": versions}
+
+
+def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hold the figures against what the project promises; a figure that was not measured has value None."""
+    rows = {row["role"]: row for row in result["engine"]}
+    peaks = {row["samples"]: row.get("peak_mib") for row in result["growth"]}
+    large, small = rows.get("ResNet-18 size", {}), rows.get("small", {})
+    wanted = 0.90 if result["device"] == "cuda" else 0.95
+    checks: list[tuple[str, float | None, float, str]] = [
+        ("efficiency, ResNet-18 size", _ratio(large, "efficiency"), wanted, ">="),
+        ("efficiency, small", _ratio(small, "efficiency"), 0.75, ">="),
+        ("against Quantus PixelFlipping, ResNet-18 size", _ratio(large, "quantus"), 4, ">="),
+        ("against Quantus PixelFlipping, small", _ratio(small, "quantus"), 5, ">="),
+        ("against torch-cam DeletionInsertionMetric, ResNet-18 size", _ratio(large, "torchcam"), 1.5, ">="),
+        ("against torch-cam DeletionInsertionMetric, small", _ratio(small, "torchcam"), 1.2, ">="),
+        ("six gradient CAMs against pytorch-grad-cam", _ratio(result["gradcam"], "six"), 5, ">="),
+    ]
+    if peaks.get(100) and peaks.get(1000):
+        checks.append(("peak memory, 1000 samples against 100", peaks[1000] / peaks[100], 1.05, "<="))
+    if "vjp" in result:
+        checks.append(("512 vector-Jacobian products against a loop", result["vjp"]["ratio"], 10, ">="))
+    return [
+        {
+            "figure": text,
+            "value": None if value is None else round(value, 3),
+            "bar": f"{sign} {bar}",
+            "holds": None if value is None else bool(value >= bar if sign == ">=" else value <= bar),
+        }
+        for text, value, bar, sign in checks
+    ]
+
+
+def _ratio(row: dict[str, Any], key: str) -> float | None:
+    found = row.get(key, {}).get("ratio")
+    return None if found is None else float(found)
