@@ -38,7 +38,10 @@ class Port:
 
 
 def thread_count() -> int:
-    """Return the number of processors this process may use."""
+    """Return the number of processors this process may use; ``OMP_NUM_THREADS``, which Ray sets for its workers, wins."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
