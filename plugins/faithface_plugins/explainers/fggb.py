@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
-from faithface.tasks import Task
 from faithface_plugins.explainers.pair_common import (
     cosine_threshold,
     equal_images,
@@ -71,7 +70,7 @@ class Fggb(Explainer):
     threshold: float | None = None
 
     name = "fggb"
-    tasks: frozenset[Task] = frozenset({"verification"})
+    tasks = frozenset({"verification"})
     needs = frozenset({"gradients"})
     source = "Lu, Xu & Ebrahimi 2024, arXiv:2403.04549"
 

@@ -65,13 +65,15 @@ def scaled(pixels_at_112: float, model: FaceModel) -> float:
     return pixels_at_112 * min(model.size) / REFERENCE_SIZE
 
 
-def smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Return maps (…×H×W) blurred by a Gaussian of ``sigma`` pixels, reflecting at the border; 0: as they are."""
+def smooth(maps: Tensor, sigma: float, truncate: float = TRUNCATE, mode: str = "reflect") -> Tensor:
+    """Return maps (…×H×W) blurred by a Gaussian of ``sigma`` pixels, cut off at ``truncate`` · σ; σ = 0: as they are.
+
+    ``mode`` is scipy's name of the border rule.
+    """
     if sigma <= 0:
         return maps
     sigmas = (0.0,) * (maps.ndim - 2) + (sigma, sigma)
-    blurred = gaussian_filter(maps.cpu().numpy(), sigmas, mode="reflect", truncate=TRUNCATE)
-    return torch.from_numpy(blurred).to(maps)
+    return torch.from_numpy(gaussian_filter(maps.cpu().numpy(), sigmas, mode=mode, truncate=truncate)).to(maps)
 
 
 def pair_maps(similarity: Tensor, dissimilarity: Tensor, **note: object) -> Maps:
