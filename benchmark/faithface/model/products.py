@@ -16,8 +16,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Vectors per backward pass. CPU: 4 and 8 were the fastest of 4 to 32 on a MobileFaceNet at 112×112 (4 on a busy machine);
-# activations outgrow first the cache, then the allocator's reuse threshold, and every pass pays for fresh pages.
+# Vectors per backward pass. CPU: on a MobileFaceNet at 112×112, 4 and 8 were the fastest of 4 to 32, and 4 on a busy
+# machine. With more rows, activations outgrow first the cache, then the allocator's reuse threshold, and every pass
+# pays for fresh pages.
 ROWS = {"cpu": 4, "cuda": 64}
 
 

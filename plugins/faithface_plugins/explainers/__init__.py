@@ -4,7 +4,7 @@ Place in the flow: read by ``faithface_plugins``; each module here lists its own
 They call the core's contract only, as any third party's would.
 
 CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
-``gradients`` · black box: ``black_box``, ``surrogates`` · ``controls`` random, centre-prior, edges, inverted, oracle ·
+``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random, centre-prior, edges, inverted, oracle ·
 ``precomputed`` maps made elsewhere · ``common`` what they share.
 """
 
@@ -22,6 +22,7 @@ from faithface_plugins.explainers import (
     precomputed,
     score_cam,
     surrogates,
+    verification,
 )
 
 EXPLAINERS: tuple[Explainer, ...] = (
@@ -33,6 +34,7 @@ EXPLAINERS: tuple[Explainer, ...] = (
     *gradients.EXPLAINERS,
     *black_box.EXPLAINERS,
     *surrogates.EXPLAINERS,
+    *verification.EXPLAINERS,
     *controls.EXPLAINERS,
     *precomputed.EXPLAINERS,
 )

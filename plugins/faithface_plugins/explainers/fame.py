@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
 from faithface.tasks import PairTarget, pair_similarity
-from faithface_plugins.explainers.pair_common import pair_maps, partners, require_pairs, scaled, smooth
+from faithface_plugins.explainers.pair_common import pair_maps, partners, require_cosine, require_pairs, scaled, smooth
 
 GREY = (0.2989, 0.587, 0.114)
 PIXEL = 1 / 255
@@ -64,6 +64,7 @@ class Fame(Explainer):
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         require_pairs(self.name, samples)
+        require_cosine(self.name, model)
         images = samples.images.flatten(0, 1)
         reference = partners(samples.clean.outputs.flatten(0, 1))
         sigma = scaled(self.smoothing, model)

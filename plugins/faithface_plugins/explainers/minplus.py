@@ -46,9 +46,9 @@ class MinPlus(Explainer):
         steps: the largest number of rounds of ``s-`` and ``s+``.
 
     Lengths scale with the input's shorter side. Source: Mery & Morris, "On black-box explanation for face
-    verification", WACV 2022; Mery, "True black-box explanation in facial analysis", CVPRW 2022. Cost at 112×112, with
-    W = 64 windows: W forward passes per image for ``s0``, W + 1 for ``s1``, up to steps · (W + 1) for ``s-`` and ``s+``,
-    640 for ``avg``. No backward pass.
+    verification", WACV 2022; Mery, "True black-box explanation in facial analysis", CVPRW 2022. Forward passes
+    per image, with W windows (64 at 112×112): W for ``s0``, W + 1 for ``s1``, up to steps · W for ``s-`` and
+    steps · W + 1 for ``s+``, up to 641 for ``avg``. No backward pass.
 
     What is known, and what is not: the authors' code was not at hand. Known are the two strategies (removal,
     aggregation), that parts are judged on their own or in collaboration, Gaussian windows, that heat is a difference

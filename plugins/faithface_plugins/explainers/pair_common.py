@@ -28,6 +28,15 @@ def require_pairs(name: str, samples: Samples) -> None:
         raise NotApplicable(f'explainer "{name}" explains pairs of faces; got single images: use a verification model')
 
 
+def require_cosine(name: str, model: FaceModel) -> None:
+    """Raise NotApplicable unless the model compares embeddings by their cosine."""
+    if model.card.output.similarity != "cosine":
+        raise NotApplicable(
+            f'explainer "{name}" is defined on the cosine; model "{model.card.name}" compares by '
+            f"{model.card.output.similarity} distance: use corrrise or minplus, which take any similarity"
+        )
+
+
 def cosine_threshold(name: str, given: float | None, model: FaceModel, samples: Samples) -> float:
     """Return the decision threshold on the cosine: the explainer's own parameter, else that of the samples.
 

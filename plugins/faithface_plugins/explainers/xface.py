@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
-from faithface.errors import NotApplicable
 from faithface_plugins.explainers.common import chunks
 from faithface_plugins.explainers.pair_common import (
     equal_images,
     pair_maps,
     partners,
+    require_cosine,
     require_pairs,
     scaled,
     smooth,
@@ -81,10 +81,7 @@ class XFace(Explainer):
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         require_pairs(self.name, samples)
-        if model.card.output.similarity != "cosine":
-            raise NotApplicable(
-                f'explainer "{self.name}" is defined on the cosine distance; {model.card.name} has another'
-            )
+        require_cosine(self.name, model)
         images = samples.images.flatten(0, 1)
         clean = unit(samples.clean.outputs.flatten(0, 1))
         before = 1 - (clean * partners(clean)).sum(dim=1)
