@@ -51,8 +51,8 @@ def _runs(count: int, base: Recipe) -> list[Recipe]:
 
 def _build() -> tuple[Recipe, ...]:
     found = [
-        *_runs(3, Recipe("", "verification", "planted-residual", 0, "residual", epochs=5, batch=128)),
-        *_runs(3, Recipe("", "verification", "planted-mobile", 0, "mobile", epochs=5, batch=128, half=False)),
+        *_runs(3, Recipe("", "verification", "planted-residual", 0, "residual", epochs=12, batch=128)),
+        *_runs(3, Recipe("", "verification", "planted-mobile", 0, "mobile", epochs=8, batch=128, half=False)),
     ]
     tasks: tuple[tuple[str, Task], ...] = (("pad", "pad"), ("synthetic", "synthetic-detection"))
     for short, task in tasks:
