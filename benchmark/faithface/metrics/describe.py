@@ -30,7 +30,7 @@ def facts(metric: Metric) -> list[tuple[str, str]]:
         ("range", f"{_number(low)} to {_number(high)}"),
         ("best value", _number(metric.best)),
         ("tasks", ", ".join(sorted(metric.tasks))),
-        ("pairs", metric.which),
+        ("pairs", metric.which if "verification" in metric.tasks else ""),
         ("needs", ", ".join(sorted(metric.needs)) or "maps only"),
     ]
     if metric.truth:
@@ -41,11 +41,11 @@ def facts(metric: Metric) -> list[tuple[str, str]]:
     return [(name, text) for name, text in told if text]
 
 
-def parameter_lines(metric: Metric) -> list[str]:
-    """Return one line per parameter: its name, default and the values it may take."""
+def parameter_rows(metric: Metric) -> list[tuple[str, str, str]]:
+    """Return (name, default, values that it may take) of each parameter."""
     hints: dict[str, Any] = typing.get_type_hints(type(metric)) if dataclasses.is_dataclass(metric) else {}
     return [
-        f"{name} = {format_value(value)}{_allowed(hints[name.replace('-', '_')])}"
+        (name, format_value(value), _allowed(hints[name.replace("-", "_")]))
         for name, value in parameters(metric).items()
     ]
 
@@ -63,8 +63,9 @@ def describe(metric: Metric) -> str:
     shown = facts(metric)[2:]
     width = max(len(name) for name, _ in shown)
     lines += [f"{name:<{width}}  {text}" for name, text in shown]
-    own = parameter_lines(metric)
-    lines += ["", "parameters"] + [f"  {line}" for line in own] if own else []
+    own = parameter_rows(metric)
+    if own:
+        lines += ["", "parameters", *(f"  {name} = {default}  ({allowed})" for name, default, allowed in own)]
     return "\n".join(lines)
 
 
@@ -80,7 +81,8 @@ def _value(metric: Metric, name: str) -> str:
 def _allowed(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return f"  (one of: {', '.join(map(str, args))})"
+        return f"one of: {', '.join(map(str, args))}"
     if origin is tuple:
-        return "  (joined by +)"
-    return f"  ({hint.__name__})" if isinstance(hint, type) else ""
+        return "names joined by +"
+    names: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false"}
+    return names.get(hint, "text")

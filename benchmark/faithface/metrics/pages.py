@@ -1,0 +1,235 @@
+"""Protocol pages: one Markdown file and one figure per metric, from its docstring and from running it.
+
+Place in the flow: ``python -m faithface.metrics.pages docs/protocols`` writes them; a test holds them against the
+docstrings. May call ``describe``, ``_example`` (where figures and costs are computed) and ``_figures``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Samples
+from faithface.errors import NotApplicable
+from faithface.metrics import METRICS
+from faithface.metrics._example import Good, Opposite, load_example, open_example
+from faithface.metrics._figures import draw, figure_name
+from faithface.metrics.describe import ARROWS, facts, parameter_rows, protocol
+
+NOTE = "<!-- Written by `python -m faithface.metrics.pages docs/protocols` from the docstring: edit that. -->"
+CAPTION = (
+    "Computed by this protocol on a small example: drawn faces whose evidence is known, explained by three "
+    "explainers. Numbers are means over the example."
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one metric cost per sample on the example: forward and backward passes of its own, and explanations.
+
+    Attributes:
+        further: forward passes for a second explainer on the same samples, where some are shared.
+    """
+
+    task: str
+    forward: float
+    backward: float
+    explanations: float
+    further: float
+
+    def __str__(self) -> str:
+        text = f"{self.forward:g}"
+        text += f" (each further explainer: {self.further:g})" if self.further != self.forward else ""
+        text += f", {self.backward:g} backward" if self.backward else ""
+        return text + (f", and {self.explanations:g} explanations" if self.explanations else "")
+
+
+@dataclass
+class World:
+    """The example's models and datasets, opened once."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.opened: dict[str, tuple[FaceModel, Dataset]] = {}
+
+    def open(self, task: str) -> tuple[FaceModel, Dataset]:
+        if task not in self.opened:
+            self.opened[task] = open_example(task, self.folder)
+        return self.opened[task]
+
+
+@dataclass(frozen=True)
+class _Counting(Explainer):
+    """Another explainer, counting the samples that it was asked for."""
+
+    inner: Explainer
+    seen: list[int]
+
+    name = "counting"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        self.seen.append(len(samples))
+        return self.inner.explain(model, samples)
+
+
+def tasks_of(metric: Metric) -> list[str]:
+    """Return the example's tasks that a metric can score."""
+    return [task for task in ("pad", "verification") if task in metric.tasks]
+
+
+def example_task(metric: Metric, world: World) -> str:
+    """Return the task of the metric's figure: the first whose example it fits."""
+    return next(task for task in tasks_of(metric) if fits(metric, *world.open(task)))
+
+
+def fits(metric: Metric, model: FaceModel, dataset: Dataset) -> bool:
+    """Return whether a metric can score an example."""
+    try:
+        metric.check(model.card, dataset, Good())
+    except NotApplicable:
+        return False
+    return True
+
+
+def measure(metric: Metric, world: World) -> list[Measured]:
+    """Return what a metric costs per sample, for each task, with explainers that cost no passes themselves."""
+    found = []
+    for task in tasks_of(metric):
+        model, dataset = world.open(task)
+        if not fits(metric, model, dataset):
+            continue
+        samples = load_example(model, dataset, metric.which, limit=2)
+        # What a metric keeps with the model for later batches is part of its price: start without it.
+        kept = dict(model.memo)
+        model.memo.clear()
+        costs = []
+        for inner in (Good(), Opposite()):
+            explainer = _Counting(inner, [])
+            maps = inner.explain(model, samples)
+            before = model.passes.forward, model.passes.backward
+            score(metric, model, samples, maps, explainer)
+            spent = model.passes.forward - before[0], model.passes.backward - before[1], sum(explainer.seen)
+            costs.append([count / len(samples) for count in spent])
+        model.memo.update(kept)
+        (forward, backward, explanations), (further, _, _) = costs
+        found.append(Measured(task, forward, backward, explanations, further))
+    return found
+
+
+def score(metric: Metric, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer) -> None:
+    """Score a batch, or, for a family metric, the same maps as two runs."""
+    if "family" in metric.needs:
+        metric.score_family({"run-0": maps, "run-1": maps}, samples)
+    else:
+        metric.score(model, samples, maps, explainer)
+
+
+# --- text
+
+
+def page_name(metric: Metric) -> str:
+    """Return the page's file name: the id with ``-`` for ``@``."""
+    return f"{metric.id.replace('@', '-')}.md"
+
+
+def summary(metric: Metric) -> str:
+    """Return the protocol's first paragraph on one line."""
+    return " ".join(protocol(metric).partition("\n\n")[0].split())
+
+
+def to_markdown(text: str) -> str:
+    """Turn a protocol's text into Markdown: headings from lines that open an indented block, lists of named items."""
+    # Parameters that follow each other within a paragraph get a line each.
+    lines = re.sub(r"(?<=[.)])\s+(``[a-z-]+``: )", r"\n    \1", text).splitlines()
+    out: list[str] = []
+    for i, line in enumerate(lines):
+        following = lines[i + 1] if i + 1 < len(lines) else ""
+        if line and not line.startswith(" ") and following.startswith("    "):
+            out += ["", f"## {line}", ""]
+            continue
+        body = line.strip()
+        item = re.match(r"(``[^`]+``|\(?headline\)?)(, ``[^`]+``)*( \([^)]*\))?: ", body)
+        if item:
+            body = ("* " if _in_item(out) or not out[-1] else "\n* ") + body
+        elif out and line.startswith(" ") and _in_item(out):
+            body = f"  {body}" if body else body
+        out.append(body)
+    joined = "\n".join(out).replace("``", "`").replace("<", "&lt;")
+    return re.sub(r"\n{3,}", "\n\n", joined).strip()
+
+
+def _in_item(out: Sequence[str]) -> bool:
+    last = out[-1].lstrip("\n")
+    return last.startswith(("* ", "  ")) and bool(last.strip())
+
+
+def cell(text: str) -> str:
+    """Return text that may stand in a Markdown table."""
+    return text.replace("|", "\\|")
+
+
+def render(metric: Metric, measured: Sequence[Measured]) -> str:
+    """Return the text of a metric's page."""
+    rest = protocol(metric).partition("\n\n")[2]
+    rows = [(name, text) for name, text in facts(metric) if name != "id"]
+    spent = "; ".join(f"{m.task}: {m}" if len(measured) > 1 else str(m) for m in measured)
+    at = next(k for k, (name, _) in enumerate(rows) if name.startswith("forward passes"))
+    rows.insert(at + 1, ("measured on the example", spent))
+    table = ["| | |", "| --- | --- |"] + [f"| {name} | {cell(text)} |" for name, text in rows]
+    figure = f"![{metric.id} on the example](figures/{figure_name(metric)}.png)"
+    parts = [NOTE, f"# `{metric.id}`", summary(metric), "\n".join(table), figure, f"*{CAPTION}*"]
+    parts.append(to_markdown(rest))
+    own = parameter_rows(metric)
+    if own:
+        head = ["| parameter | default | may be |", "| --- | --- | --- |"]
+        parts += ["## Defaults", "\n".join(head + [f"| `{n}` | `{d}` | {cell(a)} |" for n, d, a in own])]
+        parts.append(f"Another value is asked for as `{metric.id}({own[0][0]}=…)`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def render_index(metrics: Iterable[Metric]) -> str:
+    """Return the text of the list of all protocols."""
+    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.better]} | {cell(summary(m))} |" for m in metrics]
+    head = "Every number carries the id of its protocol. A change that can move a number makes a new version."
+    return (
+        "\n\n".join([NOTE, "# Protocols", head, "\n".join(["| id | better | what |", "| --- | --- | --- |", *rows])])
+        + "\n"
+    )
+
+
+def write(folder: Path, figures: bool = True) -> None:
+    """Write all pages, the index and the figures into ``folder``, and remove pages of metrics that are gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    kept = {"index.md"}
+    drawn: set[str] = set()
+    with tempfile.TemporaryDirectory() as temporary:
+        world = World(Path(temporary))
+        for metric in METRICS:
+            (folder / page_name(metric)).write_text(render(metric, measure(metric, world)), encoding="utf-8")
+            kept.add(page_name(metric))
+            name = figure_name(metric)
+            if figures and name not in drawn:
+                draw(metric, world.open(example_task(metric, world)), folder / "figures" / f"{name}.png")
+            drawn.add(name)
+    (folder / "index.md").write_text(render_index(METRICS), encoding="utf-8")
+    for path in [*folder.glob("*.md"), *(folder / "figures").glob("*.png")]:
+        if path.name not in kept and path.stem not in drawn:
+            path.unlink()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m faithface.metrics.pages", description="Write the protocol pages.")
+    parser.add_argument("folder", type=Path, help="where the pages go, such as docs/protocols")
+    parser.add_argument("--no-figures", action="store_true", help="write the text only")
+    chosen = parser.parse_args(arguments)
+    write(chosen.folder, figures=not chosen.no_figures)
+
+
+if __name__ == "__main__":
+    main()
