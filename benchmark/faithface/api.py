@@ -1,7 +1,7 @@
 """The Python API: evaluate explainers on a model and a dataset, as ``faithface run`` does.
 
-Place in the flow: :func:`execute` joins ``run`` and ``boards`` for the command line and for :func:`evaluate`. May call both, and
-``plugins``.
+Place in the flow: :func:`execute` joins ``run`` and ``boards`` for the command line and for :func:`evaluate`. May
+call both, and ``plugins``.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ class Result:
 
     Attributes:
         values: one row per value: ``model, dataset, explainer, metric, sample, value`` (polars).
-        records: one record per model, dataset and explainer, with means, 95 % intervals and all that is needed to re-run.
-        failures: one line per explainer or metric that failed, and per explainer with invalid maps; empty if all went well.
+        records: one record per model, dataset and explainer, with means, 95 % intervals and all that is needed to
+            re-run.
+        failures: one line per explainer or metric that failed, and per explainer with invalid maps; empty if all
+            went well.
         left_out: one line per explainer or metric that did not apply.
     """
 

@@ -1,14 +1,16 @@
 """The command line: parse, call, print. ``faithface --help`` lists the commands.
 
-Place in the flow: the outermost layer. Each ``cli_*.py`` holds the commands of one subject and imports what they call only when they
-run, so that ``--help`` is quick. Every error that a user can mend is one line on stderr: exit code 2 for a request that cannot
-be carried out as it is written, 1 for one that was tried and failed, 130 for an interrupted one.
+Place in the flow: the outermost layer. Each ``cli_*.py`` holds the commands of one subject and imports what they
+call only when they run, so that ``--help`` is quick. Every error that a user can mend is one line on stderr: exit
+code 2 for a request that cannot be carried out as it is written, 1 for one that was tried and failed, 130 for an
+interrupted one.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -44,7 +46,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
 ) -> None:
     """Options of the program itself."""
 
@@ -56,8 +60,14 @@ def complain(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    if not os.environ.get(TRACEBACK):
+        # Advice of libraries to their own callers; a user of the command line can do nothing about it.
+        for library in ("captum", "torch", "onnx2pytorch", "onnxscript", "sklearn"):
+            warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     try:
-        result = app(args=sys.argv[1:] if arguments is None else arguments, prog_name="faithface", standalone_mode=False)
+        result = app(
+            args=sys.argv[1:] if arguments is None else arguments, prog_name="faithface", standalone_mode=False
+        )
         return interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except FaithfaceError as error:
         complain(str(error))
@@ -81,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def refused(error: Any) -> int:
-    """Say in one line what typer refused (an unknown option, a missing argument); its classes differ between its versions."""
+    """Say in one line what typer refused, such as an unknown option; its classes differ between its versions."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:

@@ -21,12 +21,15 @@ def build(
     sources: Annotated[
         list[Path], typer.Argument(metavar="RUN|BOARD...", help="Finished runs; or boards, to rebuild their tables.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the boards of runs go, such as leaderboards/.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the boards of runs go, such as leaderboards/.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the boards' folders as JSON.")] = False,
 ) -> None:
-    """Add the records of runs to <out>/<suite>/v<N>/ and make its tables; or remake the tables of a board from its records.
+    """Add the records of runs to <out>/<suite>/v<N>/ and make its tables; or remake a board's tables.
 
-    A board's tables are a pure function of its records: `faithface leaderboard build leaderboards/demo/v0` must change nothing.
+    A board's tables are a pure function of its records: `faithface leaderboard build leaderboards/demo/v0` must
+    change nothing.
     """
     from faithface.boards.build import RECORDS, add_runs, rebuild
     from faithface.run.store import FILE
@@ -35,7 +38,9 @@ def build(
     boards = [path for path in sources if path not in runs]
     for path in boards:
         if not (path / RECORDS).is_dir():
-            raise UsageError(f"{path} is neither a run nor a board; give folders that `faithface run` or this command wrote")
+            raise UsageError(
+                f"{path} is neither a run nor a board; give folders that `faithface run` or this command wrote"
+            )
     if runs and out is None:
         raise UsageError("say where the boards of these runs go: -o leaderboards/")
     if boards and out is not None:

@@ -49,6 +49,26 @@ def inspect(
     typer.echo(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) if as_json else report.text())
 
 
+def bench(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer images and repeats: under 3 minutes on 2 processors.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Batch of the engine; default: measured.")] = None,
+    figure: Annotated[Path, typer.Option(help="Where the figure is written.")] = Path("faithface-bench.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON instead of tables.")] = False,
+) -> None:
+    """Measure the speed of metrics and explainers against bare forward passes and against other libraries."""
+    from faithface.bench import figure as draw
+    from faithface.bench import render, run_bench
+
+    result = run_bench(quick, device, batch_size, lambda text: print(text, file=sys.stderr, flush=True))
+    typer.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else render(result))
+    draw(result, figure)
+    print(f"figure: {figure}", file=sys.stderr)
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(explain)
     app.command()(inspect)
+    app.command()(bench)

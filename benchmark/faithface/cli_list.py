@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+ALL_TASKS = ["pad", "synthetic-detection", "verification"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str | None, typer.Argument(help="Describe this one; leave it out to list all.")]
 StrictPlugins = Annotated[bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")]
@@ -39,8 +40,11 @@ def print_table(rows: list[dict[str, Any]], empty: str) -> None:
 
 
 def cell(value: Any) -> str:
+    """Return a value as a table shows it; all three tasks are simply ``all``."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value == ALL_TASKS:
+        return "all"
     if isinstance(value, list | tuple | frozenset | set):
         return ", ".join(str(v) for v in value)
     return "" if value is None else str(value)
@@ -68,7 +72,10 @@ def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int
         return 0
     rows = []
     for row in registry.rows:
-        given = "; ".join(f"{len(names)} {kind}" for kind, names in row.registered.items())
+        given = "; ".join(
+            f"{len(names)} {kind}" if len(names) > 1 else f"{kind[:-1]} {names[0]}"
+            for kind, names in row.registered.items()
+        )
         rows.append(
             {
                 "distribution": row.distribution,
@@ -96,6 +103,10 @@ def words_of(thing: Any) -> str:
 
 def summary(thing: Any) -> str:
     return (words_of(thing).splitlines() or [""])[0].rstrip(".")
+
+
+def tasks_of(thing: Any) -> list[str]:
+    return sorted(thing.tasks)
 
 
 def defaults(thing: Any) -> dict[str, str]:
@@ -129,7 +140,7 @@ def explainer_row(thing: Any) -> dict[str, Any]:
     return {
         "name": thing.name,
         "version": thing.version,
-        "tasks": sorted(thing.tasks),
+        "tasks": tasks_of(thing),
         "needs": sorted(thing.needs),
         "seeded": thing.seeded,
         "summary": summary(thing),
@@ -150,12 +161,12 @@ def explainers(name: Name = None, as_json: Json = False) -> None:
 def models(
     name: Name = None,
     as_json: Json = False,
-    presets: Annotated[bool, typer.Option("--presets", help="List cards of public networks, to complete with the file.")] = False,
+    presets: Annotated[
+        bool, typer.Option("--presets", help="List card presets of public networks; with a name, print its card.")
+    ] = False,
 ) -> None:
     """List the models, or describe one."""
     if presets:
-        from faithface.cli_presets import show_presets
-
         show_presets(name, as_json)
         return
 
@@ -172,6 +183,25 @@ def models(
         }
 
     show("models", name, as_json, row, lambda card: {**row(card), **card.model_dump(mode="json")}, lambda _card: "")
+
+
+def show_presets(name: str | None, as_json: bool) -> None:
+    """List the presets of public networks, or print one as a card to save beside the file."""
+    from faithface.errors import UsageError, nearest
+    from faithface.model.presets import preset_text, presets
+
+    known = presets()
+    if name is not None and name not in known:
+        raise UsageError(f'no preset "{name}"; {nearest(name, known)} (`faithface models --presets` lists them)')
+    chosen = list(known.values()) if name is None else [known[name]]
+    if as_json:
+        print_json([{"name": p.name, "note": p.note, "card": p.card.model_dump(mode="json")} for p in chosen])
+    elif name is not None:
+        typer.echo(preset_text(known[name]), nl=False)
+    else:
+        print_table(
+            [{"name": p.name, "file": p.file, "task": p.card.task, "note": p.note} for p in chosen], "no presets"
+        )
 
 
 def datasets(name: Name = None, as_json: Json = False) -> None:
@@ -191,7 +221,12 @@ def datasets(name: Name = None, as_json: Json = False) -> None:
     def full(data: Any) -> dict[str, Any]:
         facts = row(data)
         facts.pop("summary")
-        facts |= {"revision": data.revision, "positive": data.positive, "parameters": defaults(data), "source": data.source}
+        facts |= {
+            "revision": data.revision,
+            "positive": data.positive,
+            "parameters": defaults(data),
+            "source": data.source,
+        }
         return {**facts, **sizes(data)}
 
     show("datasets", name, as_json, row, full)
@@ -222,7 +257,7 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
         return {
             "id": metric.id,
             "better": f"{metric.better} {ARROWS[metric.better]}",
-            "tasks": sorted(metric.tasks),
+            "tasks": tasks_of(metric),
             "pairs": metric.which,
             "needs": sorted(metric.needs) or ["maps only"],
             "passes": metric.forward_passes,

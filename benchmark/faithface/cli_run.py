@@ -1,6 +1,7 @@
 """``faithface run`` and ``faithface export``.
 
-Place in the flow: turns options into a :class:`~faithface.run.plan.Request`, has ``api.execute`` carry it out, prints tables or JSON.
+Place in the flow: turns options into a :class:`~faithface.run.plan.Request`, has ``api.execute`` carry it out,
+prints tables or JSON.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def run(
 ) -> int:
     """Explain and score: a suite, or models, datasets, explainers and metrics given by name.
 
-    The same command in the same directory goes on with an interrupted run. With a suite, each of --model, --dataset, --explainer and
-    --metric replaces the suite's own list, and the numbers then belong to no board but "adhoc".
+    The same command in the same directory goes on with an interrupted run. With a suite, each of --model,
+    --dataset, --explainer and --metric replaces the suite's own list, and the numbers then belong to no board but
+    "adhoc".
     """
     from faithface.api import execute
     from faithface.cli_progress import make_reporter
@@ -91,10 +93,8 @@ def run(
     for line in outcome.failures:
         print(f"faithface: failed: {line}", file=sys.stderr)
     if outcome.failures:
-        print(
-            f"faithface: error: {len(outcome.failures)} of the run's parts failed; everything else is scored and stored",
-            file=sys.stderr,
-        )
+        parts = f"{len(outcome.failures)} part{'s' * (len(outcome.failures) > 1)}"
+        print(f"faithface: error: {parts} of the run failed; everything else is scored and stored", file=sys.stderr)
     return outcome.exit_code
 
 
@@ -105,16 +105,16 @@ def make_request(
     from faithface.run.plan import ADHOC, Request, from_suite
     from faithface.run.suite import load_suite
 
-    given = {what: tuple(names) for what, names in lists.items() if names}
+    given: dict[str, Any] = {what: tuple(names) for what, names in lists.items() if names}
     if suite is None:
         for what in lists:
             if what not in given:
-                raise UsageError(f"nothing to run: give a suite (`faithface suites` lists them), or at least one --{what[:-1]}")
+                raise UsageError(
+                    f"nothing to run: give a suite (`faithface suites` lists them), or at least one --{what[:-1]}"
+                )
         return Request(**given, **{k: v for k, v in options.items() if v is not None})
     loaded = load_suite(registry.suite(suite).object)
-    changed = bool(given) or any(
-        options[k] is not None and options[k] != getattr(loaded, k) for k in ("limit", "seed")
-    )
+    changed = bool(given) or any(options[k] is not None and options[k] != getattr(loaded, k) for k in ("limit", "seed"))
     return from_suite(loaded, **given, **options, **({"suite": ADHOC, "description": ""} if changed else {}))
 
 

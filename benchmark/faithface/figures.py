@@ -1,10 +1,10 @@
 """Pictures of explanations: an overlay on one face, a 2×2 overlay on a pair, a contact sheet of several explainers.
 
-Place in the flow: behind ``faithface explain``; may call ``plugins``, ``model``, ``loading``, ``run.shard`` (to explain and check maps
-exactly as a run does) and matplotlib.
+Place in the flow: behind ``faithface explain``; may call ``plugins``, ``model``, ``loading``, ``run.shard`` (to
+explain and check maps exactly as a run does) and matplotlib.
 
-Maps are drawn on the image in grey, so that no colour of the face is mistaken for relevance. Opacity follows strength, colours follow
-the value; signed maps are red (for) and blue (against), centred at zero.
+Maps are drawn on the image in grey, so that no colour of the face is mistaken for relevance. Opacity follows
+strength, colours follow the value; signed maps are red (for) and blue (against), centred at zero.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def explain_images(
     card = registry.model(model_name).object
     wanted = 2 if card.task == "verification" else 1
     if len(images) != wanted:
-        raise UsageError(f'model "{card.name}" is for {card.task} and needs {wanted} image{"s" * (wanted > 1)}; got {len(images)}')
+        raise UsageError(
+            f'model "{card.name}" is for {card.task} and needs {wanted} image{"s" * (wanted > 1)}; got {len(images)}'
+        )
     asked = choose_explainers(registry, explainers, card)
     samples, model = load_images(card, images, device, seed)
     drawn: list[tuple[str, Maps]] = []
@@ -90,15 +92,21 @@ def explain_images(
     verdict = describe_score(card, samples)
     if len(drawn) == 1:
         spec, maps = drawn[0]
-        figure = draw_pair(samples, maps, spec, verdict) if samples.are_pairs else draw_single(samples, maps, spec, verdict)
+        figure = (
+            draw_pair(samples, maps, spec, verdict) if samples.are_pairs else draw_single(samples, maps, spec, verdict)
+        )
     else:
         figure = draw_sheet(samples, drawn, verdict)
     save(figure, out)
-    return Drawn(f"{', '.join(spec for spec, _ in drawn)}; {verdict}", tuple(failures), bool(failures) and "all" not in explainers)
+    return Drawn(
+        f"{', '.join(spec for spec, _ in drawn)}; {verdict}",
+        tuple(failures),
+        bool(failures) and "all" not in explainers,
+    )
 
 
 def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> list[Resolved[Explainer]]:
-    """Resolve names; ``all`` is every explainer of the task that needs neither ground truth nor another explainer's name."""
+    """Resolve names; ``all``: every explainer of the task that needs neither ground truth nor an argument."""
     if "all" not in names:
         return [registry.explainer(name) for name in names]
     found = []
@@ -143,18 +151,37 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.repeat((0.25 + 0.75 * light)[..., None], 3, axis=2)
 
 
-def overlay(image: np.ndarray, map_: np.ndarray, limit: float) -> tuple[np.ndarray, str]:
-    """Return the image H×W×3 with a map laid over it, and the name of the colour map.
+@dataclass(frozen=True)
+class Scale:
+    """The colour scale of one or more maps: its ends and its colour map."""
 
-    Args:
-        map_: H×W; negative values make the colours signed.
-        limit: the largest magnitude of the scale.
+    low: float
+    high: float
+    colours: str
+
+
+def scale_of(map_: np.ndarray) -> Scale:
+    """Return the scale of maps: symmetric about zero if signed, else from the smallest value.
+
+    The far end is the 99.5th percentile of the magnitude, so that one hot pixel does not blacken the rest. A map
+    without negative values may lie far above zero (RISE's does); starting at its smallest value shows what differs.
     """
-    name = SIGNED if float(map_.min()) < 0 else SINGLE
-    scaled = map_ / limit if limit > 0 else np.zeros_like(map_)
-    colours = matplotlib.colormaps[name]((scaled + 1) / 2 if name == SIGNED else scaled)[..., :3]
-    opacity = (0.85 * np.clip(np.abs(scaled), 0, 1) ** 0.6)[..., None]
-    return (1 - opacity) * grey(image) + opacity * colours, name
+    magnitude = np.abs(map_)
+    high = float(np.percentile(magnitude, 99.5)) or float(magnitude.max())
+    if float(map_.min()) < 0:
+        return Scale(-high, high, SIGNED)
+    low = float(map_.min())
+    # A constant map still needs a scale with two different ends.
+    return Scale(low, high, SINGLE) if high > low else Scale(0.0, high or 1.0, SINGLE)
+
+
+def overlay(image: np.ndarray, map_: np.ndarray, scale: Scale) -> np.ndarray:
+    """Return the image H×W×3 with a map H×W laid over it."""
+    place = np.clip((map_ - scale.low) / (scale.high - scale.low), 0, 1)
+    colours = matplotlib.colormaps[scale.colours](place)[..., :3]
+    strength = np.abs(2 * place - 1) if scale.colours == SIGNED else place
+    opacity = (0.85 * strength**0.6)[..., None]
+    return (1 - opacity) * grey(image) + opacity * colours
 
 
 def pixels(samples: Samples, side: int = 0) -> np.ndarray:
@@ -163,22 +190,12 @@ def pixels(samples: Samples, side: int = 0) -> np.ndarray:
     return image.detach().cpu().numpy().transpose(1, 2, 0)
 
 
-def limit_of(map_: np.ndarray) -> float:
-    """Return the scale's end: the 99.5th percentile of the magnitude, so that one hot pixel does not blacken the rest."""
-    magnitude = np.abs(map_)
-    return float(np.percentile(magnitude, 99.5)) or float(magnitude.max())
-
-
-def put(axes: Any, image: np.ndarray, map_: np.ndarray, limit: float, title: str = "") -> Any:
+def put(axes: Any, image: np.ndarray, map_: np.ndarray, scale: Scale, title: str = "") -> Any:
     """Draw an overlay into axes and return what a colour bar needs."""
-    picture, name = overlay(image, map_, limit)
-    axes.imshow(np.clip(picture, 0, 1))
+    axes.imshow(np.clip(overlay(image, map_, scale), 0, 1))
     axes.set_axis_off()
     axes.set_title(title, fontsize=9)
-    low = -limit if name == SIGNED else 0.0
-    # An all-zero map still needs a scale with two different ends.
-    norm = matplotlib.colors.Normalize(low, limit if limit > 0 else 1.0)
-    return matplotlib.cm.ScalarMappable(norm, name)
+    return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(scale.low, scale.high), scale.colours)
 
 
 def draw_single(samples: Samples, maps: Maps, spec: str, verdict: str) -> Figure:
@@ -189,7 +206,7 @@ def draw_single(samples: Samples, maps: Maps, spec: str, verdict: str) -> Figure
     left.imshow(pixels(samples))
     left.set_axis_off()
     left.set_title("image", fontsize=9)
-    bar = put(right, pixels(samples), map_, limit_of(map_), "relevance")
+    bar = put(right, pixels(samples), map_, scale_of(map_), "relevance")
     figure.colorbar(bar, ax=right, shrink=0.8, label="relevance")
     figure.suptitle(f"{spec}\n{verdict}", fontsize=10)
     return figure
@@ -201,42 +218,53 @@ def draw_pair(samples: Samples, maps: Maps, spec: str, verdict: str) -> Figure:
     grid = figure.subplots(2, 2)
     for row, name in zip(grid, ("similarity", "dissimilarity"), strict=True):
         both = getattr(maps, name)[0].detach().cpu().numpy()
-        limit = limit_of(both)
+        scale = scale_of(both)
         for side, axes in enumerate(row):
             title = f"{'A, probe' if side == 0 else 'B, reference'}: {name}"
-            bar = put(axes, pixels(samples, side), both[side], limit, title)
+            bar = put(axes, pixels(samples, side), both[side], scale, title)
         figure.colorbar(bar, ax=row, shrink=0.85, label=name)
     figure.suptitle(f"{spec}\n{verdict}", fontsize=10)
     return figure
 
 
 def draw_sheet(samples: Samples, drawn: Sequence[tuple[str, Maps]], verdict: str) -> Figure:
-    """Draw a contact sheet: the images first, then a tile per explainer; of pairs, similarity and dissimilarity of both."""
-    per = 4 if samples.are_pairs else 1
-    columns = 4 if samples.are_pairs else min(6, len(drawn) + 1)
-    tiles = len(drawn) + (0 if samples.are_pairs else 1)
-    rows = len(drawn) + 1 if samples.are_pairs else -(-tiles // columns)
-    figure = Figure(figsize=(TILE * columns + 0.4, (TILE + 0.28) * rows + 0.5), layout="constrained")
-    grid = np.atleast_2d(figure.subplots(rows, columns, squeeze=False))
-    for axes in grid.flat:
+    """Draw a contact sheet: the images first, then the explainers' overlays, each map on its own scale.
+
+    A pair has four tiles per explainer (similarity of both faces, dissimilarity of both) and two explainers a row.
+    """
+    tiles = [tile for spec, maps in drawn for tile in tiles_of(samples, spec, maps)]
+    images = [(pixels(samples, side), title) for side, title in enumerate(("A, probe", "B, reference"))]
+    if not samples.are_pairs:
+        images = [(pixels(samples), "image")]
+    columns = (8 if len(drawn) > 3 else 4) if samples.are_pairs else min(6, len(tiles) + 1)
+    # Of a pair the images have the first row to themselves, so that the tiles of an explainer stay together.
+    first = columns if samples.are_pairs else 1
+    rows = -(-(first + len(tiles)) // columns)
+    figure = Figure(figsize=(TILE * columns + 0.2, (TILE + 0.33) * rows + 0.6))
+    top = 0.6 / (0.6 + (TILE + 0.33) * rows)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.005, top=1 - top * 1.3, wspace=0.03, hspace=0.2)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid:
         axes.set_axis_off()
-    if samples.are_pairs:
-        for side, title in enumerate(("A, probe", "B, reference")):
-            grid[0, side].imshow(pixels(samples, side))
-            grid[0, side].set_title(title, fontsize=9)
-        for row, (spec, maps) in zip(grid[1:], drawn, strict=True):
-            for k in range(per):
-                name, side = ("similarity", "dissimilarity")[k // 2], k % 2
-                both = getattr(maps, name)[0].detach().cpu().numpy()
-                put(row[k], pixels(samples, side), both[side], limit_of(both), f"{spec}\n{name} {'AB'[side]}")
-    else:
-        grid.flat[0].imshow(pixels(samples))
-        grid.flat[0].set_title("image", fontsize=9)
-        for axes, (spec, maps) in zip(grid.flat[1:], drawn, strict=False):
-            map_ = maps.headline[0].detach().cpu().numpy()
-            put(axes, pixels(samples), map_, limit_of(map_), spec)
-    figure.suptitle(f"{verdict}   (each map on its own scale)", fontsize=10)
+    for axes, (image, title) in zip(grid, images, strict=False):
+        axes.imshow(image)
+        axes.set_title(title, fontsize=8)
+    for axes, (title, image, map_) in zip(grid[first:], tiles, strict=False):
+        put(axes, image, map_, scale_of(map_), title)
+        axes.title.set_fontsize(8)
+    figure.suptitle(f"{verdict}   (each map on its own scale)", fontsize=11, y=1 - top * 0.3)
     return figure
+
+
+def tiles_of(samples: Samples, spec: str, maps: Maps) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return an explainer's tiles: title, image, map."""
+    if not samples.are_pairs:
+        return [(spec, pixels(samples), maps.headline[0].detach().cpu().numpy())]
+    return [
+        (f"{spec}\n{name} {letter}", pixels(samples, side), getattr(maps, name)[0, side].detach().cpu().numpy())
+        for name in ("similarity", "dissimilarity")
+        for side, letter in enumerate("AB")
+    ]
 
 
 def save(figure: Figure, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Read image files as faithface wants them: float32, H×W×3, RGB, in [0, 1].
 
-Place in the flow: called by folder-like datasets when a face is read, and by ``faithface explain``. Imports Pillow, numpy and ``errors``.
+Place in the flow: called by folder-like datasets when a face is read, and by ``faithface explain``. Imports Pillow,
+numpy and ``errors``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp"})
 def read_image(path: Path) -> np.ndarray:
     """Return a file's pixels as float32 H×W×3 in [0, 1].
 
-    EXIF rotation is applied; greyscale becomes three equal channels; 16-bit is divided by 65535; a transparent pixel is laid over
-    black, the fill of a missing pixel elsewhere.
+    EXIF rotation is applied; greyscale becomes three equal channels; 16-bit is divided by 65535; a transparent
+    pixel is laid over black, the fill of a missing pixel elsewhere.
 
     Raises:
         UsageError: the file is missing, truncated or not an image; the text names it.

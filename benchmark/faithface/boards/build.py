@@ -1,13 +1,13 @@
 """From records to boards: which records share a table, its columns, ranks and order. A pure function of the records.
 
-Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :func:`rebuild`; ``render`` writes what comes out.
-Calls ``record``, ``statistics``, ``render``.
+Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :func:`rebuild`; ``render`` writes
+what comes out. Calls ``record``, ``statistics``, ``render``.
 
     leaderboards/<suite>/v<N>/records/<model>/<dataset>/<explainer>.json + .parquet      the records
     leaderboards/<suite>/v<N>/README.md, tables/*.csv                                    made from them, byte for byte
 
-Records share a table only if model file, dataset revision, samples and seed agree, and a column only if the protocol's id, version
-and parameters do.
+Records share a table only if model file, dataset revision, samples and seed agree, and a column only if the
+protocol's id, version and parameters do.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
     suites = sorted({(k.record.suite.name, k.record.suite.version) for k in kept})
     if len(suites) != 1:
         shown = ", ".join(f"{name} v{version}" for name, version in suites)
-        raise UsageError(f"records of several boards lie together ({shown}); keep each suite and version in its own folder")
+        raise UsageError(
+            f"records of several boards lie together ({shown}); keep each suite and version in its own folder"
+        )
     (name, version) = suites[0]
     ordered = sorted(kept, key=lambda k: k.record.stem.as_posix())
     by_model: dict[tuple[object, ...], list[Kept]] = {}
@@ -102,7 +104,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
     tables = [] if single else [_table("explainers", members) for members in by_model.values()]
     tables += [_table("models", members) for members in several]
     descriptions = sorted({k.record.suite.description for k in kept if k.record.suite.description})
-    return Board(name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered))
+    return Board(
+        name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered)
+    )
 
 
 def _table(kind: str, members: Sequence[Kept]) -> Table:

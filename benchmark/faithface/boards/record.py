@@ -1,14 +1,16 @@
 """One record per cell: everything that is needed to read, doubt and re-run its numbers.
 
-Place in the flow: :func:`make_records` turns a finished run and its plan into records; :func:`write_records` puts one JSON and one
-Parquet file of per-sample values for each on disk; :func:`read_records` reads them back for ``build``. Calls ``statistics``.
+Place in the flow: :func:`make_records` turns a finished run and its plan into records; :func:`write_records` puts
+one JSON and one Parquet file of per-sample values for each on disk; :func:`read_records` reads them back for
+``build``. Calls ``statistics``.
 
-Four versions are different things and are named so: ``record_schema`` (this file), ``suite.version`` (the board), ``protocol`` (in
-a metric's id), and ``distribution_version`` (a package).
+Four versions are different things and are named so: ``record_schema`` (this file), ``suite.version`` (the board),
+``protocol`` (in a metric's id), and ``distribution_version`` (a package).
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -122,6 +124,7 @@ class Number(_Strict):
         value_name: "" for the headline.
         number: the board's number; None where ``status`` is not ``ok`` or nothing could be scored.
         low, high: its 95 % bootstrap interval.
+        range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
     """
@@ -138,8 +141,8 @@ class Number(_Strict):
     invalid: int = 0
     flagged: int = 0
     better: Literal["higher", "lower"]
-    range: tuple[float, float]
-    best: float
+    range: tuple[float | None, float | None]
+    best: float | None
     which: str
     summary: Literal["mean", "protocol"]
     parameters: dict[str, str]
@@ -166,8 +169,12 @@ class Record(_Strict):
 
     @property
     def stem(self) -> Path:
-        """Where the record lies among a board's records, without a suffix."""
-        return Path(safe(self.model.name)) / safe(self.dataset.spec) / safe(self.explainer.spec)
+        """Where the record lies among a board's records, without a suffix.
+
+        A dataset that was opened on a path has its revision in the name: two folders may have the same last part.
+        """
+        dataset = self.dataset.spec + (f"-{self.dataset.revision[:8]}" if ":" in self.dataset.spec else "")
+        return Path(safe(self.model.name)) / safe(dataset) / safe(self.explainer.spec)
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ class Kept:
     values: pl.DataFrame
 
 
-VALUE_SCHEMA = {
+VALUE_SCHEMA: dict[str, Any] = {
     "protocol": pl.String,
     "value_name": pl.String,
     "sample": pl.String,
@@ -224,7 +231,7 @@ def _record(
     units = {s["sample"]: s["units"] for s in samples}
     frame = values_frame(store, cell.number, units)
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
-    numbers = []
+    numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] != OK else states[metric.spec]
         numbers.extend(_numbers(metric, status, reason, frame, plan.request.seed))
@@ -232,9 +239,7 @@ def _record(
     where = {**environment, "provider": opened.get("provider", ""), "batch": opened.get("batch", 0)}
     cost = store.db.execute("SELECT SUM(seconds) FROM shards WHERE cell = ?", (cell.number,)).fetchone()[0]
     record = Record(
-        suite=SuiteRef(
-            name=plan.request.suite[0], version=plan.request.suite[1], description=plan.request.description
-        ),
+        suite=SuiteRef(name=plan.request.suite[0], version=plan.request.suite[1], description=plan.request.description),
         model=_model(group, facts, samples),
         dataset=_dataset(plan, group, samples),
         explainer=ExplainerRef(
@@ -265,17 +270,17 @@ def values_frame(store: Store, cell: int, units: dict[str, list[str]]) -> pl.Dat
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
 
 
-def _numbers(metric: Resolved, status: str, reason: str, frame: pl.DataFrame, seed: int) -> Iterable[Number]:
+def _numbers(metric: Resolved, status: Status, reason: str, frame: pl.DataFrame, seed: int) -> Iterable[Number]:
     protocol: Metric = metric.object
     own = type(protocol).summarise is not Metric.summarise
     for name in protocol.value_names:
-        common = {
+        common: dict[str, Any] = {
             "protocol": metric.spec,
             "id": protocol.id,
             "value_name": name,
             "better": protocol.directions.get(name, protocol.better),
-            "range": protocol.range,
-            "best": protocol.best,
+            "range": (_json(protocol.range[0]), _json(protocol.range[1])),
+            "best": _json(protocol.best),
             "which": protocol.which,
             "summary": "protocol" if own else "mean",
             "parameters": _parameters(protocol),
@@ -289,12 +294,8 @@ def _numbers(metric: Resolved, status: str, reason: str, frame: pl.DataFrame, se
         scored = mine.filter(pl.col("value").is_not_null())
         values = scored["value"].to_numpy()
         number = float(protocol.summarise(values, name)) if len(values) else math.nan
-        spread = interval(
-            values,
-            scored["units"].to_list(),
-            (lambda v, name=name: protocol.summarise(v, name)) if own else None,
-            seed,
-        )
+        summarise = functools.partial(protocol.summarise, name=name) if own else None
+        spread = interval(values, scored["units"].to_list(), summarise, seed)
         yield Number(
             **common,
             status=OK,

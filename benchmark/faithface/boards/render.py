@@ -1,11 +1,13 @@
-"""Boards as text: Markdown for people, CSV for programs. Fixed formats, fixed order, no dates: the same records, the same bytes.
+"""Boards as text: Markdown for people, CSV for programs. The same records give the same bytes: fixed formats, no dates.
 
-Place in the flow: ``build`` hands over a board; :func:`board_files` returns what to write, by relative path. Imports tabulate.
+Place in the flow: ``build`` hands over a board; :func:`board_files` returns what to write, by relative path.
+Imports tabulate.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from faithface.boards.build import Board, Row, Table
 
 ARROW = {"higher": "↑", "lower": "↓"}
+JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "trust", "device", "reason",
@@ -28,9 +31,19 @@ HEADINGS = (
 def board_files(board: Board) -> dict[str, str]:
     """Return a board's files by relative path: ``README.md`` and one CSV per table."""
     files = {"README.md": markdown(board)}
-    for table in board.tables:
-        files[f"tables/{table_name(table)}.csv"] = table_csv(table)
+    names = [table_name(table) for table in board.tables]
+    for name, table in zip(names, board.tables, strict=True):
+        # Two model files of one name, or two revisions of one dataset, have a table each.
+        unique = name if names.count(name) == 1 else f"{name}-{setting_hash(table)}"
+        files[f"tables/{unique}.csv"] = table_csv(table)
     return files
+
+
+def setting_hash(table: Table) -> str:
+    """Return eight letters for what makes a table's records comparable."""
+    model, data = table.first.model, table.first.dataset
+    text = f"{model.sha256}|{data.revision}|{data.size}|{data.limit}|{data.seed}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def table_name(table: Table) -> str:
@@ -120,15 +133,20 @@ def protocol_markdown(table: Table) -> str:
             [
                 column.protocol,
                 f"{one.better} is better {ARROW[one.better]}",
-                f"{one.range[0]:g} … {one.range[1]:g}",
-                f"{one.best:g}",
-                {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}.get(one.which, one.which),
+                f"{bound(one.range[0], '−')} … {bound(one.range[1], '')}",
+                bound(one.best, ""),
+                JUDGED.get(one.which, one.which),
                 span(n.n for n in found),
                 span(n.invalid for n in found),
                 one.source,
             ]
         )
     return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "source"])
+
+
+def bound(value: float | None, sign: str) -> str:
+    """Return an end of a range; None is infinity."""
+    return f"{sign}∞" if value is None else f"{value:g}"
 
 
 def span(numbers: Iterable[int]) -> str:
@@ -188,10 +206,11 @@ def markdown(board: Board) -> str:
     if board.description:
         parts.append(board.description)
     parts.append(
-        "Each cell: number [95 % bootstrap interval] · rank. A rank is 1 + the number of rivals that are significantly better "
-        "(paired bootstrap by identity where faces repeat, Holm-corrected), so those that cannot be told apart share one; protocols "
-        "with a summary of their own are not ranked. Rows are in the order of the first column. Nothing here was typed: the tables are "
-        "made from the records beside them."
+        "Each cell: number [95 % bootstrap interval] · rank. A rank is 1 + the number of rivals that are "
+        "significantly better (paired bootstrap, by identity where faces repeat, Holm-corrected), so those that cannot "
+        "be told apart share one; protocols with a summary of their own are not ranked. Rows are in the order of the "
+        "first column. The tables are made from the records beside them; `faithface leaderboard build` on this folder "
+        "must change nothing."
     )
     for table in board.tables:
         parts += [f"## {heading(table)}", setting(table), table_markdown(table)]
@@ -205,14 +224,19 @@ def markdown(board: Board) -> str:
 
 def where(records: Sequence[Record]) -> str:
     """Return the lines on where the numbers come from: devices, versions, trust."""
-    places = sorted({
-        f"{r.where.device} ({r.where.device_name}, {r.where.provider or 'not opened'}), batch {r.where.batch}, "
-        f"{r.where.system}, faithface {r.where.versions.get('faithface', '?')}"
-        + (f" at {r.where.commit[:12]}" + ("+changes" if r.where.commit.endswith("+changes") else "") if r.where.commit else "")
-        for r in records
-    })  # fmt: skip
+    places = sorted({place(record) for record in records})
     trust = sorted({r.trust for r in records})
-    return "\n".join(["## Where", "", *(f"* {escape(place)}" for place in places), f"* trust: {', '.join(trust)}"])
+    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), f"* trust: {', '.join(trust)}"])
+
+
+def place(record: Record) -> str:
+    at = record.where
+    text = f"{at.device} ({at.device_name}, {at.provider or 'not opened'}), batch {at.batch}, {at.system}"
+    text += f", faithface {at.versions.get('faithface', '?')}"
+    if at.commit:
+        commit, _, changes = at.commit.partition("+")
+        text += f" at commit {commit[:12]}{'+' + changes if changes else ''}"
+    return text
 
 
 def table_csv(table: Table) -> str:

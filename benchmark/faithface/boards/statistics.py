@@ -1,11 +1,13 @@
 """Intervals, ties and ranks of per-sample values.
 
-Place in the flow: ``record`` asks for a number's interval, ``build`` for the ranks of a table. Imports numpy and scipy only.
+Place in the flow: ``record`` asks for a number's interval, ``build`` for the ranks of a table. Imports numpy and
+scipy only.
 
-Faces repeat: a person stands in many pairs, so pairs are not independent, and resampling them as if they were makes intervals
-too narrow. What is resampled are *units*: identities where they are known, else images. A sample's weight in a replicate is the
-product of how often its units were drawn (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007, for crossed
-units); with one unit per sample this is the ordinary cluster bootstrap. It errs on the wide side.
+Faces repeat: a person stands in many pairs, so pairs are not independent, and resampling them as if they were makes
+intervals too narrow. What is resampled are *units*: identities where they are known, else images. A sample's weight
+in a replicate is the product of how often its units were drawn (Owen, The pigeonhole bootstrap, Annals of Applied
+Statistics 1, 2007, for crossed units); with one unit per sample this is the ordinary cluster bootstrap. It errs on
+the wide side.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class Units:
 def make_units(names: Sequence[Sequence[str]]) -> Units:
     """Return the units of samples from their names (identities or images of each sample).
 
-    Where no name occurs twice, each sample is a unit of its own: two images that are met only once are one draw, not two.
+    Where no name occurs twice, each sample is a unit of its own: two images that are met only once are one draw,
+    not two.
     """
     flat = [name for one in names for name in one]
     if len(set(flat)) == len(flat):
@@ -152,9 +155,10 @@ def replicate_means(values: np.ndarray, units: Units, seed: int = 0, replicates:
 def paired_p(difference: float, drawn: np.ndarray, units: int) -> float:
     """Return the two-sided p value of "the means are equal", for two columns of values of the same samples.
 
-    The mean difference is divided by its bootstrap standard error and held against Student's t with (units − 1) degrees of
-    freedom: unlike the share of replicates beyond zero, it is not limited by their number, which Holm's correction over many
-    pairs would need to be huge. With fewer than 5 units nothing is claimed (p = 1).
+    The mean difference is divided by its bootstrap standard error and held against Student's t with (units − 1)
+    degrees of
+    freedom: unlike the share of replicates beyond zero, it is not limited by their number, which Holm's correction
+    over many pairs would need to be huge. With fewer than 5 units nothing is claimed (p = 1).
 
     Args:
         difference: the mean difference.
@@ -178,7 +182,8 @@ def ranks(
 ) -> dict[str, int]:
     """Return ranks with ties: 1 + the number of rivals that are significantly better.
 
-    Two that cannot be told apart may share a rank; being tied is not transitive, and no more is claimed than the test says.
+    Two that cannot be told apart may share a rank; being tied is not transitive, and no more is claimed than the
+    test says.
 
     Args:
         columns: per-sample values by sample id, for each rival; missing and NaN values are left out pair by pair.

@@ -1,10 +1,11 @@
 """Runs: a request in, per-sample values in one SQLite file out.
 
-Place in the flow: called by ``cli`` and ``api``; may call ``boards.record`` for the records of a finished run, ``model``,
-``loading``, ``metrics`` and the contract. Nothing below this package knows of it.
+Place in the flow: called by ``cli`` and ``api``; may call ``boards.record`` for the records of a finished run,
+``model``, ``loading``, ``metrics`` and the contract. Nothing below this package knows of it.
 
 ``suite.py`` reads suite files · ``plan.py`` says what will be done and what cannot apply, before anything starts ·
-``shard.py`` explains and scores a few samples, a pure function · ``local.py`` and ``cluster.py`` run shards here or on Ray ·
-``family.py`` scores several training runs of one model together · ``store.py`` keeps the values · ``driver.py`` joins them ·
-``environment.py`` says where a run happened · ``export.py`` writes values and maps for other tools.
+``shard.py`` explains and scores a few samples, a pure function · ``local.py`` and ``cluster.py`` run shards here or
+on Ray · ``family.py`` scores several training runs of one model together · ``store.py`` keeps the values ·
+``driver.py`` joins them · ``environment.py`` says where a run happened · ``export.py`` writes values and maps for
+other tools.
 """

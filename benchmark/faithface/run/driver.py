@@ -1,7 +1,7 @@
-"""Carry out a plan: the only writer of the store, and the place where resume, failures and family metrics come together.
+"""Carry out a plan: the only writer of the store; resume, failures and family metrics come together here.
 
-Place in the flow: ``api`` hands it a plan and a directory; it asks an executor (``local`` or ``cluster``) for the pending work of
-each group and writes what comes. Calls ``store``, ``readable``, ``family``, ``environment``.
+Place in the flow: ``api`` hands it a plan and a directory; it asks an executor (``local`` or ``cluster``) for the
+pending work of each group and writes what comes. Calls ``store``, ``readable``, ``family``, ``environment``.
 """
 
 from __future__ import annotations
@@ -151,20 +151,16 @@ def register(store: Store, plan: Plan) -> None:
                     continue
                 if not spoiled and row["status"] != NOT_APPLICABLE and store.done(cell.number):
                     raise UsageError(
-                        f'the code of explainer "{cell.explainer.spec}" or of its metrics changed since {store.directory} '
-                        "was begun, and numbers of two versions must not mix; choose another --out"
+                        f'the code of explainer "{cell.explainer.spec}" or of its metrics changed since '
+                        f"{store.directory} was begun, and numbers of two versions must not mix; choose another --out"
                     )
                 store.clear_cell(cell.number)
             status = NOT_APPLICABLE if cell.reason else PENDING
             with store.transaction():
-                store.add_cell(
-                    cell.number, group.number, cell.explainer.spec, cell.fingerprint, status, cell.reason
-                )
+                store.add_cell(cell.number, group.number, cell.explainer.spec, cell.fingerprint, status, cell.reason)
                 for ordinal, metric in enumerate(plan.metrics):
                     skipped = cell.skipped.get(metric.spec, "")
-                    store.add_metric(
-                        cell.number, metric.spec, ordinal, NOT_APPLICABLE if skipped else PENDING, skipped
-                    )
+                    store.add_metric(cell.number, metric.spec, ordinal, NOT_APPLICABLE if skipped else PENDING, skipped)
 
 
 def do_group(
@@ -183,16 +179,12 @@ def do_group(
     try:
         key = group.dataset.spec
         if key not in cache:
-            cache[key] = without_unreadable(
-                group.dataset.object, group.positions, plan.request.strict, tell.note
-            )
+            cache[key] = without_unreadable(group.dataset.object, group.positions, plan.request.strict, tell.note)
         usable = cache[key]
         work = replace_positions(group, usable.positions)
         families = {cell.number for job in plan.families for _g, cell in job.cells}
         keep = plan.request.keep_maps or any(cell.number in families for cell in group.cells)
-        events = executor(
-            work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep
-        )
+        events = executor(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep)
         follow(store, plan, work, events, pending, row, tell)
     except FaithfaceError as error:
         for cell in group.cells:

@@ -1,7 +1,7 @@
 """Where a run happened: device, provider, versions, commit. Part of every record.
 
-Place in the flow: called by ``driver`` once per run and by ``local`` for the open model. Nothing that names a person or a
-host is collected.
+Place in the flow: called by ``driver`` once per run and by ``local`` for the open model. Nothing that names a
+person or a host is collected.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def commit() -> str:
 
 def _git(top: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, timeout=20, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(top), *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

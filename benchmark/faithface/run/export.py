@@ -36,8 +36,8 @@ class Exported:
 def values_frame(store: Store) -> pl.DataFrame:
     """Return all values of a run, one row each: ``model, dataset, explainer, metric, sample, value``.
 
-    A named value's metric is ``id:name`` (``noise-stability@1:spearman``). A value that could not be had is NaN. Cells and metrics that
-    failed are left out.
+    A named value's metric is ``id:name`` (``noise-stability@1:spearman``). A value that could not be had is NaN.
+    Cells and metrics that failed are left out.
     """
     rows = []
     for cell in store.cells():

@@ -1,7 +1,7 @@
 """Metrics of several training runs of one model: scored after the cells of all runs, from their kept maps.
 
-Place in the flow: ``driver`` calls :func:`score_family` once per (metric, family, dataset, explainer). The value belongs to the
-family; it is stored with each run's cell, so that a board of models can show it beside any of them.
+Place in the flow: ``driver`` calls :func:`score_family` once per (metric, family, dataset, explainer). The value
+belongs to the family; it is stored with each run's cell, so that a board of models can show it beside any of them.
 """
 
 from __future__ import annotations

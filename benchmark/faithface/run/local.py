@@ -1,7 +1,7 @@
 """The executor for one machine: one open model at a time, shards one after another, in this process.
 
-Place in the flow: ``driver`` asks for the pending work of a group and writes what comes; ``cluster`` offers the same function
-on Ray. May call ``model``, ``loading``, ``shard``.
+Place in the flow: ``driver`` asks for the pending work of a group and writes what comes; ``cluster`` offers the
+same function on Ray. May call ``model``, ``loading``, ``shard``.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def run_group(
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
     for work in shards(group, dataset, pending):
-        cells = tuple(
-            dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive
-        )
+        cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
             continue
         for event in run_shard(

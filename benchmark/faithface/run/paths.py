@@ -1,6 +1,7 @@
 """Names of runs' things as parts of paths.
 
-Place in the flow: used by ``driver``, ``family``, ``export`` and ``boards``, so that all of them look in the same place.
+Place in the flow: used by ``driver``, ``family``, ``export`` and ``boards``, so that all of them look in the same
+place.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def safe(text: str) -> str:
     """
     if _SAFE.match(text) and len(text) <= 120:
         return text
-    readable = re.sub(r"[^A-Za-z0-9()@=,._+-]+", "-", short(text)).strip("-.")[:80]
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    readable = re.sub(r"[^A-Za-z0-9()@=,._+-]+", "-", short(text)).strip("-.,+")[:80]
+    return f"{readable or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
 
 
 def short(spec: str) -> str:
@@ -34,7 +35,9 @@ def short(spec: str) -> str:
         >>> short("pairs:/home/me/faces/pairs.csv@/home/me/faces/150(aligned=false)")
         'pairs:pairs.csv@150(aligned=false)'
     """
-    return re.sub(r"[^:@(),=]*[/\\]+([^:@(),=/\\]*)", lambda m: m.group(1) or m.group(0).strip("/\\").split("/")[-1], spec)
+    return re.sub(
+        r"[^:@(),=]*[/\\]+([^:@(),=/\\]*)", lambda m: m.group(1) or m.group(0).strip("/\\").split("/")[-1], spec
+    )
 
 
 def maps_file(root: Path, model: str, dataset: str, explainer: str, sample: str, folder: str = "maps") -> Path:

@@ -1,8 +1,9 @@
 """What a run will do, and what cannot apply, settled before anything starts.
 
-Place in the flow: ``cli`` and ``api`` make a :class:`Request`; :func:`make_plan` resolves its names through the registry and
-returns a :class:`Plan` of groups (model × dataset) and cells (explainer within a group), which ``driver`` carries out. May call
-``plugins``, ``suite`` and the contract. No network is opened and no pixel is read here.
+Place in the flow: ``cli`` and ``api`` make a :class:`Request`; :func:`make_plan` resolves its names through the
+registry and returns a :class:`Plan` of groups (model × dataset) and cells (explainer within a group), which
+``driver`` carries out. May call ``plugins``, ``suite`` and the contract. No network is opened and no pixel is read
+here.
 
 What fits nowhere is a usage error; what fits somewhere is left out where it does not fit, with the reason in the run.
 """
@@ -14,7 +15,6 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ class Plan:
         return [(group, cell) for group in self.groups for cell in group.cells]
 
 
-def from_suite(suite: Suite, **changes: Any) -> Request:
+def from_suite(suite: Suite, /, **changes: Any) -> Request:
     """Return a suite as a request; ``changes`` that are not None win over the suite's own seed, limit and so on."""
     request = {
         "models": suite.models,
@@ -270,7 +270,9 @@ def _refuse_misfits(
     for model in models:
         if not any(group.model is model for group in groups):
             have = ", ".join(f"{d.spec} ({d.object.task})" for d in datasets)
-            raise UsageError(f'model "{model.object.name}" is for {model.object.task}; no such dataset was given: {have}')
+            raise UsageError(
+                f'model "{model.object.name}" is for {model.object.task}; no such dataset was given: {have}'
+            )
     for dataset in datasets:
         if not any(group.dataset is dataset for group in groups):
             have = ", ".join(f"{m.object.name} ({m.object.task})" for m in models)
@@ -308,8 +310,9 @@ def _families(groups: Sequence[Group], metrics: Sequence[Resolved]) -> tuple[Fam
 def choose(items: Sequence[Sample] | Sequence[Pair], limit: int | None, seed: int) -> tuple[int, ...]:
     """Return the positions of the samples to use, in the dataset's order.
 
-    A limit takes samples in turn from each class (of pairs: genuine and impostor in turn, within these each kind in turn), so
-    that a small run still holds what metrics and controls need. Within a stratum the order is a permutation from the seed and
+    A limit takes samples in turn from each class (of pairs: genuine and impostor in turn, within these each kind in
+    turn), so that a small run still holds what metrics and controls need. Within a stratum the order is a
+    permutation from the seed and
     the sample ids: a larger limit contains a smaller one, and neither depends on the order of the files.
     """
     if limit is None or limit >= len(items):
@@ -381,8 +384,7 @@ def fingerprint(parts: Iterable[Resolved]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@lru_cache(maxsize=None)
-def source_hash(cls: type) -> str:
+def source_hash(cls: Any) -> str:
     """Return the sha256 of the file that defines a class; "" where there is none (typed at a prompt)."""
     try:
         path = inspect.getsourcefile(cls)

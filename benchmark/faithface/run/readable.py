@@ -60,7 +60,7 @@ def without_unreadable(
     Raises:
         UsageError: ``strict`` and a face cannot be read, or none of the chosen samples is left.
     """
-    items = dataset.items()
+    items: Sequence[Any] = dataset.items()
     wanted = items if dataset.task == "verification" else [items[p] for p in positions]
     bad: dict[str, str] = {}
     seen: set[str] = set()

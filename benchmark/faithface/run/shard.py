@@ -1,11 +1,11 @@
 """Explain and score a few samples: the unit of work, of resume and of distribution.
 
-Place in the flow: ``local`` and ``cluster`` call :func:`run_shard` for 16 samples at a time and hand what it yields to the
-driver. It is a pure function of its arguments: nothing is written, and running it twice gives the same values. May call
-``loading`` and the contract.
+Place in the flow: ``local`` and ``cluster`` call :func:`run_shard` for 16 samples at a time and hand what it yields
+to the driver. It is a pure function of its arguments: nothing is written, and running it twice gives the same
+values. May call ``loading`` and the contract.
 
-Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one forward pass for
-all CAMs, one set of masks), and all metrics of an explainer see the same maps.
+Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one
+forward pass for all CAMs, one set of masks), and all metrics of an explainer see the same maps.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def run_shard(
     """Load the samples, then explain and score them for each cell.
 
     Yields:
-        First the samples' facts, then one :class:`CellShard` per cell, in order. A cell that fails says so in its result;
-        the others go on.
+        First the samples' facts, then one :class:`CellShard` per cell, in order. A cell that fails says so in its
+        result; the others go on.
     """
     samples = load_samples(model, work.items, seed, threshold, dataset)
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
@@ -133,7 +133,7 @@ def run_shard(
 
 
 def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, keep_maps: bool = False) -> CellShard:
-    """Explain and score one batch for one cell; an exception of the explainer ends the cell, one of a metric that metric."""
+    """Explain and score one batch for one cell; an explainer's exception ends the cell, a metric's that metric."""
     try:
         maps = explain(model, samples, work.explainer)
         problems = check_maps(maps, samples)
@@ -264,6 +264,7 @@ def check_scores(metric: Metric, scores: Scores, count: int) -> dict[str, np.nda
 def sample_facts(model: FaceModel, samples: Samples, positions: Sequence[int]) -> tuple[SampleFacts, ...]:
     """Describe the samples: identities (else faces) that repeat, the clean score, and whether the model is right."""
     rows = []
+    item: Any  # a Sample or a Pair
     for i, item in enumerate(samples.items):
         predicted = int(samples.clean.predicted[i])
         facts: dict[str, Any] = {"score": float(samples.clean.scores[i]), "predicted": predicted}
@@ -279,7 +280,7 @@ def sample_facts(model: FaceModel, samples: Samples, positions: Sequence[int]) -
 
 
 def is_right(model: FaceModel, dataset: Dataset | None, label: str | None, predicted: int) -> bool | None:
-    """Say whether a classifier is right: by the class's name, else by which class is the positive one; None: unknown."""
+    """Say whether a classifier is right: by the class's name, else by which class is positive; None: unknown."""
     out = model.card.output
     if label is None:
         return None

@@ -1,11 +1,12 @@
 """The store: one SQLite file per run directory, with one value per sample, metric and named value.
 
-Place in the flow: only the driver writes, in one transaction per shard and cell, so that a run killed at any moment leaves
-whole shards behind and the same command goes on from there. Readers (``export``, ``boards.record``, ``api``) open it read-only.
-Imports ``errors`` and the result types of ``shard``.
+Place in the flow: only the driver writes, in one transaction per shard and cell, so that a run killed at any moment
+leaves whole shards behind and the same command goes on from there. Readers (``export``, ``boards.record``, ``api``)
+open it read-only. Imports ``errors`` and the result types of ``shard``.
 
-Tables: ``meta`` (key → JSON) · ``groups`` (model × dataset: threshold, facts) · ``cells`` (one explainer in a group) ·
-``metrics`` (one metric in a cell: applies or not, and why) · ``samples`` · ``shards`` (what is done) · ``scores`` · ``curves``.
+Tables: ``meta`` (key → JSON) · ``groups`` (model × dataset: threshold, facts) · ``cells`` (one explainer in a
+group) · ``metrics`` (one metric in a cell: applies or not, and why) · ``samples`` · ``shards`` (what is done) ·
+``scores`` · ``curves``.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ CREATE TABLE samples (grp INTEGER NOT NULL REFERENCES groups(id), position INTEG
 CREATE TABLE shards (cell INTEGER NOT NULL REFERENCES cells(id), number INTEGER NOT NULL, seconds REAL NOT NULL,
     forward INTEGER NOT NULL, backward INTEGER NOT NULL, PRIMARY KEY (cell, number));
 CREATE TABLE scores (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL, value REAL,
-    reason TEXT NOT NULL DEFAULT '', flag TEXT NOT NULL DEFAULT '', PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
+    reason TEXT NOT NULL DEFAULT '', flag TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
 CREATE TABLE curves (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL,
     points BLOB NOT NULL, PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
 """
@@ -268,7 +270,9 @@ def open_run(directory: str | Path) -> Store:
     """
     path = Path(directory) / FILE
     if not path.is_file():
-        raise UsageError(f"{directory} is not a run directory ({FILE} is not there); give a folder that `faithface run` wrote")
+        raise UsageError(
+            f"{directory} is not a run directory ({FILE} is not there); give a folder that `faithface run` wrote"
+        )
     return _opened(path, writable=False)
 
 

@@ -1,7 +1,7 @@
 """Suite files: which models, datasets, explainers and protocols make a board, and its version.
 
-Place in the flow: ``faithface run SUITE`` reads one and hands it to ``plan`` as if its names had been typed. Imports only
-pydantic and ``errors``.
+Place in the flow: ``faithface run SUITE`` reads one and hands it to ``plan`` as if its names had been typed.
+Imports only pydantic and ``errors``.
 
 A suite is a TOML file::
 
@@ -16,7 +16,8 @@ A suite is a TOML file::
     explainers = ["grad-cam", "fggb(reading=signed)"]
     metrics = ["gap@1", "deletion@1(grid=14)"]
 
-Every model meets every dataset of its task; paths of cards and datasets are relative to the folder where the command runs.
+Every model meets every dataset of its task; paths of cards and datasets are relative to the folder where the
+command runs.
 """
 
 from __future__ import annotations

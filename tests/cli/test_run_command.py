@@ -1,0 +1,256 @@
+"""``faithface run``, ``export`` and ``leaderboard build``: what is typed, printed, left on disk, and the exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.support.runs import Interrupts
+
+
+def ramp(made: Path, *more: object) -> list[object]:
+    """The arguments of a small run."""
+    return [
+        *("run", "--model", made / "pad.toml", "--dataset", f"folder:{made / 'classes'}"),
+        *("--explainer", "ramp", "--metric", "mean-relevance@1", *more),
+    ]
+
+
+def test_a_run_prints_a_table_and_says_where_it_lies(faithface: Any, made: Path) -> None:
+    said = faithface(*ramp(made, "--explainer", "random"))
+    assert said.code == 0
+    assert "| explainer" in said.out
+    assert "mean-relevance@1 ↑" in said.out
+    assert "ramp: 20/20" in said.err  # plain lines, as stderr is not a terminal
+    run = Path(said.out.rstrip().rpartition("run: ")[2])
+    assert run.parts[0] == "runs"
+    assert (run / "run.sqlite").is_file()
+
+
+def test_the_same_command_goes_on_with_its_own_directory(faithface: Any, made: Path) -> None:
+    first, second = faithface(*ramp(made)), faithface(*ramp(made))
+    assert first.out == second.out
+    assert len(list(Path("runs").iterdir())) == 1
+    assert "20/20" not in second.err
+
+
+def test_an_interrupted_command_says_so_and_is_gone_on_with(
+    faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from faithface import plugins
+    from tests.support.runs import with_extras
+
+    registry = with_extras(plugins.load_registry(), Interrupts(2))
+    monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
+    command = ramp(made, "--explainer", "interrupts", "-o", "r")
+    said = faithface(*command)
+    assert said.code == 130
+    assert said.error == "interrupted; the same command goes on from here"
+    assert faithface("leaderboard", "build", "r", "-o", "boards").code == 2
+    said = faithface(*command)
+    assert said.code == 0
+    assert "interrupts: 20/20" in said.err
+
+
+def test_quiet_says_nothing_on_stderr(faithface: Any, made: Path) -> None:
+    said = faithface(*ramp(made, "--quiet"))
+    assert (said.code, said.err) == (0, "")
+    assert "| ramp" in said.out
+
+
+def test_json_is_all_of_stdout_and_holds_the_records(faithface: Any, made: Path) -> None:
+    said = faithface(*ramp(made, "--json", "--explainer", "fails", "--limit", "4"))
+    found = json.loads(said.out)
+    assert said.code == found["exit_code"] == 1
+    assert [r["status"] for r in found["records"]] == ["ok", "failed"]
+    assert found["records"][0]["numbers"][0]["number"] == pytest.approx(0.5)
+    assert "ZeroDivisionError" in found["failures"][0]
+
+
+def test_a_failed_explainer_is_one_line_and_exit_code_1_while_the_rest_is_scored(faithface: Any, made: Path) -> None:
+    said = faithface(*ramp(made, "--explainer", "fails", "-o", "r"))
+    assert said.code == 1
+    assert said.error == "1 part of the run failed; everything else is scored and stored"
+    assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
+    assert any(line.startswith("| fails") and "failed" in line for line in said.out.splitlines())
+    assert "fails: explainer raised ZeroDivisionError: a mistake" in said.err
+
+
+def test_a_metric_that_does_not_fit_everywhere_is_reported_as_not_applicable(faithface: Any, made: Path) -> None:
+    said = faithface(
+        *("run", "--model", made / "pad.toml", "--model", made / "verification.toml"),
+        *("--dataset", f"folder:{made / 'classes'}", "--dataset", f"pairs:{made / 'pairs.csv'}@{made / 'crops'}"),
+        *("--explainer", "ramp", "--metric", "gap@1", "--metric", "entropy@1", "--limit", "4"),
+    )
+    assert said.code == 0
+    assert "not applicable: verification / pairs:" in said.out
+    assert any(line.startswith("| ramp") and "not applicable" in line for line in said.out.splitlines())
+
+
+def test_export_writes_values_and_kept_maps(faithface: Any, made: Path) -> None:
+    faithface(*ramp(made, "-o", "r", "--keep-maps", "--limit", "4"))
+    said = faithface("export", "r", "-o", "out", "--json")
+    assert json.loads(said.out) == {"values": "out/values.parquet", "rows": 8, "maps": 4}
+    assert len(pl.read_parquet("out/values.parquet")) == 8
+    assert len(list(Path("out/maps/pad").rglob("ramp/*.npz"))) == 4
+
+
+def test_a_board_is_built_from_runs_and_rebuilt_without_a_difference(faithface: Any, made: Path) -> None:
+    faithface(*ramp(made, "-o", "r"))
+    said = faithface("leaderboard", "build", "r", "-o", "boards")
+    assert said.out.strip() == "boards/adhoc/v0/README.md"
+    before = {p: p.read_bytes() for p in Path("boards").rglob("*") if p.is_file()}
+    assert faithface("leaderboard", "build", "boards/adhoc/v0").code == 0
+    assert before == {p: p.read_bytes() for p in Path("boards").rglob("*") if p.is_file()}
+
+
+SUITE = """
+[suite]
+name = "mine"
+version = 1
+models = ["{made}/pad.toml"]
+datasets = ["folder:{made}/classes"]
+explainers = ["ramp"]
+metrics = ["mean-relevance@1"]
+limit = 4
+"""
+
+
+def test_a_suite_file_runs_and_its_board_has_its_name_and_version(faithface: Any, made: Path) -> None:
+    Path("mine.toml").write_text(SUITE.format(made=made))
+    assert faithface("run", "mine.toml", "-o", "r").code == 0
+    assert faithface("leaderboard", "build", "r", "-o", "boards").out.strip() == "boards/mine/v1/README.md"
+
+
+def test_a_suite_that_is_changed_by_an_option_is_no_longer_that_suite(faithface: Any, made: Path) -> None:
+    Path("mine.toml").write_text(SUITE.format(made=made))
+    for i, change in enumerate((["--limit", "2"], ["--explainer", "random"], ["--seed", "4"])):
+        found = json.loads(faithface("run", "mine.toml", "--json", "-o", f"r{i}", *change).out)
+        assert found["records"][0]["suite"]["name"] == "adhoc"
+    found = json.loads(faithface("run", "mine.toml", "--json", "-o", "r", "--limit", "4", "--seed", "0").out)
+    assert found["records"][0]["suite"]["name"] == "mine"
+
+
+# --- each bad input: one clear line, the right exit code
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"--explainer": "grad-cm"}, 'no explainer "grad-cm"; did you mean "grad-cam'),
+        ({"--metric": "deletoin@1"}, 'no metric "deletoin@1"; did you mean "deletion@1"?'),
+        ({"--metric": "deletion"}, "has no version"),
+        ({"--metric": "deletion@1(fill=blak)"}, "expected one of"),
+        ({"--metric": "deletion@1(fil=black)"}, 'did you mean "fill"?'),
+        ({"--metric": "gap-similarity@1"}, "is for verification; pad is pad"),
+        ({"--model": "nothing.toml"}, "no such"),
+        ({"--model": "resnet28"}, 'no model "resnet28"'),
+        ({"--dataset": "folder:nowhere"}, "no such folder"),
+        ({"--dataset": "floder:x"}, 'did you mean "folder"?'),
+        ({"--executor": "slurm"}, "expected one of: local, ray"),
+        ({"--device": "tpu"}, "expected one of: cpu, cuda"),
+        ({"--limit": "0"}, "--limit"),
+        ({"--batch-size": "many"}, "--batch-size"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error_of_one_line(
+    faithface: Any, made: Path, changes: dict[str, str], words: str
+) -> None:
+    options = {
+        "--model": str(made / "pad.toml"),
+        "--dataset": f"folder:{made / 'classes'}",
+        "--explainer": "ramp",
+        "--metric": "mean-relevance@1",
+    }
+    said = faithface("run", *(part for pair in {**options, **changes}.items() for part in pair))
+    assert said.code == 2
+    assert words in said.error
+    assert said.out == ""
+    assert not Path("runs").exists()
+
+
+def test_a_bad_file_is_a_usage_error_of_one_line(faithface: Any, made: Path) -> None:
+    card = (made / "pad.toml").read_text()
+    (onnx,) = (p for p in made.glob("*.onnx") if "pad" in p.name)
+    Path("cut.onnx").write_bytes(onnx.read_bytes()[:1000])
+    Path("text.onnx").write_text("hello")
+    cases = {
+        "cut": (card.replace(onnx.name, "cut.onnx"), "not an ONNX file"),
+        "text": (card.replace(onnx.name, "text.onnx"), "not an ONNX file"),
+        "missing": (card.replace(onnx.name, "missing.onnx"), "is not there"),
+        "key": (card.replace("[input]", "[input]\nscale = 1"), "unknown key 'scale' in [input]"),
+    }
+    for name, (text, words) in cases.items():
+        Path(f"{name}.toml").write_text(text.replace(f'"{onnx.name}"', f'"{onnx}"'))
+        said = faithface("run", "--model", f"{name}.toml", *map(str, ramp(made)[3:]))
+        assert said.code == 2, name
+        assert words in said.error, name
+
+
+def test_a_bad_dataset_is_a_usage_error_of_one_line(faithface: Any, made: Path) -> None:
+    Path("columns.csv").write_text("image_a,image_b\nx.png,y.png\n")
+    Path("empty.csv").write_text("image_a,image_b,same\n")
+    Path("none/a").mkdir(parents=True)
+    cases = {
+        "pairs:columns.csv": "column 'same' is missing",
+        "pairs:empty.csv": "no pairs",
+        "folder:none": "at least two class sub-folders",
+    }
+    for spec, words in cases.items():
+        card = made / ("verification.toml" if spec.startswith("pairs") else "pad.toml")
+        said = faithface(
+            "run", "--model", card, "--dataset", spec, "--explainer", "ramp", "--metric", "mean-relevance@1"
+        )
+        assert said.code == 2, spec
+        assert words in said.error, spec
+
+
+def test_an_unreadable_image_is_named_and_skipped_or_an_error_in_strict_mode(faithface: Any, made: Path) -> None:
+    import shutil
+
+    shutil.copytree(made / "classes", "spoilt")
+    Path("spoilt/attack/im01.png").write_text("not an image")
+    command = ["run", "--model", made / "pad.toml", "--dataset", "folder:spoilt", *ramp(made)[5:]]
+    said = faithface(*command)
+    assert said.code == 0
+    assert "skipped: spoilt/attack/im01.png is not an image" in said.err
+    said = faithface(*command, "--strict")
+    assert said.code == 2
+    assert "im01.png is not an image" in said.error
+
+
+def test_cuda_asked_for_and_absent_is_a_usage_error(
+    faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = faithface(*ramp(made, "--device", "cuda"))
+    assert said.code == 2
+    assert "cuda was asked for" in said.error
+
+
+def test_nothing_to_run_says_what_to_give(faithface: Any, made: Path) -> None:
+    assert "give a suite" in faithface("run").error
+    assert "--metric" in faithface("run", *map(str, ramp(made)[1:-2])).error
+
+
+def test_a_fault_of_our_own_is_one_line_too(faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("who would have thought")
+
+    monkeypatch.setattr("faithface.run.plan.make_plan", broken)
+    said = faithface(*ramp(made))
+    assert said.code == 1
+    assert said.error.startswith("internal error: KeyError: 'who would have thought'")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["export", "nowhere", "-o", "out"], ["leaderboard", "build", "nowhere"], ["export"], ["frobnicate"]]
+)
+def test_a_wrong_path_or_command_is_exit_code_2(faithface: Any, arguments: list[str]) -> None:
+    said = faithface(*arguments)
+    assert said.code == 2
+    assert said.error

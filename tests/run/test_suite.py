@@ -1,0 +1,77 @@
+"""Suite files: what they say, and each mistake as one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from faithface.errors import UsageError
+from faithface.run.plan import from_suite
+from faithface.run.suite import load_suite
+
+GOOD = """
+[suite]
+name = "demo"
+version = 2
+description = "words"
+seed = 5
+limit = 10
+models = ["a"]
+datasets = ["b", "c(n=2)"]
+explainers = ["random"]
+metrics = ["entropy@1"]
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "demo.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_suite_becomes_the_request_that_its_names_would_make_when_typed(tmp_path: Path) -> None:
+    request = from_suite(load_suite(write(tmp_path, GOOD)), limit=None, seed=7, device="cpu")
+    assert (request.suite, request.seed, request.limit) == (("demo", 2), 7, 10)
+    assert (request.models, request.datasets) == (("a",), ("b", "c(n=2)"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seed = 5", "sed = 5", r"unknown key 'sed' in \[suite\]; did you mean \"seed\"\?"),
+        ("[suite]", "[suit]", "unknown section or key 'suit'"),
+        ('models = ["a"]', "models = []", "suite.models"),
+        ("version = 2", 'version = "two"', "suite.version"),
+        ('name = "demo"', "", "suite.name: Field required"),
+        ('name = "demo"', 'name = "My Demo"', "suite.name"),
+        ("limit = 10", "limit = 0", "suite.limit"),
+        ("[suite]", "[suite", "not a TOML file"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_one_line_that_names_the_file_and_the_key(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        load_suite(write(tmp_path, GOOD.replace(old, new)))
+    assert "demo.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_suite_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such suite file"):
+        load_suite(tmp_path / "none.toml")
+
+
+def test_the_suites_in_the_box_can_be_planned() -> None:
+    import faithface.suites
+    from faithface.plugins import load_registry
+    from faithface.run.plan import make_plan
+
+    registry = load_registry()
+    for path in sorted(Path(faithface.suites.__file__).parent.glob("*.toml")):
+        suite = load_suite(path)
+        assert suite.name == path.stem
+        if any(":" in name for name in suite.datasets):
+            continue  # suites on the user's own files
+        assert make_plan(from_suite(suite), registry).cells

@@ -1,0 +1,191 @@
+"""Small runs for tests: a card and images on disk, explainers and metrics that behave or misbehave in known ways.
+
+Place in the flow: used by tests only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.plugins import Provenance, Registered, Registry
+from tests.support.networks import faces, tiny
+
+SIZE = 32
+
+
+def write_card(folder: Path, task: str = "pad", seed: int = 0, **fields: Any) -> Path:
+    """Export a tiny network and write its card as TOML; return the card's path."""
+    card = tiny("cnn", task, folder, SIZE, seed=seed)
+    name = fields.pop("name", f"tiny-{task}-{seed}")
+    lines = ["[model]", f'name = "{name}"', f'task = "{task}"', f'file = "{card.file}"']
+    lines += [f"{key} = {value!r}".replace("'", '"') for key, value in fields.items()]
+    lines += ["[input]", f"size = [{SIZE}, {SIZE}]", "mean = [0.5]", "std = [0.5]", "[output]"]
+    lines += [f'kind = "{card.output.kind}"']
+    if task != "verification":
+        classes = ", ".join(f'"{c}"' for c in card.output.classes)
+        lines += [f"classes = [{classes}]", f'positive = "{card.output.positive}"']
+    path = folder / f"{name}.toml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    """Write synthetic images as PNG and return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i, face in enumerate(faces(count, SIZE, seed)):
+        paths.append(folder / f"im{i:02d}.png")
+        Image.fromarray(np.rint(face.read() * 255).astype(np.uint8)).save(paths[-1])
+    return paths
+
+
+def write_folder(root: Path, count: int = 20) -> Path:
+    """Write a two-class folder of ``count`` images, alternating between the classes."""
+    for i, path in enumerate(write_images(root / "all", count)):
+        target = root / "classes" / ("bona-fide" if i % 2 == 0 else "attack") / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    return root / "classes"
+
+
+def write_pairs(root: Path, people: int = 5, each: int = 2) -> str:
+    """Write images of some people (one person: the same blobs, dimmed) and all their pairs; return the spec."""
+    crops = root / "crops"
+    crops.mkdir(parents=True, exist_ok=True)
+    names: list[tuple[str, str]] = []
+    for p, face in enumerate(faces(people, SIZE, seed=3)):
+        for k in range(each):
+            name = f"p{p}_{k}.png"
+            Image.fromarray(np.rint(face.read() * 255 * (1 - 0.1 * k)).astype(np.uint8)).save(crops / name)
+            names.append((name, f"p{p}"))
+    rows = ["image_a,image_b,same,identity_a,identity_b"]
+    for i, (a, who_a) in enumerate(names):
+        for b, who_b in names[i + 1 :]:
+            rows.append(f"{a},{b},{int(who_a == who_b)},{who_a},{who_b}")
+    (root / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return f"pairs:{root / 'pairs.csv'}@{crops}"
+
+
+def _shape(samples: Samples) -> tuple[int, ...]:
+    n, size = len(samples), samples.images.shape[-2:]
+    return (n, 2, *size) if samples.are_pairs else (n, *size)
+
+
+def as_maps(values: torch.Tensor, samples: Samples) -> Maps:
+    if samples.are_pairs:
+        return Maps(similarity=values, dissimilarity=values)
+    return Maps(relevance=values)
+
+
+@dataclass(frozen=True)
+class Ramp(Explainer):
+    """A map that falls from left to right, times ``slope``: the same for every sample, quick, and known."""
+
+    slope: float = 1.0
+
+    name = "ramp"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        row = torch.linspace(1, 0, samples.images.shape[-1]) * self.slope
+        return as_maps(row.expand(_shape(samples)).contiguous(), samples)
+
+
+@dataclass(frozen=True)
+class Fails(Explainer):
+    """An explainer that misbehaves in one ``way``."""
+
+    way: str = "raise"
+
+    name = "fails"
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        good = torch.zeros(_shape(samples)) + torch.arange(samples.images.shape[-1])
+        if self.way == "raise":
+            raise ZeroDivisionError("a mistake\nwith a second line")
+        if self.way == "nan":
+            return as_maps(torch.full_like(good, float("nan")), samples)
+        if self.way == "one nan":
+            good[0] = float("nan")
+            return as_maps(good, samples)
+        if self.way == "shape":
+            return as_maps(good[..., :-1], samples)
+        if self.way == "dtype":
+            return as_maps(good.double(), samples)
+        if self.way == "nothing":
+            return None  # type: ignore[return-value]
+        raise AssertionError(self.way)
+
+
+class Interrupts(Explainer):
+    """An explainer that is interrupted (as by Ctrl-C) at its n-th batch, once."""
+
+    name = "interrupts"
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+        return Ramp().explain(model, samples)
+
+
+@dataclass(frozen=True)
+class MeanRelevance(Metric):
+    """The mean of the map: the simplest metric of all."""
+
+    id = "mean-relevance@1"
+    range = (0.0, float("inf"))
+    value_names = ("", "double")
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        values = maps.headline.flatten(1).mean(dim=1).numpy().astype(np.float64)
+        return Scores({"": values, "double": 2 * values}, curves={"twice": np.stack([values, values], axis=1)})
+
+
+@dataclass(frozen=True)
+class FailsToScore(Metric):
+    """A metric that raises."""
+
+    id = "fails-to-score@1"
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        raise RuntimeError("no score today")
+
+
+@dataclass(frozen=True)
+class Agreement(Metric):
+    """A family metric: the mean absolute difference of two runs' maps."""
+
+    id = "agreement@1"
+    needs = frozenset({"family"})
+    better = "lower"
+    best = 0.0
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        raise AssertionError("a family metric is not scored by cell")
+
+    def score_family(self, runs: Any, samples: Samples) -> Scores:
+        first, second = (runs[name].headline for name in sorted(runs))
+        return Scores({"": (first - second).abs().flatten(1).mean(dim=1).numpy().astype(np.float64)})
+
+
+def with_extras(registry: Registry, *things: Explainer | Metric) -> Registry:
+    """Return a registry with further explainers and metrics, as if a distribution "extras 1" had brought them."""
+    explainers, metrics = dict(registry.explainers), dict(registry.metrics)
+    provenance = Provenance("extras", "1", "extras", "0" * 64)
+    for thing in things:
+        if isinstance(thing, Explainer):
+            explainers[thing.name] = Registered(thing.name, thing, provenance)
+        else:
+            metrics[thing.id] = Registered(thing.id, thing, provenance)
+    return dataclasses.replace(registry, explainers=explainers, metrics=metrics)
