@@ -71,9 +71,11 @@ def test_ssim_and_spearman_equal_their_definitions_at_every_size_with_ties_and_c
     assert spearman(batch(a), batch(b))[0] == pytest.approx(slow_spearman(a, b), abs=1e-9)
 
 
-def test_spearman_equals_scipy_with_ties() -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_spearman_equals_scipy_with_ties_and_signs(dtype: type) -> None:
     rng = np.random.default_rng(1)
-    a, b = rng.integers(0, 5, (2, 4, 12, 9)).astype(np.float32)
+    a, b = rng.integers(-2, 3, (2, 4, 12, 9)).astype(dtype)
+    a *= -0.5  # zeros of both signs are one value
     expected = [spearmanr(a[i].ravel(), b[i].ravel()).statistic for i in range(4)]
     np.testing.assert_allclose(spearman(torch.from_numpy(a), torch.from_numpy(b)), expected, atol=1e-12)
 
@@ -112,7 +114,7 @@ def test_two_constant_maps_are_the_same_map_and_a_constant_map_orders_nothing() 
 
 def test_a_map_that_is_not_finite_gives_nan_for_itself_only() -> None:
     a, b = torch.rand(3, 8, 8), torch.rand(3, 8, 8)
-    a[1, 2, 3], b[2, 0, 0] = math.nan, math.inf
+    a[1, 2, 3], b[2, 0, 0] = -math.nan, -math.inf
     for compare in (ssim, spearman):
         got = compare(a, b)
         assert np.isnan(got).tolist() == [False, True, True]
