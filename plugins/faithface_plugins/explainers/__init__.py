@@ -4,8 +4,8 @@ Place in the flow: read by ``faithface_plugins``; each module here lists its own
 They call the core's contract only, as any third party's would.
 
 CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
-``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random, centre-prior, edges, inverted, oracle ·
-``precomputed`` maps made elsewhere · ``common`` what they share.
+``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random,
+centre-prior, edges, inverted, oracle · ``precomputed`` maps made elsewhere · ``common`` what they share.
 """
 
 from __future__ import annotations
