@@ -20,10 +20,12 @@ from faithface.metrics.describe import describe
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
+from faithface.metrics.inpainting_game import METRICS as INPAINTING_GAME
 from faithface.metrics.localisation_auc import LocalisationAuc
 from faithface.metrics.max_sensitivity import METRICS as MAX_SENSITIVITY
 from faithface.metrics.noise_stability import METRICS as NOISE_STABILITY
 from faithface.metrics.out_of_set_shift import METRICS as OUT_OF_SET_SHIFT
+from faithface.metrics.patch_replacement import METRICS as PATCH_REPLACEMENT
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.randomisation import METRICS as RANDOMISATION
 from faithface.metrics.relevance_mass import RelevanceMass
@@ -54,6 +56,8 @@ METRICS: tuple[Metric, ...] = (
     *DEGRADATION,
     *MAX_SENSITIVITY,
     *RANDOMISATION,
+    *PATCH_REPLACEMENT,
+    *INPAINTING_GAME,
     Cost(),
 )
 

@@ -120,7 +120,7 @@ class Attacks(Dataset):
 
 @dataclass(frozen=True)
 class Pairs(Dataset):
-    """Genuine pairs, and impostor pairs that differ in the eyes or in the mouth; a non-mate for the inpainting game."""
+    """Genuine pairs, each with a non-mate for the inpainting game; impostor pairs with another's eyes or mouth."""
 
     n: int = 8
 
@@ -131,7 +131,7 @@ class Pairs(Dataset):
         return [self._pair(i) for i in range(self.n)]
 
     def truths(self) -> frozenset[str]:
-        return frozenset({"similarity", "dissimilarity"})
+        return frozenset({"similarity", "dissimilarity", "inpainted"})
 
     def _pair(self, i: int) -> Pair:
         person, genuine = i // 2, i % 2 == 0
@@ -143,7 +143,7 @@ class Pairs(Dataset):
         masks = part_mask(part), part_mask() & ~part_mask(part)
         same, differs = np.stack([masks[1]] * 2), np.stack([masks[0]] * 2)
         if genuine:
-            truth = {"similarity": lambda: np.stack([part_mask()] * 2)}
+            truth = {"similarity": lambda: np.stack([part_mask()] * 2), "inpainted": lambda: differs}
             return Pair(f"genuine--{i}", probe, mate, True, truth, {"non-mate": other})
         truth = {"similarity": lambda: same, "dissimilarity": lambda: differs}
         return Pair(f"impostor--{i}", probe, other, False, truth, kind="part-swap")

@@ -20,6 +20,7 @@ from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric
 from faithface.metrics._example import Good, Gradient, Opposite, Random, load_example
 from faithface.metrics._maps import judged
 
+BESIDE = ("", "control", "chance", "random", "forward", "backward")  # values shown in the figure
 COLOURS = ("#0072b2", "#767676", "#d55e00")  # told apart by readers who do not tell red from green
 Cast = tuple[tuple[str, Explainer], ...]
 
@@ -53,6 +54,8 @@ PLOTS: Mapping[str, Plot] = {
     "gap-dissimilarity-score@1": Plot(("deletion", "insertion"), _REMOVED, "similarity"),
     "road@1": Plot(("morf", "lerf"), "fraction removed", "probability"),
     "noise-stability@1": Plot(("ssim",), "share of noise", "SSIM", x="level"),
+    "patch-replacement@1": Plot(("error",), "share put back", "wrong decisions", x="share"),
+    "inpainting-game@1": Plot(("taken",), "share replaced outside", "taken for the mate", x="outside"),
     "randomisation@1": Plot(("spearman",), "share of random layers", "Spearman", x="layers"),
 }
 CURVE_FAMILIES = ("deletion", "insertion", "gap")
@@ -142,7 +145,7 @@ def _map(axes: Any, samples: Samples, one: Scored, colour: str, metric: Metric) 
     opacity = 0.8 * np.sqrt(scaled)[..., None]
     axes.imshow((1 - opacity) * (0.25 + 0.75 * light[..., None]) + opacity * heat)
     axes.set_axis_off()
-    shown = {k: v for k, v in one.values.items() if k in ("", "control", "chance", "forward", "backward")}
+    shown = {k: v for k, v in one.values.items() if k in BESIDE}
     shown = {k: v for k, v in shown.items() if np.isfinite(v)}
     # Rounded first, so that no −0.000 is shown; + 0.0 turns −0 into 0.
     lines = [f"{k or title(metric)} {round(v, 3) + 0.0:.3g}" for k, v in shown.items()]

@@ -45,7 +45,8 @@ class Measured:
         text = f"{self.forward:g}"
         text += f" (each further explainer: {self.further:g})" if self.further != self.forward else ""
         text += f", {self.backward:g} backward" if self.backward else ""
-        return text + (f", and {self.explanations:g} explanations" if self.explanations else "")
+        plural = "" if self.explanations == 1 else "s"
+        return text + (f", and {self.explanations:g} explanation{plural}" if self.explanations else "")
 
 
 @dataclass
