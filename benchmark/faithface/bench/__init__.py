@@ -2,12 +2,13 @@
 
 Place in the flow: behind ``faithface bench``; calls ``perturb``, ``model`` and ``plugins``. Nothing else imports it.
 
-:func:`run_bench` measures and returns plain data, :func:`render` makes it text, :func:`figure` a picture, :func:`main`
-does all three. ``subjects.py`` (the networks) · ``timing.py`` · ``engine.py`` · ``rivals.py`` (Quantus, torch-cam) ·
-``explainers.py`` · ``memory.py`` · ``report.py``
+:func:`run_bench` measures and returns plain data, :func:`render` makes it text, :func:`figure` a picture.
+
+``suite.py`` (what is measured) · ``subjects.py`` (the networks) · ``timing.py`` · ``engine.py`` · ``rivals.py``
+(Quantus, torch-cam) · ``explainers.py`` · ``gpu.py`` · ``memory.py`` · ``report.py``
 """
 
 from faithface.bench.report import figure, render
-from faithface.bench.suite import main, run_bench
+from faithface.bench.suite import run_bench
 
-__all__ = ["figure", "main", "render", "run_bench"]
+__all__ = ["figure", "render", "run_bench"]

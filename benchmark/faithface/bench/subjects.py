@@ -73,9 +73,12 @@ class Small(nn.Module):
 
     def __init__(self, outputs: int = 2) -> None:
         super().__init__()
-        shapes = [(3, 16, 2), (16, 24, 2), (24, 32, 1), (32, 48, 2), (48, 48, 1), (48, 64, 1)]
+        shapes = [(3, 16, 3, 2), (16, 24, 3, 2), (24, 32, 3, 1), (32, 48, 3, 2), (48, 48, 3, 1), (48, 64, 1, 1)]
         self.features = nn.Sequential(
-            *(nn.Sequential(nn.Conv2d(a, b, 3, s, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()) for a, b, s in shapes)
+            *(
+                nn.Sequential(nn.Conv2d(a, b, k, s, k // 2, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+                for a, b, k, s in shapes
+            )
         )
         self.head = nn.Linear(64, outputs)
 

@@ -1,18 +1,15 @@
 """Everything that ``faithface bench`` measures, in order.
 
-Place in the flow: called by the command line; calls ``engine``, ``explainers`` and ``memory`` and hands plain data to
-``report``.
+Place in the flow: called by the command line, which hands the plain data on to ``report``; calls ``engine``,
+``explainers``, ``gpu`` and ``memory``.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +18,6 @@ from faithface.bench.engine import measure_subject
 from faithface.bench.explainers import against_captum, against_gradcam, maps_per_second
 from faithface.bench.gpu import vjp_against_loop
 from faithface.bench.memory import growth
-from faithface.bench.report import figure, render
 from faithface.bench.subjects import subjects
 from faithface.model.session import thread_count
 
@@ -79,24 +75,6 @@ def run_bench(
     result["growth"] = growth([100, 200, 400, 1000])
     result["bars"] = bars(result)
     result["seconds"] = round(time.perf_counter() - begun, 1)
-    return result
-
-
-def main(
-    json_path: Path | None = None,
-    quick: bool = False,
-    device: str = "cpu",
-    batch_size: int | None = None,
-    figure_path: Path | None = None,
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
-) -> dict[str, Any]:
-    """Measure, print the tables, write JSON and the figure where asked."""
-    result = run_bench(quick, device, batch_size, say)
-    print(render(result))
-    if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    if figure_path is not None:
-        figure(result, figure_path)
     return result
 
 

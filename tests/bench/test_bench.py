@@ -1,0 +1,174 @@
+"""What ``faithface bench`` compares is the same thing, and its figures and bars are computed as they are named.
+
+Nothing here depends on how fast the machine is: times are made up, or not looked at.
+"""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from faithface.bench import engine, figure, memory, render, rivals, suite, timing
+from faithface.bench.subjects import ResNet18, Small, Subject, export, random_maps, random_samples, with_random_weights
+from faithface.contract import Maps
+from faithface.model import open_model
+from faithface.model.twin import preprocess
+from faithface.perturb import curves
+from tests.support.networks import build, tiny
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    network = build("cnn", 2, 32)
+    model = open_model(tiny("cnn", "pad", tmp_path_factory.mktemp("bench")), batch_size=8)
+    return Subject("small", model, network, network.features)
+
+
+def test_a_ratio_is_the_median_over_turns_each_against_the_mean_of_its_neighbours(monkeypatch):
+    # A B A B A: the As take 2, 4, 6, the Bs 1 and 5.
+    clock = itertools.chain([2.0, 1.0, 4.0, 5.0, 6.0])
+    monkeypatch.setattr(timing, "seconds", lambda run: next(clock))
+    found = timing.paired(lambda: None, lambda: None, 2)
+    assert found.median == pytest.approx(((2 + 4) / 2 / 1 + (4 + 6) / 2 / 5) / 2)
+
+
+def test_the_bare_run_makes_as_many_passes_in_as_large_batches_as_the_metric(subject, monkeypatch):
+    model = subject.model
+    samples = random_samples(model, 3)
+    passes = engine.passes_of(model, engine.metric_run(model, samples, random_maps(samples), "blur"))
+    assert passes == 3 * 99
+    seen = []
+
+    class Spy:
+        def run(self, outputs, feed):
+            seen.append(len(next(iter(feed.values()))))
+
+    monkeypatch.setattr(model.session, "ort", Spy())
+    engine.bare_run(model, passes, 8)()
+    assert sum(seen) == passes
+    assert max(seen) == 8
+
+
+def test_torch_cam_gets_the_same_curves_from_the_same_maps(subject):
+    samples = random_samples(subject.model, 2)
+    relevance = random_maps(samples)
+    try:
+        metric_class = rivals._import_torchcam()
+    except Exception:
+        pytest.skip("torch-cam is not installed")
+    x = preprocess(samples.images, subject.model.card.input)
+    given = rivals.GivenMaps(rivals.Logits(subject.network), relevance)
+    metric = metric_class(given, lambda z: z.softmax(-1), steps=32, baseline=rivals._black(subject), batch_size=8)
+    metric.update(x)
+    ours = engine.metric_run(subject.model, samples, relevance, "black", points=33)()
+    assert metric.summary()["deletion_auc"] == pytest.approx(ours["deletion"].mean(), abs=1e-5)
+    assert metric.summary()["insertion_auc"] == pytest.approx(ours["insertion"].mean(), abs=1e-5)
+
+
+def test_rivals_are_skipped_with_a_reason_where_they_do_not_apply(subject, tmp_path):
+    pairs = open_model(tiny("cnn", "verification", tmp_path))
+    middle = Subject("middle", pairs, None, None)
+    samples = random_samples(pairs, 2)
+    assert samples.are_pairs
+    for against in (rivals.against_quantus, rivals.against_torchcam):
+        assert "classifiers" in against(middle, samples, random_maps(samples), 1)["skipped"]
+
+
+def test_pairs_are_measured_on_their_similarity_maps(tmp_path):
+    model = open_model(tiny("cnn", "verification", tmp_path), batch_size=8)
+    samples = random_samples(model, 2)
+    relevance = random_maps(samples)
+    found = engine.metric_run(model, samples, relevance, "blur")()
+    expected = curves(model, samples, Maps(similarity=relevance.abs()[:, None].repeat(1, 2, 1, 1)), fill="blur")
+    np.testing.assert_allclose(found["deletion"], engine.area(expected.scores["deletion"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("network", "parameters"), [(ResNet18, 11.2e6), (Small, 4.9e4)])
+def test_the_networks_built_here_have_the_size_that_they_are_named_after(network, parameters):
+    made = network()
+    assert sum(p.numel() for p in made.parameters()) == pytest.approx(parameters, rel=0.02)
+    assert made(torch.zeros(1, 3, 112, 112)).shape == (1, 2)
+
+
+def test_an_exported_network_gives_the_torch_networks_answers_for_any_batch(tmp_path):
+    network = with_random_weights(ResNet18(widths=(8, 8, 8, 8)))
+    model = open_model(export(network, "thin", tmp_path))
+    images = torch.rand(3, 3, 112, 112)
+    with torch.no_grad():
+        expected = network(preprocess(images, model.card.input))
+    torch.testing.assert_close(model.outputs(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def made_up_result():
+    row = {
+        "role": "small",
+        "network": "n",
+        "input": [8, 8],
+        "batch": 4,
+        "bare_passes_per_second": 10.0,
+        "metric_passes_per_second": 8.0,
+        "efficiency": {"ratio": 0.8, "quartiles": [0.7, 0.9]},
+        "quantus": {"ratio": 6.0, "quartiles": [5.0, 7.0]},
+        "torchcam": {"skipped": "torch-cam cannot be imported (ImportError)"},
+    }
+    large = {**row, "role": "ResNet-18 size", "efficiency": {"ratio": 0.94, "quartiles": [0.9, 0.97]}}
+    return {
+        "quick": True,
+        "device": "cpu",
+        "machine": suite.machine("cpu"),
+        "engine": [row, large],
+        "gradcam": {"six": {"ratio": 7.0, "quartiles": [6.0, 8.0]}, "one_by_one": {"grad-cam": 2.0}},
+        "captum": {"saliency": 1.5},
+        "explainers": [{"explainer": "edges", "network": "n", "maps_per_second": 3.0}],
+        "growth": [
+            {"samples": 100, "seconds": 1, "peak_mib": 100.0},
+            {"samples": 1000, "seconds": 9, "peak_mib": 104.0},
+        ],
+        "notes": ["middle: skipped"],
+        "seconds": 1.0,
+    }
+
+
+def test_each_bar_is_held_missed_or_not_measured_by_its_own_figure():
+    verdict = {bar["figure"]: bar["holds"] for bar in suite.bars(made_up_result())}
+    assert verdict == {
+        "efficiency, ResNet-18 size": False,
+        "efficiency, small": True,
+        "against Quantus PixelFlipping, ResNet-18 size": True,
+        "against Quantus PixelFlipping, small": True,
+        "against torch-cam DeletionInsertionMetric, ResNet-18 size": None,
+        "against torch-cam DeletionInsertionMetric, small": None,
+        "six gradient CAMs against pytorch-grad-cam": True,
+        "peak memory, 1000 samples against 100": True,
+    }
+
+
+def test_the_bar_of_efficiency_is_the_gpus_on_a_gpu():
+    result = {**made_up_result(), "device": "cuda"}
+    assert suite.bars(result)[0]["holds"] is True
+
+
+def test_the_text_names_every_figure_and_says_no_where_a_bar_is_missed(tmp_path):
+    result = made_up_result()
+    result["bars"] = suite.bars(result)
+    text = render(result)
+    assert json.loads(json.dumps(result))
+    line = next(line for line in text.splitlines() if line.startswith("efficiency, ResNet-18 size"))
+    assert "0.94" in line
+    assert line.rstrip().endswith("NO")
+    assert "not measured" in text
+    figure(result, tmp_path / "bench.png")
+    assert (tmp_path / "bench.png").stat().st_size > 5000
+
+
+def test_scoring_many_samples_reports_what_it_did():
+    row = memory.score_many(17)
+    assert row["samples"] == 17
+    assert row["peak_mib"] > 50
+
+
+def test_a_process_that_fails_is_a_row_with_its_last_line(monkeypatch):
+    monkeypatch.setattr(memory.sys, "executable", "false")
+    assert memory.growth([5]) == [{"samples": 5, "failed": "no message"}]
