@@ -12,7 +12,7 @@ from torch import Tensor
 from faithface.contract import Explainer, FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples
-from faithface.metrics.patch_replacement import SHARES, PatchReplacement, patch_mask, patched_probes
+from faithface.metrics.patch_replacement import SHARES, PatchReplacement, patch_mask, patched_pairs
 from faithface.model import open_model
 from faithface.perturb import fill_images
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Precomputed
@@ -33,19 +33,17 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceModel, Samples]
 
 @dataclass(frozen=True)
 class Known(Explainer):
-    """Knows where the patches are: ``sign`` times what a map without error would say."""
+    """The ground truth that patched pairs carry, or the opposite of it."""
 
-    original: Tensor
-    genuine: np.ndarray
     sign: float = 1.0
     name = "toy-known"
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        patch = (samples.images[:, 0] != self.original).any(dim=1).float()
+        kinds = ["dissimilarity" if item.same else "similarity" for item in samples.items]
+        masks = torch.cat([samples.take([i]).truth(kind) for i, kind in enumerate(kinds)])
         # Strange patches make genuine pairs less alike and, as pieces of the partner, impostor pairs more alike.
-        signed = torch.where(torch.from_numpy(self.genuine)[:, None, None], -patch, patch) * self.sign
-        both = torch.stack([signed, signed], dim=1)
-        return Maps(similarity=both.clamp(min=0), dissimilarity=(-both).clamp(min=0))
+        signed = torch.where(torch.from_numpy(samples.genuine)[:, None, None, None], -masks, masks) * self.sign
+        return Maps(similarity=signed.clamp(min=0), dissimilarity=(-signed).clamp(min=0))
 
 
 def test_it_equals_the_slow_version_pair_by_pair(faces: tuple[FaceModel, Samples]) -> None:
@@ -78,25 +76,28 @@ def test_patches_come_from_the_reference_on_impostor_pairs_and_from_a_stranger_o
     faces: tuple[FaceModel, Samples],
 ) -> None:
     model, samples = faces
-    patched = patched_probes(model, samples)
+    patched = patched_pairs(model, samples)
     for i in range(len(samples)):
-        here = (patched[i] != samples.images[i, 0]).any(dim=0)
+        here = (patched.images[i, 0] != samples.images[i, 0]).any(dim=0)
         assert 0.2 < float(here.float().mean()) < 0.8
         if not samples.genuine[i]:
-            assert torch.equal(patched[i][:, here], samples.images[i, 1][:, here])
+            assert torch.equal(patched.images[i, 0][:, here], samples.images[i, 1][:, here])
         else:
             stranger = fill_images(model, samples.take([i]), "stranger")[0, 0]
-            assert torch.equal(patched[i][:, here], stranger[:, here])
+            assert torch.equal(patched.images[i, 0][:, here], stranger[:, here])
+        truth = patched.items[i].truth["dissimilarity" if samples.genuine[i] else "similarity"]()
+        assert not (here.numpy() & ~truth[0]).any()
+        assert not truth[1].any()
+    assert torch.equal(patched.images[:, 1], samples.images[:, 1])
 
 
 def test_a_map_that_knows_the_patches_beats_chance_and_its_inversion_loses_to_it(
     faces: tuple[FaceModel, Samples],
 ) -> None:
     model, samples = faces
-    # Accept all genuine and reject all impostor pairs when clean, so that only patches can cause errors.
     means = []
     for sign in (1.0, -1.0):
-        known = Known(samples.images[:, 0], samples.genuine, sign)
+        known = Known(sign)
         got = METRIC.score(model, samples, Constant().explain(model, samples), known)
         means.append(got.values[""].mean())
         chance = got.values["random"].mean()

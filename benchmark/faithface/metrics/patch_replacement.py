@@ -6,7 +6,9 @@ Place in the flow: a metric that explains altered pairs; called by ``run``. May 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,14 +40,25 @@ def patch_mask(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def patched_probes(model: FaceModel, samples: Samples) -> Tensor:
-    """Return the probes N×3×H×W with patches of the reference (impostor pairs) or of a stranger (genuine pairs)."""
+def patched_pairs(model: FaceModel, samples: Samples) -> Samples:
+    """Return the pairs with patches of the reference (impostor pairs) or of a stranger (genuine pairs) on the probe.
+
+    The patches are their ground truth: what makes a genuine pair's faces differ, and an impostor pair's alike.
+    """
     source = samples.images[:, 1].clone()
     genuine = samples.where("genuine")
     if len(genuine):
         source[genuine] = fill_images(model, samples.take(genuine), "stranger")[:, 0]
     masks = np.stack([patch_mask(samples.rng(i, PURPOSE), model.size) for i in range(len(samples))])
-    return torch.where(torch.from_numpy(masks).to(source.device)[:, None], source, samples.images[:, 0])
+    images = torch.where(torch.from_numpy(masks).to(source.device)[:, None], source, samples.images[:, 0])
+    patched = altered(model, samples, images, question="own")
+    items = tuple(_with_truth(item, mask) for item, mask in zip(samples.items, masks, strict=True))
+    return dataclasses.replace(patched, items=items)
+
+
+def _with_truth(item: Any, mask: np.ndarray) -> Any:
+    kind = "dissimilarity" if item.same else "similarity"
+    return dataclasses.replace(item, truth={kind: lambda: np.stack([mask, np.zeros_like(mask)])})
 
 
 def accepted(model: FaceModel, scores: Tensor, threshold: float) -> Tensor:
@@ -107,7 +120,8 @@ class PatchReplacement(Metric):
         nearly every decision is mended, whatever the map.
 
     Which maps
-        Both maps of the probe, on the patched pair; the maps of the unaltered pair are not used.
+        Both maps of the probe, on the patched pair; the maps of the unaltered pair are not used. The patched pairs
+        carry their patches as ground truth, so that an oracle can play.
 
     Special cases
         Equal pixels are replaced in the order of the sample's seeded permutation. A constant C is scored, as that
@@ -157,7 +171,7 @@ class PatchReplacement(Metric):
         if threshold is None:
             blank = np.full(n, np.nan)
             return _maps.result(dict.fromkeys(self.value_names, blank), dict.fromkeys(range(n), NO_THRESHOLD))
-        patched = altered(model, samples, patched_probes(model, samples), question="own")
+        patched = patched_pairs(model, samples)
         found = explainer.explain(model, patched)
         similar, dissimilar = (_maps.pick(found, (kind,) * n) for kind in ("similarity", "dissimilarity"))
         balance = similar - dissimilar
