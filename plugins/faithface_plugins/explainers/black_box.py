@@ -94,7 +94,7 @@ class Rise(Explainer):
     Source: Petsiuk et al., BMVC 2018, arXiv:1806.07421, and its official code. Cost: ``masks`` forward passes per
     image, no backward pass. Left open: pairs. Without centring, a cosine that stays positive under every mask would
     give a map that is positive everywhere and follows how often each pixel happened to be seen. The official notebooks
-    use N = 5000 or 6000 with p1 = 0.1, where a face is hardly ever recognised. As in the official code there is no
+    use N = 5000 or 6000 with p1 = 0.1, which hides nine tenths of a face at a time. As in the official code there is no
     division by each pixel's own coverage.
     """
 

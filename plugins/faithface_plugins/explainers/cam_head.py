@@ -49,7 +49,7 @@ class Cam(Explainer):
     (Wᵀ r)_k·A_k / ‖f‖ with f the face's embedding and r the partner's, normalised: the mean of the coarse map plus the
     bias's part is the cosine; the positive part is similarity, the negative part dissimilarity.
 
-    There is no ``layer``: the head decides it.
+    There is no ``layer``: the head decides it. Embeddings that are compared by distance have no such sum.
 
     Source: Zhou et al., CVPR 2016, arXiv:1512.04150; for pairs, the decomposition of Stylianou et al., WACV 2019,
     arXiv:1901.00536. Cost: 1 forward pass and 1 backward pass through the head per image. Left open: the paper has no
@@ -65,6 +65,11 @@ class Cam(Explainer):
     source = "Zhou et al. 2016, arXiv:1512.04150"
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        if model.card.output.similarity != "cosine" and samples.are_pairs:
+            raise NotApplicable(
+                f'cam does not apply to model "{model.card.name}": a {model.card.output.similarity} distance is no sum '
+                "over the network's features; use grad-cam"
+            )
         layer = pooled_layer(model)
         views = samples.views()
         outputs = samples.clean.outputs.reshape(len(views.images), -1)

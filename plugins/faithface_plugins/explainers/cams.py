@@ -8,9 +8,10 @@ All of them share these decisions:
 * Classifiers explain the logit of the class predicted on the clean image. The map is ReLU, min-max (epsilon 1e-7),
   bilinear resize with half-pixel centres to the input size, ReLU, min-max: pytorch-grad-cam's order, whose values they
   reproduce.
-* Pairs explain the cosine to the partner's clean embedding, which is held fixed. The similarity map is the CAM of the
-  cosine, the dissimilarity map the CAM of the negated cosine (the same activations, negated gradients). Both are
-  divided by the larger of their two maxima, so that their proportion survives; no minimum is subtracted.
+* Pairs explain the cosine (or what else the card compares embeddings by) to the partner's clean embedding, which is
+  held fixed. The similarity map is the CAM of the cosine, the dissimilarity map the CAM of the negated cosine (the same
+  activations, negated gradients). Both are divided by the larger of their two maxima, so that their proportion
+  survives; no minimum is subtracted.
 * ``native`` is the map at the layer's own size (pairs: of similarity).
 * The layer is the parameter ``layer``, else the card's ``explain.layer``, else the automatic choice; it is in the note.
   In a vision transformer it is a grid of tokens.

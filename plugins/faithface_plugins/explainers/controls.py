@@ -100,7 +100,7 @@ class CentrePrior(Explainer):
 class Edges(Explainer):
     """The magnitude of the Sobel gradient of the luminance 0.299 R + 0.587 G + 0.114 B, border replicated.
 
-    Formula: sqrt((s_x² + s_y²)/2), kernels with weights that sum to 1 in magnitude, as ``skimage.filters.sobel``.
+    Formula: sqrt((s_x² + s_y²)/2), the weights of either half of a kernel sum to 1, as in ``skimage.filters.sobel``.
     Pairs: similarity and dissimilarity are the same map. A constant image gives a map of zeros.
 
     Cost: none.
@@ -117,7 +117,7 @@ class Edges(Explainer):
 def sobel(images: Tensor) -> Tensor:
     """Return the Sobel magnitude M×H×W of RGB images M×3×H×W."""
     luminance = (images * images.new_tensor(GREY)[:, None, None]).sum(dim=1, keepdim=True)
-    vertical = images.new_tensor([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]) / 8
+    vertical = images.new_tensor([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]) / 4
     kernels = torch.stack([vertical, vertical.T])[:, None]
     padded = torch.nn.functional.pad(luminance, (1, 1, 1, 1), mode="replicate")
     steps = torch.nn.functional.conv2d(padded, kernels)

@@ -18,6 +18,10 @@ from faithface.errors import UsageError
 from faithface.specs import configure, parameters
 from faithface_plugins.explainers import cams
 
+# Values this close to the threshold tie with it. A resized map has plateaus, equal but for rounding that varies with
+# the batch; an exact comparison would keep some of a plateau in one batch and all of it in another.
+TIE = 1e-6
+
 _BUILT_IN = {explainer.name: explainer for explainer in cams.EXPLAINERS}
 
 
@@ -27,7 +31,7 @@ class EnsembleCam(Explainer):
 
     Formula: M_i ← M_i / max(M_i) where max(M_i) > 0; A = mean of the M_i; t = the ``quantile`` of A over all pixels
     (linear interpolation, numpy's default); the map is A where A ≥ t, else 0. It keeps graded values inside the mask.
-    Ties at t keep more than 10 %; an A that is mostly 0 has t = 0 and is kept whole.
+    Ties at t (to 1e-6) keep more than 10 %; an A that is mostly 0 has t = 0 and is kept whole.
 
     Parameters:
         members: names of explainers, in the order of the mean; default (grad-cam, hirescam, grad-cam++).
@@ -112,11 +116,12 @@ def _over_maximum(maps: Tensor) -> Tensor:
 
 
 def keep_top(maps: Tensor, quantile: float) -> Tensor:
-    """Set each map …×H×W to 0 below its own quantile (linear interpolation between order statistics)."""
+    """Set each map …×H×W to 0 below its own quantile (linear interpolation between order statistics; ties are kept)."""
     flat = maps.flatten(-2).cpu().numpy()
     # numpy's rule in numpy's precision, by numpy itself: a threshold on the wrong side of a tie moves many pixels.
     cut = np.percentile(flat, 100 * quantile, axis=-1, keepdims=True)
-    return torch.from_numpy(np.where(flat >= cut, flat, np.float32(0))).unflatten(-1, maps.shape[-2:]).to(maps.device)
+    kept = torch.from_numpy(np.where(flat >= cut - TIE, flat, np.float32(0)))
+    return kept.unflatten(-1, maps.shape[-2:]).to(maps.device)
 
 
 EXPLAINERS: tuple[Explainer, ...] = (EnsembleCam(),)

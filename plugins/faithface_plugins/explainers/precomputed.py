@@ -55,7 +55,7 @@ class Precomputed(Explainer):
     source = "precomputed"
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
-        directory, params = split_params(argument)
+        directory, params = split_params(argument) if argument.endswith(")") else (argument, ())
         if not Path(directory).is_dir():
             raise UsageError(f"maps:{directory}: no such folder; expected one with a file per sample, such as ID.npz")
         opened = dataclasses.replace(self, name=f"maps:{directory}", directory=directory)
