@@ -1,4 +1,4 @@
-"""``faithface plugins|explainers|models|datasets|metrics|suites|inspect|--version``: what they print, as text and as JSON."""
+"""``faithface plugins``, the listings, ``inspect``, ``--version``: what they print, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -422,3 +422,45 @@ def test_code_that_changed_under_an_unfinished_run_is_noticed(
     monkeypatch.setattr("faithface.run.plan.source_hash", lambda cls: "another version")
     with pytest.raises(UsageError, match="changed since"):
         run_plan(make_plan(request, registry), tmp_path / "r")
+
+
+@pytest.mark.parametrize("threshold", ["", "threshold = 0.5\n"])
+def test_an_unreadable_image_of_a_pair_set_is_skipped_and_never_anybodys_stranger(
+    registry: Registry, tmp_path: Path, pair_card: str, threshold: str
+) -> None:
+    from tests.support.runs import write_pairs
+
+    card = Path(pair_card).with_name(f"with-{bool(threshold)}.toml")
+    card.write_text(Path(pair_card).read_text() + threshold)
+    spec = write_pairs(tmp_path)
+    (tmp_path / "crops" / "p4_1.png").write_bytes(b"\x89PNG\r\n\x1a\ntruncated")
+    metrics = ["gap-similarity-score@1", "mean-relevance@1"]
+    outcome = do(registry, tmp_path / "r", [str(card)], [spec], ["ramp"], metrics)
+    assert outcome.exit_code == 0
+    found = frame(tmp_path / "r")
+    assert len(found.filter(pl.col("metric") == "mean-relevance@1")) == 36  # 45 pairs less the 9 of that image
+    assert found.filter(pl.col("metric") == "gap-similarity-score@1")["value"].is_finite().all()
+
+
+def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_that_was_written(
+    registry: Registry, tmp_path: Path, pair_card: str, pairs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from faithface.run.store import Store
+
+    plan = make_plan(Request((pair_card,), (pairs,), ("ramp",), ("mean-relevance@1",)), registry)
+    put = Store._put_scores
+
+    def full_at_the_second_shard(self: Store, done: CellShard) -> None:
+        put(self, done)
+        if done.number == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_put_scores", full_at_the_second_shard)
+        with pytest.raises(RunError, match=r"run\.sqlite cannot be written \(database or disk is full\)"):
+            run_plan(plan, tmp_path / "r")
+    with open_run(tmp_path / "r") as store:
+        assert store.done(0) == {0}
+        assert len(list(store.scores(0))) == 32
+    run_plan(plan, tmp_path / "r")
+    assert len(frame(tmp_path / "r")) == 90

@@ -112,7 +112,7 @@ def run_plan(
     providers_for(plan.request.device)
     with create_or_resume(directory, plan.identity) as store:
         register(store, plan)
-        refused: list[FaithfaceError] = []
+        refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
             error = do_group(store, plan, group, tell, executor, readable)
@@ -165,7 +165,7 @@ def register(store: Store, plan: Plan) -> None:
 
 def do_group(
     store: Store, plan: Plan, group: Group, tell: Reporter, executor: GroupExecutor, cache: dict[str, Readable]
-) -> FaithfaceError | None:
+) -> UsageError | None:
     """Do the pending cells of a group; return the error if its model or dataset could not be used at all."""
     row = store.groups()[group.number]
     count = math.ceil(len(group.positions) / SHARD_SIZE)
@@ -176,23 +176,46 @@ def do_group(
             pending[cell.number] = frozenset(range(count)) - store.done(cell.number)
     if not pending:
         return None
-    try:
-        key = group.dataset.spec
-        if key not in cache:
-            cache[key] = without_unreadable(group.dataset.object, group.positions, plan.request.strict, tell.note)
-        usable = cache[key]
+    families = {cell.number for job in plan.families for _g, cell in job.cells}
+    keep = plan.request.keep_maps or any(cell.number in families for cell in group.cells)
+
+    def attempt(usable: Readable) -> None:
         work = replace_positions(group, usable.positions)
-        families = {cell.number for job in plan.families for _g, cell in job.cells}
-        keep = plan.request.keep_maps or any(cell.number in families for cell in group.cells)
         events = executor(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep)
         follow(store, plan, work, events, pending, row, tell)
-    except FaithfaceError as error:
+
+    try:
+        if group.dataset.spec not in cache and threshold_reads_all(group) and not row["opened"]:
+            # Finding the threshold reads every face, so a check before it would read each twice; if it fails, check.
+            whole = Readable(group.dataset.object, group.positions, {})
+            try:
+                attempt(whole)
+                cache[group.dataset.spec] = whole
+                return None
+            except UsageError:
+                if store.groups()[group.number]["opened"]:
+                    raise
+        attempt(check_readable(plan, group, tell, cache))
+    except UsageError as error:
         for cell in group.cells:
             if cell.number in pending:
                 store.set_cell(cell.number, FAILED, str(error).splitlines()[0])
                 tell.end(cell, FAILED, str(error))
-        return error if isinstance(error, UsageError) else None
+        return error
     return None
+
+
+def threshold_reads_all(group: Group) -> bool:
+    card = group.model.object
+    return card.task == "verification" and card.output.threshold is None
+
+
+def check_readable(plan: Plan, group: Group, tell: Reporter, cache: dict[str, Readable]) -> Readable:
+    """Return the group's dataset without images that cannot be read; each dataset is checked once in a run."""
+    spec = group.dataset.spec
+    if spec not in cache:
+        cache[spec] = without_unreadable(group.dataset.object, group.positions, plan.request.strict, tell.note)
+    return cache[spec]
 
 
 def replace_positions(group: Group, positions: tuple[int, ...]) -> Group:
