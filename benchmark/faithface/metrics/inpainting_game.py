@@ -125,7 +125,8 @@ class InpaintingGame(Metric):
 
     Range and direction
         0 to 1. Higher is better. The best value is 1.0: the decision turns before a single pixel outside the region is
-        replaced. A random map is near 0.5, an inverted one near 0.
+        replaced. An inverted true map is at 0. Where a random map lies depends on how little of the region turns the
+        decision (0.5 on average over both directions): read the value against the control ``random``.
 
     Which maps
         Of pairs only: on genuine pairs that carry a triplet, the dissimilarity map of the non-mate's picture and, for
