@@ -101,7 +101,7 @@ class Degradation(Metric):
         low-salience area and *high* the high-salience area. Pixels are those of a side of 224; for other inputs both
         σ grow with the shorter side.
         value = score(low) − score(high), the score being the probability of the class predicted on the clean image,
-        or the pair's similarity; for impostor pairs the sign is reversed.
+        or the cosine of the pair; for impostor pairs the sign is reversed.
 
     Values
         headline: the difference.
