@@ -17,8 +17,10 @@ from faithface.model.session import Session
 from faithface.model.twin import preprocess
 
 SMALLEST = {"cpu": 8, "cuda": 32}
-LARGEST = {"cpu": 128, "cuda": 1024}
-GAIN = 0.03  # a doubled batch must save this share of the time per image, or the search stops
+LARGEST = {"cpu": 32, "cuda": 1024}
+# A doubled batch is taken unless it costs this share more per image: composing has a fixed cost per batch. On the host
+# it has no more to win beyond 32 rows, which then leave the cache.
+LOSS = 0.03
 SLOW = 0.5  # seconds; no larger batch is tried beyond one that takes so long
 BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations are the network's affair
 _KEY = "engine batch size"
@@ -43,7 +45,7 @@ def choose_batch(model: FaceModel) -> int:
 
 
 def measure_batch(model: FaceModel) -> int:
-    """Double the batch while the time per image falls; random images, the second of two runs counts."""
+    """Double the batch while the time per image does not rise; random images, the faster of two runs counts."""
     device = "cuda" if model.device.startswith("cuda") else "cpu"
     height, width = model.size
     limit = max(1, min(LARGEST[device], BUFFER_BYTES // (3 * height * width * 8)))
@@ -57,9 +59,9 @@ def measure_batch(model: FaceModel) -> int:
             if not is_out_of_memory(error):
                 raise
             break
-        if seconds / batch > best_time * (1 - GAIN):
+        if seconds / batch > best_time * (1 + LOSS):
             break
-        best, best_time = batch, seconds / batch
+        best, best_time = batch, min(best_time, seconds / batch)
         if seconds > SLOW:
             break
         batch *= 2
