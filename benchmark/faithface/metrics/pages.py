@@ -26,6 +26,17 @@ CAPTION = (
     "explainers. Numbers are means over the example."
 )
 
+REMARKS = {
+    "inpainting-game@1": (
+        "The maps shown are those of probe and mate; the game is played with those of probe and non-mate."
+    ),
+    "retention@1": (
+        "The opposite map is nearly constant: its top tenth is scattered pixels, which on black make the very pattern "
+        "that the example's network takes for an attack."
+    ),
+    "average-increase@1": "The example's network is certain already, so that no map can raise its score.",
+}
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -183,7 +194,14 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
     rows.insert(at + 1, ("measured on the example", spent))
     table = ["| | |", "| --- | --- |"] + [f"| {name} | {cell(text)} |" for name, text in rows]
     figure = f"![{metric.id} on the example](figures/{figure_name(metric)}.png)"
-    parts = [NOTE, f"# `{metric.id}`", summary(metric), "\n".join(table), figure, f"*{CAPTION}*"]
+    parts = [
+        NOTE,
+        f"# `{metric.id}`",
+        summary(metric),
+        "\n".join(table),
+        figure,
+        f"*{' '.join([CAPTION, REMARKS.get(metric.id, '')]).strip()}*",
+    ]
     parts.append(to_markdown(rest))
     own = parameter_rows(metric)
     if own:
