@@ -259,3 +259,17 @@ def test_figures_have_a_fixed_format(value: float | None, text: str) -> None:
 
 def test_a_missing_number_is_a_dash() -> None:
     assert cell_text(None, None) == "–"
+
+
+def test_a_protocol_that_fits_no_row_of_a_table_is_one_line_and_no_column(board: Path) -> None:
+    for path in (board / "records" / "tiny-pad-0").rglob("*.json"):
+        data = json.loads(path.read_text())
+        if data["status"] == "ok":
+            for number in data["numbers"]:
+                if number["id"] == "median@1":
+                    number.update(status="not applicable", reason="not for this task", number=None, low=None, high=None)
+            path.write_text(json.dumps(data))
+    rebuild(board)
+    part = (board / "README.md").read_text().split("## tiny-pad-0 on")[1].split("## ")[0]
+    assert part.count("median@1") == 1
+    assert "* `median@1` not applicable: not for this task" in part

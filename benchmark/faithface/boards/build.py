@@ -13,7 +13,7 @@ protocol's id, version and parameters do.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
         Row(title, one.record, {p: placed.get(p, {}).get(title) for p in columns})
         for title, one in zip(titles, members, strict=True)
     ]
-    key = _by_first_column(tuple(columns.values())) if kind == "explainers" else _by_family
+    key = _by_first_column(tuple(columns.values()), rows) if kind == "explainers" else _by_family
     return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=key)))
 
 
@@ -141,19 +141,26 @@ def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> di
     return ranks(values, units, column.sample.better == "higher", members[0].record.dataset.seed)
 
 
-def _by_first_column(columns: Sequence[Column]):  # type: ignore[no-untyped-def]
+def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:
+    """Return the order of a table: by its first column with numbers, best first, and what has none there last."""
+    first = next((c for c in columns if any(_value(row, c) is not None for row in rows)), None)
+
     def key(row: Row) -> tuple[int, float, str]:
-        for column in columns:
-            number = row.number(column.protocol)
-            if number is not None and number.number is not None:
-                return (0, -number.number if column.sample.better == "higher" else number.number, row.title)
-        return (1, 0.0, row.title)
+        value = None if first is None else _value(row, first)
+        if first is None or value is None:
+            return (1, 0.0, row.title)
+        return (0, -value if first.sample.better == "higher" else value, row.title)
 
     return key
 
 
+def _value(row: Row, column: Column) -> float | None:
+    number = row.number(column.protocol)
+    return None if number is None else number.number
+
+
 def _by_family(row: Row) -> tuple[int, float, str]:
-    # Reuses the signature of the other order: families by name, then runs.
+    # In the shape of the other order: families by name, then their runs.
     return (0, 0.0, f"{row.record.model.family}\x00{row.record.model.run:06d}\x00{row.title}")
 
 

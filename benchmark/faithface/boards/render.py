@@ -18,7 +18,7 @@ from faithface.boards.record import Number, Record
 from faithface.run.paths import safe
 
 if TYPE_CHECKING:
-    from faithface.boards.build import Board, Row, Table
+    from faithface.boards.build import Board, Column, Row, Table
 
 ARROW = {"higher": "↑", "lower": "↓"}
 JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}
@@ -93,10 +93,11 @@ def cell_text(number: Number | None, rank: int | None) -> str:
 
 
 def table_markdown(table: Table) -> str:
-    """Return the body of a table in Markdown."""
+    """Return the body of a table in Markdown, without the protocols that apply to no row of it."""
+    columns = shown_columns(table)
     headers = [
         "explainer" if table.kind == "explainers" else "model",
-        *(f"{c.protocol} {ARROW[c.sample.better]}" for c in table.columns),
+        *(f"{c.protocol} {ARROW[c.sample.better]}" for c in columns),
     ]
     lines: list[list[str]] = []
     family = ""
@@ -104,7 +105,7 @@ def table_markdown(table: Table) -> str:
         if table.kind == "models" and row.record.model.family != family:
             family = row.record.model.family
             lines.append(family_line(table, family))
-        cells = [cell_text(row.number(c.protocol), row.ranks.get(c.protocol)) for c in table.columns]
+        cells = [cell_text(row.number(c.protocol), row.ranks.get(c.protocol)) for c in columns]
         lines.append([row.title, *cells])
     return pipe(lines, headers)
 
@@ -112,7 +113,7 @@ def table_markdown(table: Table) -> str:
 def family_line(table: Table, family: str) -> list[str]:
     """Return the line that sums up a family's runs: the mean of their numbers, the smallest and the largest."""
     line = [f"**{family}** (mean of runs, min – max)"]
-    for column in table.columns:
+    for column in shown_columns(table):
         found = [row.number(column.protocol) for row in table.rows if row.record.model.family == family]
         values = [n.number for n in found if n is not None and n.number is not None]
         if not values:
@@ -126,7 +127,7 @@ def family_line(table: Table, family: str) -> list[str]:
 def protocol_markdown(table: Table) -> str:
     """Return the table of the protocols behind a table's columns: direction, range, what is judged, n."""
     lines = []
-    for column in table.columns:
+    for column in shown_columns(table):
         one = column.sample
         found = [n for row in table.rows if (n := row.number(column.protocol)) is not None and n.status == "ok"]
         lines.append(
@@ -156,20 +157,34 @@ def span(numbers: Iterable[int]) -> str:
     return str(found[0]) if len(found) == 1 else f"{found[0]}–{found[-1]}"
 
 
+def shown_columns(table: Table) -> list[Column]:
+    """Return the columns that apply to at least one scored row; a suite for several tasks has some that fit none here."""
+    scored = [row for row in table.rows if row.record.status == "ok"]
+    shown = [
+        column
+        for column in table.columns
+        if any((n := row.number(column.protocol)) is not None and n.status != "not applicable" for row in scored)
+    ]
+    return shown or list(table.columns)
+
+
 def remarks(table: Table) -> list[str]:
-    """Return one line per failure and per misfit, with its reason."""
+    """Return one line per failure and per misfit, with its reason, and one per protocol that fits nothing here."""
+    shown = shown_columns(table)
     lines = []
     for row in table.rows:
         if row.record.status != "ok":
             lines.append(f"`{row.title}` {row.record.status}: {row.record.reason}")
             continue
-        for column in table.columns:
+        for column in shown:
             number = row.number(column.protocol)
             if number is not None and number.reason:
                 what = number.status if number.status != "ok" else "without a number"
                 lines.append(f"`{row.title}`, `{column.protocol}` {what}: {number.reason}")
-            elif number is not None and number.invalid:
-                lines.append(f"`{row.title}`, `{column.protocol}`: {number.invalid} samples without a value")
+    for column in table.columns:
+        if column not in shown:
+            found = [n.reason for row in table.rows if (n := row.number(column.protocol)) and n.status != "failed"]
+            lines.append(f"`{column.protocol}` not applicable: {found[0]}")
     return lines
 
 

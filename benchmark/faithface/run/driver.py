@@ -7,7 +7,7 @@ pending work of each group and writes what comes. Calls ``store``, ``readable``,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -325,7 +325,10 @@ def settle_metrics(store: Store, plan: Plan) -> None:
 def summarise(store: Store, plan: Plan, directory: Path) -> Outcome:
     """Say what failed, what was invalid and what did not apply, one line each."""
     outcome = Outcome(directory)
-    for row in store.cells():
+    rows = store.cells()
+    shared = left_out_by_all(rows)
+    outcome.left_out += [f"{model} / {dataset} / {metric}: {why}" for model, dataset, metric, why in shared]
+    for row in rows:
         outcome.cells += 1
         name = f"{row['model']} / {row['dataset']} / {row['explainer']}"
         if row["status"] == FAILED:
@@ -337,10 +340,29 @@ def summarise(store: Store, plan: Plan, directory: Path) -> Outcome:
         for metric in row["metrics"]:
             if metric["status"] == FAILED:
                 outcome.failures.append(f"{name} / {metric['metric']}: {metric['reason']}")
-            elif metric["status"] == NOT_APPLICABLE:
+            elif metric["status"] == NOT_APPLICABLE and (*place(row), metric["metric"], metric["reason"]) not in shared:
                 outcome.left_out.append(f"{name} / {metric['metric']}: {metric['reason']}")
         invalid = {r["sample"] for r in store.scores(row["id"]) if "non-finite" in r["reason"]}
         if invalid:
             shown = ", ".join(sorted(invalid)[:3]) + ("…" if len(invalid) > 3 else "")
             outcome.failures.append(f"{name}: {len(invalid)} invalid maps (non-finite values): {shown}")
     return outcome
+
+
+def place(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["model"], row["dataset"]
+
+
+def left_out_by_all(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return (model, dataset, metric, reason) for each metric that applies to no explainer of a group, for one reason."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == OK:
+            groups.setdefault(place(row), []).append(row)
+    found: list[tuple[str, str, str, str]] = []
+    for (model, dataset), cells in groups.items():
+        for i, metric in enumerate(cells[0]["metrics"]):
+            states = {(cell["metrics"][i]["status"], cell["metrics"][i]["reason"]) for cell in cells}
+            if len(cells) > 1 and states == {(NOT_APPLICABLE, metric["reason"])}:
+                found.append((model, dataset, metric["metric"], metric["reason"]))
+    return found
