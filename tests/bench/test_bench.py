@@ -163,8 +163,8 @@ def test_the_text_names_every_figure_and_says_no_where_a_bar_is_missed(tmp_path)
     assert (tmp_path / "bench.png").stat().st_size > 5000
 
 
-def test_scoring_many_samples_reports_what_it_did():
-    row = memory.score_many(17)
+def test_scoring_many_samples_reports_what_it_did(tmp_path):
+    row = memory.score_many(17, export(with_random_weights(Small()), "small", tmp_path).path)
     assert row["samples"] == 17
     assert row["peak_mib"] > 50
 

@@ -132,12 +132,17 @@ def export(network: nn.Module, name: str, folder: Path, embedding: bool = False)
         external_data=False,
         verbose=False,
     )
+    return card_for(path, embedding)
+
+
+def card_for(path: Path, embedding: bool = False) -> ModelCard:
+    """Return the card of a network that :func:`export` wrote."""
     output = OutputCard(kind="embedding", threshold=0.5) if embedding else OutputCard(kind="logits", classes=("a", "b"))
     return ModelCard(
-        name=name,
+        name=path.stem,
         task="verification" if embedding else "pad",
         file=path.name,
-        root=folder,
+        root=path.parent,
         input=InputCard(size=(SIZE, SIZE), mean=(0.5,), std=(0.5,)),
         output=output,
     )

@@ -21,7 +21,7 @@ from faithface.bench.memory import growth
 from faithface.bench.subjects import subjects
 from faithface.model.session import thread_count
 
-IMAGES = {"small": (32, 32), "middle": (1, 4), "ResNet-18 size": (2, 8)}  # quick, whole
+IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (2, 4)}  # quick, whole
 REPEATS = (3, 5)
 PACKAGES = (
     "faithface",
@@ -64,7 +64,7 @@ def run_bench(
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
         result["gradcam"] = against_gradcam(largest, 4 if quick else 8, repeats)
-        result["captum"] = against_captum(largest, 2 if quick else 8, 1 if quick else repeats)
+        result["captum"] = against_captum(largest, 2 if quick else 4, 1 if quick else 2)
         say("maps per second of every explainer")
         result["explainers"] = maps_per_second(small, 2 if quick else 4, quick)
         if device == "cuda":
