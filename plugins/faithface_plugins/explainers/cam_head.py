@@ -57,7 +57,7 @@ class Cam(Explainer):
 
     Raises:
         NotApplicable: something between the last feature maps and the output is not linear, or not an average over
-        positions.
+            positions; or the pair's similarity is not the cosine.
     """
 
     name = "cam"
