@@ -20,9 +20,10 @@ from faithface.boards.render import table_markdown
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.plugins import Registry, load_registry
-from faithface.run.driver import GroupExecutor, Outcome, Reporter, run_plan
+from faithface.run.driver import GroupExecutor, Reporter, run_plan
 from faithface.run.export import values_frame
 from faithface.run.local import run_group
+from faithface.run.outcome import Outcome
 from faithface.run.plan import Plan, Request, make_plan
 from faithface.run.store import open_run
 

@@ -18,7 +18,8 @@ from faithface.errors import UsageError
 if TYPE_CHECKING:
     from faithface.boards.record import Kept
     from faithface.plugins import Registry
-    from faithface.run.driver import GroupExecutor, Outcome
+    from faithface.run.driver import GroupExecutor
+    from faithface.run.outcome import Outcome
     from faithface.run.plan import Request
 
 Texts = list[str]

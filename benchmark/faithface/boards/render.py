@@ -158,7 +158,7 @@ def span(numbers: Iterable[int]) -> str:
 
 
 def shown_columns(table: Table) -> list[Column]:
-    """Return the columns that apply to at least one scored row; a suite for several tasks has some that fit none here."""
+    """Return the columns that apply to a scored row; a suite for several tasks has some that fit none here."""
     scored = [row for row in table.rows if row.record.status == "ok"]
     shown = [
         column

@@ -6,6 +6,6 @@ Place in the flow: called by ``cli`` and ``api``; may call ``boards.record`` for
 ``suite.py`` reads suite files · ``plan.py`` says what will be done and what cannot apply, before anything starts ·
 ``shard.py`` explains and scores a few samples, a pure function · ``local.py`` and ``cluster.py`` run shards here or
 on Ray · ``family.py`` scores several training runs of one model together · ``store.py`` keeps the values ·
-``driver.py`` joins them · ``environment.py`` says where a run happened · ``export.py`` writes values and maps for
-other tools.
+``driver.py`` joins them · ``outcome.py`` says what became of a run · ``environment.py`` where it happened ·
+``export.py`` writes values and maps for other tools.
 """

@@ -7,8 +7,7 @@ pending work of each group and writes what comes. Calls ``store``, ``readable``,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from faithface.model.session import providers_for
 from faithface.run.environment import describe_environment
 from faithface.run.family import score_family
 from faithface.run.local import Event, Opened, Pending, run_group
+from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan, Request
 from faithface.run.readable import Readable, without_unreadable
@@ -75,25 +75,6 @@ class GroupExecutor(Protocol):
     ) -> Iterator[Event]: ...
 
 
-@dataclass
-class Outcome:
-    """What became of a run.
-
-    Attributes:
-        failures: one line per failed cell or metric, and per cell with invalid maps.
-        left_out: one line per cell or metric that did not apply.
-    """
-
-    directory: Path
-    cells: int = 0
-    failures: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.failures else 0
-
-
 def run_plan(
     plan: Plan, directory: Path, reporter: Reporter | None = None, executor: GroupExecutor = run_group
 ) -> Outcome:
@@ -130,7 +111,7 @@ def run_plan(
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
         store.put_meta("complete", True)
-        return summarise(store, plan, directory)
+        return summarise(store)
 
 
 def register(store: Store, plan: Plan) -> None:
@@ -320,49 +301,3 @@ def settle_metrics(store: Store, plan: Plan) -> None:
                 store.set_metric(row["id"], text, OK)
             else:
                 store.set_metric(row["id"], text, NOT_APPLICABLE, f"no {which[text]} pairs among the samples")
-
-
-def summarise(store: Store, plan: Plan, directory: Path) -> Outcome:
-    """Say what failed, what was invalid and what did not apply, one line each."""
-    outcome = Outcome(directory)
-    rows = store.cells()
-    shared = left_out_by_all(rows)
-    outcome.left_out += [f"{model} / {dataset} / {metric}: {why}" for model, dataset, metric, why in shared]
-    for row in rows:
-        outcome.cells += 1
-        name = f"{row['model']} / {row['dataset']} / {row['explainer']}"
-        if row["status"] == FAILED:
-            outcome.failures.append(f"{name}: {row['reason']}")
-            continue
-        if row["status"] == NOT_APPLICABLE:
-            outcome.left_out.append(f"{name}: {row['reason']}")
-            continue
-        for metric in row["metrics"]:
-            if metric["status"] == FAILED:
-                outcome.failures.append(f"{name} / {metric['metric']}: {metric['reason']}")
-            elif metric["status"] == NOT_APPLICABLE and (*place(row), metric["metric"], metric["reason"]) not in shared:
-                outcome.left_out.append(f"{name} / {metric['metric']}: {metric['reason']}")
-        invalid = {r["sample"] for r in store.scores(row["id"]) if "non-finite" in r["reason"]}
-        if invalid:
-            shown = ", ".join(sorted(invalid)[:3]) + ("…" if len(invalid) > 3 else "")
-            outcome.failures.append(f"{name}: {len(invalid)} invalid maps (non-finite values): {shown}")
-    return outcome
-
-
-def place(row: Mapping[str, Any]) -> tuple[str, str]:
-    return row["model"], row["dataset"]
-
-
-def left_out_by_all(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Return (model, dataset, metric, reason) for each metric that applies to no explainer of a group, for one reason."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["status"] == OK:
-            groups.setdefault(place(row), []).append(row)
-    found: list[tuple[str, str, str, str]] = []
-    for (model, dataset), cells in groups.items():
-        for i, metric in enumerate(cells[0]["metrics"]):
-            states = {(cell["metrics"][i]["status"], cell["metrics"][i]["reason"]) for cell in cells}
-            if len(cells) > 1 and states == {(NOT_APPLICABLE, metric["reason"])}:
-                found.append((model, dataset, metric["metric"], metric["reason"]))
-    return found

@@ -1,0 +1,81 @@
+"""What became of a run, in lines that a person can act on.
+
+Place in the flow: ``driver`` asks for it at the end; the command line prints it and takes its exit code. Reads the
+store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faithface.run.store import FAILED, NOT_APPLICABLE, OK, Store
+
+
+@dataclass
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        failures: one line per failed cell or metric, and per cell with invalid maps.
+        left_out: one line per cell or metric that did not apply.
+    """
+
+    directory: Path
+    cells: int = 0
+    failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.failures else 0
+
+
+def summarise(store: Store) -> Outcome:
+    """Say what failed, what was invalid and what did not apply, one line each."""
+    outcome = Outcome(store.directory)
+    rows = store.cells()
+    shared = left_out_by_all(rows)
+    outcome.left_out += [f"{model} / {dataset} / {metric}: {why}" for model, dataset, metric, why in shared]
+    for row in rows:
+        outcome.cells += 1
+        name = f"{row['model']} / {row['dataset']} / {row['explainer']}"
+        if row["status"] == FAILED:
+            outcome.failures.append(f"{name}: {row['reason']}")
+            continue
+        if row["status"] == NOT_APPLICABLE:
+            outcome.left_out.append(f"{name}: {row['reason']}")
+            continue
+        for metric in row["metrics"]:
+            if metric["status"] == FAILED:
+                outcome.failures.append(f"{name} / {metric['metric']}: {metric['reason']}")
+            elif metric["status"] == NOT_APPLICABLE:
+                if (*place(row), metric["metric"], metric["reason"]) in shared:
+                    continue
+                outcome.left_out.append(f"{name} / {metric['metric']}: {metric['reason']}")
+        invalid = {r["sample"] for r in store.scores(row["id"]) if "non-finite" in r["reason"]}
+        if invalid:
+            shown = ", ".join(sorted(invalid)[:3]) + ("…" if len(invalid) > 3 else "")
+            outcome.failures.append(f"{name}: {len(invalid)} invalid maps (non-finite values): {shown}")
+    return outcome
+
+
+def place(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["model"], row["dataset"]
+
+
+def left_out_by_all(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Return (model, dataset, metric, reason) of metrics that apply to no explainer of a group, for one reason."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == OK:
+            groups.setdefault(place(row), []).append(row)
+    found: list[tuple[str, str, str, str]] = []
+    for (model, dataset), cells in groups.items():
+        for i, metric in enumerate(cells[0]["metrics"]):
+            states = {(cell["metrics"][i]["status"], cell["metrics"][i]["reason"]) for cell in cells}
+            if len(cells) > 1 and states == {(NOT_APPLICABLE, metric["reason"])}:
+                found.append((model, dataset, metric["metric"], metric["reason"]))
+    return found

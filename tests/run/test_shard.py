@@ -1,0 +1,136 @@
+"""What a shard checks in the maps and scores that plugins return."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from faithface.contract import Explainer, Maps, Metric, Samples, Scores
+from faithface.errors import NotApplicable
+from faithface.model import open_model
+from faithface.run.shard import CellShard, CellWork, ShardSamples, ShardWork, check_maps, run_cell, run_shard
+from tests.support.networks import pair_batch, sample_batch, tiny
+from tests.support.runs import MeanRelevance, Ramp
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_folder: Path) -> tuple[Any, Samples]:
+    model = open_model(tiny("cnn", "verification", tiny_folder))
+    return model, pair_batch(model, 4)
+
+
+def maps(samples: Samples, **changes: Any) -> Maps:
+    good = torch.rand(len(samples), 2, *samples.images.shape[-2:])
+    return Maps(**{"similarity": good, "dissimilarity": good, **changes})
+
+
+def test_good_maps_have_no_problem(pairs: tuple[Any, Samples]) -> None:
+    assert check_maps(maps(pairs[1]), pairs[1]) == {}
+
+
+def test_pairs_need_both_maps_and_neither_may_be_negative(pairs: tuple[Any, Samples]) -> None:
+    samples = pairs[1]
+    with pytest.raises(ValueError, match="returned no dissimilarity map; pairs need similarity and dissimilarity"):
+        check_maps(maps(samples, dissimilarity=None), samples)
+    with pytest.raises(ValueError, match="returned dissimilarity with negative values"):
+        check_maps(maps(samples, dissimilarity=-maps(samples).similarity), samples)
+    with pytest.raises(ValueError, match="returned no similarity map"):
+        check_maps(Maps(relevance=torch.rand(4, 32, 32)), samples)
+
+
+def test_a_sample_whose_map_is_not_finite_is_named_by_its_index(pairs: tuple[Any, Samples]) -> None:
+    spoilt = maps(pairs[1])
+    assert spoilt.similarity is not None
+    spoilt.similarity[2, 1, 0, 0] = float("inf")
+    other = spoilt.similarity.clone()
+    other[2] = 0
+    other[3, 0, 0, 0] = float("nan")
+    problems = check_maps(Maps(similarity=spoilt.similarity, dissimilarity=other), pairs[1])
+    assert problems == {2: "similarity map holds non-finite values", 3: "dissimilarity map holds non-finite values"}
+
+
+@dataclass(frozen=True)
+class Answers(Metric):
+    """A metric that gives back what it is told to."""
+
+    answer: Any = None
+
+    id = "answers@1"
+    which = "impostor"
+
+    def score(self, model: Any, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer(samples)  # type: ignore[no-any-return]
+
+
+def cell(pairs: tuple[Any, Samples], metric: Metric) -> CellShard:
+    return run_cell(*pairs, CellWork(7, Ramp(), {"m": metric}), number=3)
+
+
+def test_a_metric_gets_only_the_pairs_that_it_is_judged_on(pairs: tuple[Any, Samples]) -> None:
+    def answer(samples: Samples) -> Scores:
+        assert not samples.genuine.any()
+        return Scores({"": np.arange(len(samples), dtype=float)}, flags={1: "remark"})
+
+    done = cell(pairs, Answers(answer))
+    impostors = [item.id for item in pairs[1].items if not item.same]  # type: ignore[union-attr]
+    assert [(v.sample, v.value, v.flag) for v in done.values] == [
+        (impostors[0], 0.0, ""),
+        (impostors[1], 1.0, "remark"),
+    ]
+    assert (done.cell, done.number) == (7, 3)
+
+
+def test_a_value_that_is_nan_keeps_the_metrics_reason(pairs: tuple[Any, Samples]) -> None:
+    done = cell(pairs, Answers(lambda s: Scores({"": np.array([np.nan, np.nan])}, {0: "too dark"})))
+    assert [v.reason for v in done.values] == ["too dark", "no reason given"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (lambda s: Scores({"": np.zeros(5)}), ("failed", "metric returned shape (5,) for value ''; expected (2,)")),
+        (lambda s: Scores({"other": np.zeros(2)}), ("failed", "metric returned values ['other']; expected ['']")),
+        (NotApplicable("not for me"), ("not applicable", "not for me")),
+        (ValueError("bad\nworse"), ("failed", "metric raised ValueError: bad")),
+    ],
+)
+def test_a_wrong_answer_is_the_metrics_failure_in_one_line(
+    pairs: tuple[Any, Samples], answer: Any, state: tuple[str, str]
+) -> None:
+    done = cell(pairs, Answers(answer))
+    assert done.metric_failures == {"m": state}
+    assert done.values == []
+    assert done.failure is None
+
+
+def test_a_shard_gives_the_same_twice(tiny_folder: Path) -> None:
+    model = open_model(tiny("cnn", "pad", tiny_folder))
+    items = sample_batch(model, 5).items
+    work = ShardWork(0, tuple(range(5)), items, (CellWork(0, Ramp(), {"m": MeanRelevance()}),))
+    runs = [list(run_shard(model, work, 0, None, None)) for _ in range(2)]  # type: ignore[arg-type]
+    (facts, done), (facts_again, again) = runs
+    assert isinstance(facts, ShardSamples)
+    assert isinstance(done, CellShard)
+    assert facts == facts_again
+    assert done.values == again.values  # type: ignore[union-attr]
+    assert [f.facts["units"] for f in facts.facts] == [["id0"], ["id0"], ["id1"], ["id1"], ["id2"]]
+
+
+def test_an_explainers_cost_counts_its_passes(tiny_folder: Path) -> None:
+    class TenPasses(Ramp):
+        def explain(self, model: Any, samples: Samples) -> Maps:
+            for _ in range(10):
+                model.outputs(samples.images)
+            return super().explain(model, samples)
+
+    model = open_model(tiny("cnn", "pad", tiny_folder))
+    done = run_cell(model, sample_batch(model, 4), CellWork(0, TenPasses(), {}), 0)
+    assert (done.forward, done.backward) == (40, 0)
+    assert done.seconds > 0
