@@ -17,8 +17,10 @@ from faithface.errors import UsageError
 
 def explain(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE [IMAGE_B]", help="One image; for verification two.")],
-    model: Annotated[str, typer.Option("--model", help="A model's name or card (.toml).")],
-    explainer: Annotated[list[str], typer.Option("--explainer", help="A name with parameters, or all; repeatable.")],
+    model: Annotated[str, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml).")],
+    explainer: Annotated[
+        list[str], typer.Option("--explainer", metavar="NAME", help="A name with parameters, or all; repeatable.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png, .pdf or .svg.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="All random numbers depend on it.")] = 0,

@@ -26,16 +26,23 @@ Texts = list[str]
 
 
 def run(
-    suite: Annotated[str | None, typer.Argument(help="A registered suite's name, or a suite file (.toml).")] = None,
-    model: Annotated[Texts | None, typer.Option("--model", help="A model's name or card (.toml); repeatable.")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(metavar="SUITE", help="A registered suite's name, or a suite file (.toml).")
+    ] = None,
+    model: Annotated[
+        Texts | None, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml); repeatable.")
+    ] = None,
     dataset: Annotated[
-        Texts | None, typer.Option("--dataset", help="A name, folder:PATH or pairs:CSV@ROOT; repeatable.")
+        Texts | None,
+        typer.Option("--dataset", metavar="NAME", help="A name, folder:PATH or pairs:CSV@ROOT; repeatable."),
     ] = None,
     explainer: Annotated[
-        Texts | None, typer.Option("--explainer", help="A name with parameters, fggb(reading=signed); repeatable.")
+        Texts | None,
+        typer.Option("--explainer", metavar="NAME", help="A name with parameters, fggb(reading=signed); repeatable."),
     ] = None,
     metric: Annotated[
-        Texts | None, typer.Option("--metric", help="A protocol with parameters, deletion@1(grid=14); repeatable.")
+        Texts | None,
+        typer.Option("--metric", metavar="ID", help="A protocol with parameters, deletion@1(grid=14); repeatable."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
@@ -115,8 +122,16 @@ def make_request(
                 )
         return Request(**given, **{k: v for k, v in options.items() if v is not None})
     loaded = load_suite(registry.suite(suite).object)
-    changed = bool(given) or any(options[k] is not None and options[k] != getattr(loaded, k) for k in ("limit", "seed"))
-    return from_suite(loaded, **given, **options, **({"suite": ADHOC, "description": ""} if changed else {}))
+    for what in ("models", "datasets"):
+        if not getattr(loaded, what) and what not in given:
+            raise UsageError(f'suite "{loaded.name}" leaves its {what} to you: give at least one --{what[:-1]}')
+    # A list that the suite leaves open is filled, not changed.
+    changed = any(getattr(loaded, what) for what in given) or any(
+        options[k] is not None and options[k] != getattr(loaded, k) for k in ("limit", "seed")
+    )
+    return from_suite(
+        loaded, **given, **options, **({"suite": ADHOC, "description": "", "published": ()} if changed else {})
+    )
 
 
 def pick_executor(name: str, workers: int | None) -> GroupExecutor:

@@ -30,6 +30,7 @@ from faithface.plugins import Resolved
 from faithface.run.paths import safe, short
 from faithface.run.plan import Cell, Group, Plan, family_of, file_hash
 from faithface.run.store import OK, Store
+from faithface.run.suite import Published
 from faithface.specs import format_value, parameters
 
 RECORD_SCHEMA = 1
@@ -47,6 +48,7 @@ class SuiteRef(_Strict):
     name: str
     version: int
     description: str = ""
+    published: tuple[Published, ...] = ()
 
 
 class Origin(_Strict):
@@ -239,7 +241,12 @@ def _record(
     where = {**environment, "provider": opened.get("provider", ""), "batch": opened.get("batch", 0)}
     cost = store.db.execute("SELECT SUM(seconds) FROM shards WHERE cell = ?", (cell.number,)).fetchone()[0]
     record = Record(
-        suite=SuiteRef(name=plan.request.suite[0], version=plan.request.suite[1], description=plan.request.description),
+        suite=SuiteRef(
+            name=plan.request.suite[0],
+            version=plan.request.suite[1],
+            description=plan.request.description,
+            published=plan.request.published,
+        ),
         model=_model(group, facts, samples),
         dataset=_dataset(plan, group, samples),
         explainer=ExplainerRef(

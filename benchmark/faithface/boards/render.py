@@ -233,8 +233,22 @@ def markdown(board: Board) -> str:
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
         parts.append(protocol_markdown(table))
+    parts += published(board.records)
     parts.append(where(board.records))
     return "\n\n".join(parts) + "\n"
+
+
+def published(records: Sequence[Record]) -> list[str]:
+    """Return the section of figures from papers; they stand beside the board and are never ranked with it."""
+    entries = list(dict.fromkeys(entry for record in records for entry in record.suite.published))
+    if not entries:
+        return []
+    rows = [(e.explainer, e.protocol, figure(e.value), e.source, e.note) for e in entries]
+    return [
+        "## Published figures, for comparison",
+        "Read in the sources named, on other models and partly by protocols that differ; not measured here, not ranked.",
+        pipe(rows, ("explainer", "nearest protocol", "published", "source", "what differs")),
+    ]
 
 
 def where(records: Sequence[Record]) -> str:

@@ -1,7 +1,7 @@
 """Runs: a request in, per-sample values in one SQLite file out.
 
-Place in the flow: called by ``cli`` and ``api``; may call ``boards.record`` for the records of a finished run,
-``model``, ``loading``, ``metrics`` and the contract. Nothing below this package knows of it.
+Place in the flow: called by ``cli`` and ``api``; may call ``plugins``, ``model``, ``loading`` and the contract. Nothing
+below this package knows of it; ``boards`` reads what it stores.
 
 ``suite.py`` reads suite files · ``plan.py`` says what will be done and what cannot apply, before anything starts ·
 ``shard.py`` explains and scores a few samples, a pure function · ``local.py`` and ``cluster.py`` run shards here or

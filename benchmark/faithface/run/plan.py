@@ -22,7 +22,7 @@ from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric, Pair, Sample
 from faithface.errors import NotApplicable, UsageError
 from faithface.plugins import Provenance, Registry, Resolved
-from faithface.run.suite import Suite
+from faithface.run.suite import Published, Suite
 from faithface.seeds import seed_for
 from faithface.specs import canonical
 
@@ -35,6 +35,7 @@ class Request:
 
     Attributes:
         suite: name and version of the board that the numbers belong to.
+        published: figures from papers that the board prints beside its own.
         limit: samples per dataset (see :func:`choose`); None for all.
         batch_size: the largest batch of the network; None for the model's own choice.
         strict: an unreadable image is an error rather than skipped.
@@ -46,6 +47,7 @@ class Request:
     metrics: tuple[str | Metric, ...]
     suite: tuple[str, int] = ADHOC
     description: str = ""
+    published: tuple[Published, ...] = ()
     limit: int | None = None
     seed: int = 0
     device: str = "cpu"
@@ -125,6 +127,7 @@ def from_suite(suite: Suite, /, **changes: Any) -> Request:
         "metrics": suite.metrics,
         "suite": (suite.name, suite.version),
         "description": suite.description,
+        "published": suite.published,
         "limit": suite.limit,
         "seed": suite.seed,
     }

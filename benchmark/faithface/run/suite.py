@@ -31,6 +31,26 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from faithface.errors import UsageError, nearest
 
 
+class Published(BaseModel):
+    """A figure that a paper or its readers report, for comparison.
+
+    Attributes:
+        explainer: as the paper names it.
+        protocol: the nearest protocol here; the paper's own differs where ``note`` says so.
+        value: on this project's scale (a share, not per cent).
+        source: where the figure was read.
+        note: what is known to differ.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    explainer: str
+    protocol: str
+    value: float
+    source: str
+    note: str = ""
+
+
 class Suite(BaseModel):
     """A named and versioned list of what to run.
 
@@ -39,7 +59,8 @@ class Suite(BaseModel):
         version: the board's version; boards of two versions never share a table.
         seed: from which, with sample ids and purposes, all random numbers come.
         limit: samples per dataset (a seeded, balanced choice); None for all.
-        models, datasets, explainers, metrics: names as on the command line.
+        models, datasets, explainers, metrics: names as on the command line; the first two may be left to the user.
+        published: figures to print beside the board.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,10 +70,11 @@ class Suite(BaseModel):
     description: str = ""
     seed: int = 0
     limit: int | None = Field(default=None, ge=1)
-    models: tuple[str, ...] = Field(min_length=1)
-    datasets: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
     explainers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = Field(min_length=1)
+    published: tuple[Published, ...] = ()
 
 
 def load_suite(path: str | Path) -> Suite:
