@@ -98,8 +98,8 @@ class _State:
     total: int
     done: int
     fresh: int = 0
-    started: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=lambda: time.monotonic())
+    told: float = field(default_factory=lambda: time.monotonic())
 
 
 class Lines:

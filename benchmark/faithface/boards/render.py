@@ -246,7 +246,7 @@ def published(records: Sequence[Record]) -> list[str]:
     rows = [(e.explainer, e.protocol, figure(e.value), e.source, e.note) for e in entries]
     return [
         "## Published figures, for comparison",
-        "Read in the sources named, on other models and partly by protocols that differ; not measured here, not ranked.",
+        "From the sources named, on other models and partly by protocols that differ: not measured here, not ranked.",
         pipe(rows, ("explainer", "nearest protocol", "published", "source", "what differs")),
     ]
 
