@@ -69,8 +69,8 @@ def feed_for(model: FaceModel, plan: Plan) -> Feed:
 def prepare_on_host(canvases: Tensor, card: InputCard, dtype: Any = np.float32) -> np.ndarray:
     """Return the canvases in the network's space and layout, one by one into one array.
 
-    One by one, because the temporaries of a single image stay in the cache, and those of a whole plan cost more than the
-    composition of all its masked images.
+    One by one, because the temporaries of a single image stay in the cache, and those of a whole plan cost more than
+    the composition of all its masked images.
     """
     prepared: np.ndarray | None = None
     for i in range(len(canvases)):
