@@ -305,7 +305,13 @@ def suites(name: Name = None, as_json: Json = False) -> None:
             "description": suite.description,
         }
 
-    show("suites", name, as_json, row, lambda p: load_suite(p).model_dump(mode="json"), lambda _p: "")
+    def full(path: Path) -> dict[str, Any]:
+        said = load_suite(path).model_dump(mode="json")
+        if not as_json:
+            said["published"] = [f"{e['explainer']} {e['protocol']} {e['value']:g} ({e['source']})" for e in said["published"]]
+        return said
+
+    show("suites", name, as_json, row, full, lambda _p: "")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -255,3 +255,37 @@ def test_a_wrong_path_or_command_is_exit_code_2(faithface: Any, arguments: list[
     said = faithface(*arguments)
     assert said.code == 2
     assert said.error
+
+
+OPEN_SUITE = """
+[suite]
+name = "open"
+version = 3
+explainers = ["random", "edges"]
+metrics = ["entropy@1"]
+[[suite.published]]
+explainer = "Theirs"
+protocol = "entropy@1"
+value = 0.4242
+source = "a paper | of theirs"
+"""
+
+
+def test_a_suite_may_leave_models_and_data_to_the_user(faithface: Any, made: Path, tmp_path: Path) -> None:
+    path = tmp_path / "open.toml"
+    path.write_text(OPEN_SUITE)
+    said = faithface("run", path)
+    assert said.code == 2
+    assert "leaves its models to you: give at least one --model" in said.err
+    model, data = ("--model", made / "pad.toml"), ("--dataset", f"folder:{made / 'classes'}")
+    assert "leaves its datasets to you" in faithface("run", path, *model).err
+    assert faithface("run", path, *model, *data, "--limit", 4, "-o", "run").code == 0
+    # A filled slot is still the suite; --limit, which the suite left open too, changes it.
+    assert faithface("run", path, *model, *data, "-o", "full").code == 0
+    assert faithface("leaderboard", "build", "full", "-o", "boards").code == 0
+    page = (tmp_path / "boards" / "open" / "v3" / "README.md").read_text()
+    section = page.split("## Published figures, for comparison")[1]
+    assert "not measured here, not ranked" in section
+    assert "0.4242" in section
+    assert "a paper \\| of theirs" in section
+    assert "Theirs" not in page.split("## Published figures")[0]
