@@ -107,22 +107,22 @@ def minplus(network: Network, a: Tensor, b: Tensor, form: str, windows: list[Ten
 
     removing = form in ("s0", "s-")
     visible = torch.ones(a.shape[1:]) if removing else torch.zeros(a.shape[1:])
-    rounds: list[list[float]] = []
+    heats: dict[int, list[float]] = {j: [] for j in range(len(windows))}
+    left = list(heats)
     for _ in range(steps if form in ("s-", "s+") else 1):
         now = score(visible)
-        heat = []
-        for window in windows:
+        for j in left:
             if removing:
-                heat.append(now - score(visible * (1 - window)))
+                heats[j].append(now - score(visible * (1 - windows[j])))
             else:
-                heat.append(score(1 - (1 - visible) * (1 - window)) - now)
-        rounds.append(heat)
-        best = int(np.argmax(heat))
-        if heat[best] <= 0:
+                heats[j].append(score(1 - (1 - visible) * (1 - windows[j])) - now)
+        best = max(left, key=lambda j: heats[j][-1])
+        if heats[best][-1] <= 0:
             break
         visible = visible * (1 - windows[best]) if removing else 1 - (1 - visible) * (1 - windows[best])
-    mean = np.mean(rounds, axis=0)
-    return sum(float(h) * g for h, g in zip(mean, windows, strict=True)) / sum(windows)  # type: ignore[return-value]
+        left.remove(best)
+    painted = [float(np.mean(heats[j])) * g for j, g in enumerate(windows)]
+    return sum(painted) / sum(windows)  # type: ignore[return-value]
 
 
 def fame(network: Network, a: Tensor, b: Tensor, steps: int, lower: bool) -> Tensor:

@@ -35,8 +35,9 @@ class MinPlus(Explainer):
     and the same for B with the roles swapped. The forms:
 
     * ``s0``, ``s1``: removal and aggregation of each window on its own.
-    * ``s-``, ``s+``: in collaboration. The window with the largest h is really removed (added), and all are tried
-      again, until the largest h is no longer positive or ``steps`` rounds are done; h is the mean over the rounds.
+    * ``s-``, ``s+``: in collaboration. The window with the largest h is really removed (added), and those that are left
+      are tried again, until the largest h is no longer positive or ``steps`` rounds are done. A window's h is the mean
+      over the rounds that tried it, so that what is taken first keeps its full weight.
     * ``avg``: the mean of these four maps, each divided by its largest absolute value.
 
     Parameters:
@@ -47,14 +48,14 @@ class MinPlus(Explainer):
 
     Lengths scale with the input's shorter side. Source: Mery & Morris, "On black-box explanation for face
     verification", WACV 2022; Mery, "True black-box explanation in facial analysis", CVPRW 2022. Forward passes
-    per image, with W windows (64 at 112×112): W for ``s0``, W + 1 for ``s1``, up to steps · W for ``s-`` and
-    steps · W + 1 for ``s+``, up to 641 for ``avg``. No backward pass.
+    per image, with W windows (64 at 112×112): W for ``s0``, W + 1 for ``s1``, at most steps · W for ``s-``
+    and steps · W + 1 for ``s+``, at most 621 for ``avg``. No backward pass.
 
     What is known, and what is not: the authors' code was not at hand. Known are the two strategies (removal,
     aggregation), that parts are judged on their own or in collaboration, Gaussian windows, that heat is a difference
     of scores, that it is smoothed by a Gaussian, and that the greedy forms stop when the score stops moving. Not known
     are the authors' window sizes (a third party quotes 10 and 30 pixels), the limit of rounds, how the rounds are put
-    together, and how MinPlus itself weighs its two halves. This reading takes the mean over the rounds, paints with the
+    together, and how MinPlus itself weighs its two halves. This reading takes the mean as above, paints with the
     windows themselves, which is the smoothing, and calls the mean of all four ``avg``, the default. A step of 14 keeps
     neighbouring windows overlapping, and 5 rounds keep the cost near that of CorrRISE. Do not compare its numbers with
     the papers'.
@@ -114,7 +115,7 @@ class MinPlus(Explainer):
     def _rounds(
         self, score: Callable[[Tensor], Tensor], windows: Tensor, direction: Direction, start: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return the heat of each window on its own, and its mean over the rounds of the greedy form.
+        """Return the heat of each window on its own, and its mean over the rounds of the greedy form that tried it.
 
         ``start`` is the score of the starting image; None: to be computed.
         """
@@ -122,16 +123,23 @@ class MinPlus(Explainer):
         mask = torch.ones_like(windows[0]) if minus else torch.zeros_like(windows[0])
         now = score(mask[None])[0] if start is None else start
         greedy = self.form in ("s-", "s+", "avg")
-        heats: list[Tensor] = []
-        for _ in range(self.steps if greedy else 1):
-            tried = mask * (1 - windows) if minus else 1 - (1 - mask) * (1 - windows)
+        left = torch.ones(len(windows), dtype=torch.bool, device=windows.device)
+        total, rounds = torch.zeros_like(windows[:, 0, 0]), torch.zeros_like(windows[:, 0, 0])
+        first: Tensor | None = None
+        for _ in range(min(self.steps, len(windows)) if greedy else 1):
+            at = left.nonzero().flatten()
+            tried = mask * (1 - windows[at]) if minus else 1 - (1 - mask) * (1 - windows[at])
             scores = score(tried)
-            heats.append(now - scores if minus else scores - now)
-            best = int(heats[-1].argmax())
-            if heats[-1][best] <= 0:
+            heat = now - scores if minus else scores - now
+            first = heat if first is None else first
+            total[at] += heat
+            rounds[at] += 1
+            best = int(heat.argmax())
+            if heat[best] <= 0:
                 break
-            mask, now = tried[best], scores[best]
-        return heats[0], torch.stack(heats).mean(dim=0)
+            mask, now, left[at[best]] = tried[best], scores[best], False
+        assert first is not None
+        return first, total / rounds
 
 
 def gaussian_windows(size: tuple[int, int], sigma: float, step: float) -> Tensor:
