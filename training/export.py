@@ -38,7 +38,7 @@ def export(network: nn.Module, recipe: Recipe, folder: Path) -> Path:
         RuntimeError: ONNX Runtime and torch disagree by more than ``TOLERANCE`` on some batch size.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network = fold_norms(copy.deepcopy(network)).to(memory_format=torch.contiguous_format)
+    network = fold_norms(copy.deepcopy(network)).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     output = "embedding" if recipe.task == "verification" else "logits"
     program = torch.onnx.export(
         network,
