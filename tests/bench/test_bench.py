@@ -5,6 +5,9 @@ Nothing here depends on how fast the machine is: times are made up, or not looke
 
 import itertools
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -172,3 +175,12 @@ def test_scoring_many_samples_reports_what_it_did(tmp_path):
 def test_a_process_that_fails_is_a_row_with_its_last_line(monkeypatch):
     monkeypatch.setattr(memory.sys, "executable", "false")
     assert memory.growth([5]) == [{"samples": 5, "failed": "no message"}]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's own count")
+def test_the_peak_of_a_child_is_not_that_of_the_process_that_started_it():
+    held = np.ones(200 * 2**20, dtype=np.uint8)
+    code = "from faithface.bench.memory import peak_mib; print(peak_mib())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Both have imported the same libraries; only this process has the array.
+    assert float(child.stdout) < memory.peak_mib() - held.nbytes / 2**20 / 2
