@@ -308,7 +308,9 @@ def suites(name: Name = None, as_json: Json = False) -> None:
     def full(path: Path) -> dict[str, Any]:
         said = load_suite(path).model_dump(mode="json")
         if not as_json:
-            said["published"] = [f"{e['explainer']} {e['protocol']} {e['value']:g} ({e['source']})" for e in said["published"]]
+            said["published"] = [
+                f"{e['explainer']} {e['protocol']} {e['value']:g} ({e['source']})" for e in said["published"]
+            ]
         return said
 
     show("suites", name, as_json, row, full, lambda _p: "")

@@ -16,6 +16,7 @@ from faithface.run.store import open_run
 pytest.importorskip("ray", reason="Ray is the extra 'cluster'")
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_numbers_of_the_local_executor(tmp_path: Path, pair_card: str, pairs: str) -> None:
     from faithface.run.cluster import RayExecutor
 
