@@ -1,0 +1,210 @@
+"""From a finished run to records: numbers, intervals, and who, what and where.
+
+Place in the flow: ``api`` calls :func:`make_records` at the end of a run. Reads the store; calls ``statistics`` and
+``record``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from faithface.boards.record import (
+    VALUE_SCHEMA,
+    DatasetRef,
+    ExplainerRef,
+    Kept,
+    ModelRef,
+    Number,
+    Origin,
+    Record,
+    Status,
+    SuiteRef,
+    Where,
+)
+from faithface.boards.statistics import interval
+from faithface.contract import Metric
+from faithface.errors import UsageError
+from faithface.plugins import Resolved
+from faithface.run.paths import short
+from faithface.run.plan import Cell, Group, Plan, family_of, file_hash
+from faithface.run.store import OK, Store
+from faithface.specs import format_value, parameters
+
+
+def make_records(store: Store, plan: Plan) -> list[Kept]:
+    """Return one record per cell of a finished run, in the plan's order.
+
+    Raises:
+        UsageError: the run is not finished.
+    """
+    if not store.meta("complete"):
+        raise UsageError(f"the run in {store.directory} is not finished; give the same command again to go on with it")
+    rows = {row["id"]: row for row in store.cells()}
+    environment = store.meta("environment")
+    kept = []
+    for group in plan.groups:
+        facts = store.groups()[group.number]
+        samples = store.samples(group.number)
+        for cell in group.cells:
+            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment))
+    return kept
+
+
+def _record(
+    store: Store,
+    plan: Plan,
+    group: Group,
+    cell: Cell,
+    row: dict[str, Any],
+    facts: dict[str, Any],
+    samples: list[dict[str, Any]],
+    environment: dict[str, Any],
+) -> Kept:
+    units = {s["sample"]: s["units"] for s in samples}
+    frame = values_frame(store, cell.number, units)
+    states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
+    numbers: list[Number] = []
+    for metric in plan.metrics:
+        status, reason = (row["status"], row["reason"]) if row["status"] != OK else states[metric.spec]
+        numbers.extend(_numbers(metric, status, reason, frame, plan.request.seed))
+    opened = facts["facts"]
+    where = {**environment, "provider": opened.get("provider", ""), "batch": opened.get("batch", 0)}
+    cost = store.db.execute("SELECT SUM(seconds) FROM shards WHERE cell = ?", (cell.number,)).fetchone()[0]
+    record = Record(
+        suite=SuiteRef(
+            name=plan.request.suite[0],
+            version=plan.request.suite[1],
+            description=plan.request.description,
+            published=plan.request.published,
+        ),
+        model=_model(group, facts, samples),
+        dataset=_dataset(plan, group, samples),
+        explainer=ExplainerRef(
+            spec=short(cell.explainer.spec),
+            name=cell.explainer.object.name,
+            version=cell.explainer.object.version,
+            parameters=_parameters(cell.explainer.object),
+            seeded=cell.explainer.object.seeded,
+            source=cell.explainer.object.source,
+            origin=_origin(cell.explainer),
+            note=row["note"],
+        ),
+        where=Where(**where),
+        status=row["status"],
+        reason=row["reason"],
+        numbers=tuple(numbers),
+        seconds_per_sample=cost / len(samples) if cost and samples and row["status"] == OK else None,
+    )
+    return Kept(record, frame if row["status"] == OK else frame.clear())
+
+
+def values_frame(store: Store, cell: int, units: dict[str, list[str]]) -> pl.DataFrame:
+    """Return a cell's values with the units of each sample."""
+    rows = [
+        (r["metric"], r["name"], r["sample"], r["value"], r["reason"], r["flag"], units[r["sample"]])
+        for r in store.scores(cell)
+    ]
+    return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
+
+
+def _numbers(metric: Resolved, status: Status, reason: str, frame: pl.DataFrame, seed: int) -> Iterable[Number]:
+    protocol: Metric = metric.object
+    own = type(protocol).summarise is not Metric.summarise
+    for name in protocol.value_names:
+        common: dict[str, Any] = {
+            "protocol": metric.spec,
+            "id": protocol.id,
+            "value_name": name,
+            "better": protocol.directions.get(name, protocol.better),
+            "range": (_json(protocol.range[0]), _json(protocol.range[1])),
+            "best": _json(protocol.best),
+            "which": protocol.which,
+            "summary": "protocol" if own else "mean",
+            "parameters": _parameters(protocol),
+            "source": protocol.source,
+            "origin": _origin(metric),
+        }
+        if status != OK:
+            yield Number(**common, status=status, reason=reason)
+            continue
+        mine = frame.filter((pl.col("protocol") == metric.spec) & (pl.col("value_name") == name))
+        scored = mine.filter(pl.col("value").is_not_null())
+        values = scored["value"].to_numpy()
+        number = float(protocol.summarise(values, name)) if len(values) else math.nan
+        summarise = functools.partial(protocol.summarise, name=name) if own else None
+        spread = interval(values, scored["units"].to_list(), summarise, seed)
+        yield Number(
+            **common,
+            status=OK,
+            reason="" if len(values) else _commonest(mine["reason"].to_list()),
+            number=_json(number),
+            low=_json(spread.low),
+            high=_json(spread.high),
+            n=len(values),
+            invalid=len(mine) - len(values),
+            flagged=int((mine["flag"] != "").sum()),
+        )
+
+
+def _commonest(reasons: Sequence[str]) -> str:
+    return max(sorted(set(reasons)), key=reasons.count) if reasons else ""
+
+
+def _json(value: float) -> float | None:
+    """Round to 9 significant digits, so that a re-run whose last bits differ leaves the same record."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -> ModelRef:
+    card = group.model.object
+    judged = [s["correct"] for s in samples if s.get("correct") is not None]
+    return ModelRef(
+        name=card.name,
+        sha256=facts["facts"].get("sha256") or file_hash(card.path),
+        task=card.task,
+        family=family_of(card),
+        run=card.run,
+        card=card.model_dump(mode="json"),
+        origin=_origin(group.model),
+        threshold=facts["threshold"],
+        clean_accuracy=float(np.mean(judged)) if judged else None,
+        clean_n=len(judged),
+        twin_parity=facts["facts"].get("twin_parity"),
+    )
+
+
+def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> DatasetRef:
+    dataset = group.dataset.object
+    return DatasetRef(
+        spec=short(group.dataset.spec),
+        name=dataset.name,
+        revision=dataset.revision,
+        parameters={k: short(v) for k, v in _parameters(dataset).items()},
+        size=len(dataset.items()),
+        samples=len(samples),
+        limit=plan.request.limit,
+        seed=plan.request.seed,
+        licence=dataset.licence,
+        source=dataset.source,
+        origin=_origin(group.dataset),
+    )
+
+
+def _parameters(obj: Any) -> dict[str, str]:
+    return {name: format_value(value) for name, value in parameters(obj).items()}
+
+
+def _origin(resolved: Resolved) -> Origin:
+    found = resolved.provenance
+    return Origin(
+        distribution=found.distribution,
+        distribution_version=found.version,
+        entry_point=short(found.entry_point),
+        source_hash=found.source_sha256,
+    )
