@@ -54,10 +54,10 @@ def maps_per_second(subject: Subject, images: int, quick: bool) -> list[dict[str
     return rows
 
 
-def against_gradcam(subject: Subject, images: int, repeats: int) -> dict[str, Any]:
+def against_gradcam(subject: Subject, images: int, repeats: int, singly: bool = True) -> dict[str, Any]:
     """Return time(six separate pytorch-grad-cam runs) / time(the same six CAMs of one batch).
 
-    Each CAM's own ratio stands beside it.
+    With ``singly`` each CAM's own ratio stands beside it.
     """
     registry = load_registry()
     missing = [name for name in GRADIENT_CAMS if name not in registry.explainers]
@@ -85,6 +85,7 @@ def against_gradcam(subject: Subject, images: int, repeats: int) -> dict[str, An
     singles = {
         name: round(paired(theirs_of([theirs]), ours_of([explainer]), 1).median, 3)
         for (name, theirs), explainer in zip(GRADIENT_CAMS.items(), ours, strict=True)
+        if singly
     }
     return {"network": subject.name, "images": images, "six": both.as_dict(), "one_by_one": singles}
 

@@ -21,8 +21,8 @@ from faithface.bench.memory import growth
 from faithface.bench.subjects import subjects
 from faithface.model.session import thread_count
 
-IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (2, 4)}  # quick, whole
-REPEATS = (3, 5)
+IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (1, 4)}  # quick, whole
+REPEATS = (2, 4)
 PACKAGES = (
     "faithface",
     "torch",
@@ -63,7 +63,7 @@ def run_bench(
             engine.append(measure_subject(subject, IMAGES[subject.role][not quick], repeats))
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
-        result["gradcam"] = against_gradcam(largest, 4 if quick else 8, repeats)
+        result["gradcam"] = against_gradcam(largest, 2 if quick else 8, repeats, singly=not quick)
         result["captum"] = against_captum(largest, 2 if quick else 4, 1 if quick else 2)
         say("maps per second of every explainer")
         result["explainers"] = maps_per_second(small, 2 if quick else 4, quick)
