@@ -64,10 +64,13 @@ def explain_by_attribution(
     views = samples.views()
     scalar = ExplainedScalar(model, views)
     rows = torch.arange(len(views.images), device=views.images.device)
-    parts = [
-        reduce_channels(attribute(scalar, views.images[part].detach(), rows[part]).detach(), channels)
-        for part in chunks(len(rows), GRADIENT_CHUNK)
-    ]
+    with warnings.catch_warnings():
+        # captum announces that it asks its input for gradients, and the hooks that it sets and removes.
+        warnings.simplefilter("ignore", UserWarning)
+        parts = [
+            reduce_channels(attribute(scalar, views.images[part].detach(), rows[part]).detach(), channels)
+            for part in chunks(len(rows), GRADIENT_CHUNK)
+        ]
     maps = torch.nan_to_num(torch.cat(parts), nan=0.0, posinf=0.0, neginf=0.0)
     return Maps.from_views(maps, samples) if channels == "sum" else unsigned_maps(maps, samples)
 
@@ -277,10 +280,7 @@ class GuidedBackprop(Explainer):
             )
 
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-            with warnings.catch_warnings():
-                # captum announces the hooks that it sets and removes.
-                warnings.simplefilter("ignore", UserWarning)
-                return CaptumGuidedBackprop(scalar).attribute(images, additional_forward_args=(rows,))
+            return CaptumGuidedBackprop(scalar).attribute(images, additional_forward_args=(rows,))
 
         return explain_by_attribution(model, samples, self.channels, attribute)
 

@@ -178,3 +178,16 @@ def test_the_stated_cost_is_what_is_counted(
 def test_counts_below_one_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         wrong(**{"noisy" if wrong is SmoothGrad else "steps": 0})
+
+
+@pytest.mark.filterwarnings("error:.*:UserWarning:captum")
+def test_captums_announcements_do_not_reach_the_user(opened: Callable[..., Any]) -> None:
+    model, samples = opened("cnn", n=1)
+    for explainer in (
+        Saliency(),
+        InputXGradient(),
+        SmoothGrad(noisy=2),
+        IntegratedGradients(steps=2),
+        GuidedBackprop(),
+    ):
+        explainer.explain(model, samples)
