@@ -18,7 +18,7 @@ BESIDE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "plugins
 
 _FENCE = re.compile(r"^```([a-z]*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_NAME = re.compile(r"[A-Z_]+=\S*$")
+_COMMAND = re.compile(r"^\s*(?:\$ |commands = )?(?:[A-Z_]+=\S*\s+)*faithface\s+(.*?)(?:\s[>|].*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,8 @@ def command_lines(path: Path) -> Iterator[list[str]]:
     """Yield the arguments of every ``faithface …`` line in a page's shell blocks (of tox.ini: anywhere)."""
     shell = [b.text for b in blocks(path) if b.language in ("", "console", "bash", "sh", "shell")]
     text = path.read_text(encoding="utf-8") if path.name == "tox.ini" else "\n".join(shell)
-    for line in text.splitlines():
-        words = shlex.split(re.sub(r"\s[>|].*$", "", line.strip().removeprefix("$ ")), comments=True)
-        while words and _NAME.match(words[0]):
-            words.pop(0)
-        if words and words[0] == "faithface":
-            yield [word for word in words[1:] if word != "{posargs}"]
+    for line in _COMMAND.findall(text):
+        yield [word for word in shlex.split(line, comments=True) if word != "{posargs}"]
 
 
 def is_synopsis(arguments: list[str]) -> bool:
