@@ -16,7 +16,7 @@ CORE = ROOT / "benchmark" / "faithface"
 # Lower layers first; a module may import its own layer and the ones before it.
 LAYERS = [
     ["errors", "seeds"],
-    ["card", "specs"],
+    ["card", "specs", "images"],
     ["tasks"],
     ["contract"],
     ["loading", "model"],
