@@ -146,3 +146,15 @@ def test_a_one_pixel_image_has_a_value(tmp_path: Path) -> None:
     samples = sample_batch(model, 2)
     got = METRIC.score(model, samples, Brightness().explain(model, samples), Brightness())
     np.testing.assert_array_equal(got.values[""], [1.0, 1.0])
+
+
+def test_the_headline_alone_is_the_headline_of_all_levels(pad: tuple[FaceModel, Samples]) -> None:
+    model, samples = pad
+    explainer = Gradient()
+    maps = explainer.explain(model, samples)
+    every = NoiseStability().score(model, samples, maps, explainer)
+    alone = NoiseStability(levels="headline").score(model, samples, explainer.explain(model, samples), explainer)
+    for name in ("", "spearman", "score-fall"):
+        assert np.array_equal(every.values[name], alone.values[name])
+    assert np.array_equal(alone.values["all-levels"], alone.values[""])
+    assert alone.curves["ssim"].shape == (len(samples), 1)

@@ -19,7 +19,7 @@ from .nuisance import Nuisance, sample_nuisance
 from .render import Cue, Scene, render_twins
 
 TASKS = ("pad", "synthetic")
-CLASSES = {"pad": ("bona fide", "attack"), "synthetic": ("real", "synthetic")}
+CLASSES = {"pad": ("bona-fide", "attack"), "synthetic": ("real", "synthetic")}
 _KINDS: dict[tuple[str, bool], dict[str, Cue]] = {
     ("pad", False): attacks.PAD_KINDS,
     ("pad", True): attacks.PAD_UNSEEN,
