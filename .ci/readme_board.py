@@ -35,9 +35,9 @@ def excerpt(table: Path) -> str:
 def cell(row: dict[str, str]) -> str:
     if row["status"] != "ok" or not row["number"]:
         return row["status"]
-    number, low, high = (f"{float(row[key]):.2f}" for key in ("number", "low", "high"))
-    rank = f" · {row['rank']}" if row["rank"] else ""
-    return f"{number} [{low}, {high}]{rank}"
+    number, low, high = (f"{float(row[key]):.2f}" if row[key] else "" for key in ("number", "low", "high"))
+    interval = f" [{low}, {high}]" if low and high else ""
+    return number + interval + (f" · {row['rank']}" if row["rank"] else "")
 
 
 def main() -> None:
