@@ -2,7 +2,8 @@
 
 >>> import faithface
 >>> result = faithface.evaluate(  # doctest: +SKIP
-...     model="card.toml", dataset="pairs:pairs.csv@faces", explainers=["fggb", "random"], metrics=["gap-similarity-score@1"]
+...     model="card.toml", dataset="pairs:pairs.csv@faces", explainers=["fggb", "random"],
+metrics=["gap-similarity-score@1"]
 ... )
 """
 

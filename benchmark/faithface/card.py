@@ -66,7 +66,8 @@ class OutputCard(_Strict):
         classes: names in output order.
         positive: the attack or synthetic class.
         similarity: how embeddings are compared.
-        threshold: the decision threshold; for ``euclidean`` a distance. None: the equal-error point of the clean scores.
+        threshold: the decision threshold; for ``euclidean`` a distance. None: the equal-error point of the clean
+            scores.
     """
 
     name: str = ""

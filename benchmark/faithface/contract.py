@@ -373,9 +373,18 @@ class Maps:
 
         def build() -> Maps:
             at = torch.as_tensor(chosen, dtype=torch.long, device=self.headline.device)
-            parts = (None if m is None else m[at] for m in (self.relevance, self.similarity, self.dissimilarity))
-            small = None if self.native is None else self.native[at.to(self.native.device)]
-            return Maps(*parts, native=small, cost=self.cost, note=self.note)
+
+            def part(maps: Tensor | None) -> Tensor | None:
+                return None if maps is None else maps[at.to(maps.device)]
+
+            return Maps(
+                part(self.relevance),
+                part(self.similarity),
+                part(self.dissimilarity),
+                native=part(self.native),
+                cost=self.cost,
+                note=self.note,
+            )
 
         return self.shared(("take", chosen), build)  # type: ignore[no-any-return]
 
@@ -524,7 +533,8 @@ class Scores:
 
 
 class Metric(ABC):
-    """A written protocol. Concrete metrics are frozen dataclasses; fields are parameters; the docstring is the protocol.
+    """A written protocol. Concrete metrics are frozen dataclasses; fields are parameters; the docstring is the
+    protocol.
 
     Attributes:
         id: name and version, such as ``deletion@1``. A change that can move a number makes a new version.

@@ -3,7 +3,8 @@
 Place in the flow: below everything; imports only the standard library.
 
 * :class:`FaithfaceError`: the base. The command line prints its text as one line and exits with ``exit_code``.
-* :class:`UsageError` (exit 2): what was asked for cannot be asked: an unknown name, a wrong parameter, a bad card or file.
+* :class:`UsageError` (exit 2): what was asked for cannot be asked: an unknown name, a wrong parameter, a bad card or
+  file.
 * :class:`RunError` (exit 1): what was asked for was tried and failed.
 
 A message says what was got, what was expected and what to do next.

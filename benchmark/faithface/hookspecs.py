@@ -1,13 +1,13 @@
 """The plugin contract: five hooks, each of which returns objects (never registers by side effect).
 
-Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these names in a
-module that their distribution names under the entry-point group ``faithface``::
+Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these
+names in a module that their distribution names under the entry-point group ``faithface``::
 
     [project.entry-points.faithface]
     my_lab = "my_lab.faithface_plugin"
 
-Imports pluggy and, for types, the contract. Because hooks return objects, the host knows which distribution, version and entry
-point each one came from, and can refuse two of the same name.
+Imports pluggy and, for types, the contract. Because hooks return objects, the host knows which distribution, version
+and entry point each one came from, and can refuse two of the same name.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def faithface_explainers() -> Iterable[Explainer]:
         def faithface_explainers():
             return [MyExplainer(), MyExplainer(sharper=True, name="my-explainer-sharp")]
     """
+    raise NotImplementedError  # pluggy calls implementations only
 
 
 @hookspec
@@ -48,6 +49,7 @@ def faithface_models() -> Iterable[ModelCard]:
         def faithface_models():
             return [faithface.load_card(Path(__file__).parent / "my-net.toml")]
     """
+    raise NotImplementedError  # pluggy calls implementations only
 
 
 @hookspec
@@ -60,11 +62,13 @@ def faithface_datasets() -> Iterable[Dataset]:
         def faithface_datasets():
             return [MyFaces(root="~/faces")]
     """
+    raise NotImplementedError  # pluggy calls implementations only
 
 
 @hookspec
 def faithface_metrics() -> Iterable[Metric]:
-    """Return metrics: instances of :class:`faithface.Metric`, whose docstring is the protocol and whose id ends in ``@N``.
+    """Return metrics: instances of :class:`faithface.Metric`, whose docstring is the protocol and whose id ends in
+    ``@N``.
 
     Example::
 
@@ -72,6 +76,7 @@ def faithface_metrics() -> Iterable[Metric]:
         def faithface_metrics():
             return [CentreOfMass()]
     """
+    raise NotImplementedError  # pluggy calls implementations only
 
 
 @hookspec
@@ -84,3 +89,4 @@ def faithface_suites() -> Iterable[Path]:
         def faithface_suites():
             return sorted(Path(__file__).parent.glob("suites/*.toml"))
     """
+    raise NotImplementedError  # pluggy calls implementations only

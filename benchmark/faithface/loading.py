@@ -1,11 +1,13 @@
 """From light samples to a batch of pixels with clean scores: the step before every explanation.
 
-Place in the flow: called by ``run`` for each shard, by the Python API and by tests. May call ``contract``, ``tasks``, ``errors``.
+Place in the flow: called by ``run`` for each shard, by the Python API and by tests. May call ``contract``, ``tasks``,
+``errors``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,30 +57,30 @@ def load_samples(
     Raises:
         UsageError: no items, or items that do not fit the model's task.
     """
-    items = tuple(items)
-    if not items:
+    chosen: tuple[Any, ...] = tuple(items)
+    if not chosen:
         raise UsageError("no samples to load; expected at least one")
-    pairs = isinstance(items[0], Pair)
+    pairs = isinstance(chosen[0], Pair)
     if pairs != (model.card.task == "verification"):
         got, want = ("pairs", "single images") if pairs else ("single images", "pairs")
         raise UsageError(f'model "{model.card.name}" is for {model.card.task} and needs {want}; got {got}')
     size = model.size
     if not pairs:
-        images = torch.stack([read_face(item.face, size) for item in items]).to(model.device)  # type: ignore[union-attr]
+        images = torch.stack([read_face(item.face, size) for item in chosen]).to(model.device)
         outputs = model.outputs(images)
         scores, predicted = class_probabilities(model.card, outputs).max(dim=1)
-        return Samples(items, images, Clean(outputs, scores, predicted), seed, dataset)
+        return Samples(chosen, images, Clean(outputs, scores, predicted), seed, dataset)
     # A face that appears in several pairs of the batch is read and embedded once.
-    faces = {face.id: face for item in items for face in item.faces}
+    faces = {face.id: face for item in chosen for face in item.faces}
     order = {face_id: i for i, face_id in enumerate(faces)}
     single = torch.stack([read_face(face, size) for face in faces.values()]).to(model.device)
-    at = torch.tensor([[order[face.id] for face in item.faces] for item in items], device=single.device)
+    at = torch.tensor([[order[face.id] for face in item.faces] for item in chosen], device=single.device)
     embedded = model.embeddings(single)
     outputs = embedded[at]
     scores = pair_similarity(model.card, outputs[:, 0], outputs[:, 1])
     threshold = card_threshold(model) if threshold is None else threshold
     accepted = torch.zeros_like(scores, dtype=torch.long) if threshold is None else (scores >= threshold).long()
-    return Samples(items, single[at], Clean(outputs, scores, accepted, threshold), seed, dataset)
+    return Samples(chosen, single[at], Clean(outputs, scores, accepted, threshold), seed, dataset)
 
 
 def card_threshold(model: FaceModel) -> float | None:

@@ -1,11 +1,15 @@
 """The plugin host: find plugins by entry points, load each one guarded, and keep who provided what.
 
 Place in the flow: the command line and the API ask :func:`load_registry` once and look objects up in the
-:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``model.card``, ``errors``. Never imports a plugin by name.
+:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``model.card``, ``errors``. Never imports a plugin
+by name.
 
-A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name given by
-two providers, or a misspelt hook, is reported with the providers named. The environment variable ``FAITHFACE_PLUGINS`` limits the third-party
-distributions that are loaded (comma-separated; empty: none); what ships in the ``faithface`` distribution is always there.
+A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name
+given by
+two providers, or a misspelt hook, is reported with the providers named. The environment variable ``FAITHFACE_PLUGINS``
+limits the third-party
+distributions that are loaded (comma-separated; empty: none); what ships in the ``faithface`` distribution is always
+there.
 """
 
 from __future__ import annotations
@@ -147,7 +151,9 @@ class Registry:
         if "@" not in spec.name:
             versions = sorted(m for m in self.metrics if m.partition("@")[0] == spec.name)
             if versions:
-                raise UsageError(f'metric "{spec.name}" has no version; a number names its protocol: write {versions[-1]}')
+                raise UsageError(
+                    f'metric "{spec.name}" has no version; a number names its protocol: write {versions[-1]}'
+                )
         found = _lookup(self.metrics, spec.name, "metric")
         made = configure(found.object, spec.params, f'metric "{spec.name}"')
         return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
@@ -171,7 +177,9 @@ class Registry:
         path = Path(text)
         if text.endswith(".toml") or path.is_file():
             if path.suffix == ".onnx":
-                raise UsageError(f"{text} is a network without a card; `faithface inspect {text}` prints one to complete")
+                raise UsageError(
+                    f"{text} is a network without a card; `faithface inspect {text}` prints one to complete"
+                )
             return Resolved(str(path), load_card(path), Provenance("(a file)", "", str(path)))
         if path.suffix == ".onnx":
             raise UsageError(f"{text}: no such file; expected a model card (.toml) or a registered model's name")
@@ -273,7 +281,9 @@ def _check_spelling(manager: pluggy.PluginManager, module: Any) -> None:
         name = wrong.group(1) if wrong else "?"
         raise UsageError(f'unknown hook "{name}" in {module.__name__}; {nearest(name, known)}') from None
     if not manager.get_hookcallers(module):
-        raise UsageError(f"{module.__name__} implements no hook; mark a function with @faithface.hookimpl: {', '.join(known)}")
+        raise UsageError(
+            f"{module.__name__} implements no hook; mark a function with @faithface.hookimpl: {', '.join(known)}"
+        )
 
 
 def _collect(
@@ -305,7 +315,9 @@ def _checked(made: Any, spec: _Kind, kind: str, provenance: Provenance) -> Regis
         raise UsageError(f"{spec.hook} returned a {type(made).__name__}; expected a {spec.type.__name__}")
     name = spec.name(made)
     if not re.fullmatch(spec.pattern, name):
-        shape = "lower-case name@version, such as deletion@1" if kind == "metrics" else "a lower-case name such as grad-cam"
+        shape = (
+            "lower-case name@version, such as deletion@1" if kind == "metrics" else "a lower-case name such as grad-cam"
+        )
         raise UsageError(f"{spec.hook} returned a {kind[:-1]} named '{name}'; expected {shape}")
     return Registered(name, made, dataclasses.replace(provenance, source_sha256=_source_hash(made)))
 

@@ -1,7 +1,7 @@
 """The one seam between a network's raw outputs and what is explained and decided, per task.
 
-Place in the flow: called by the contract, the model layer, the perturbation engine, explainers and metrics; imports only
-``card`` and ``errors``. Functions work on torch tensors, keep gradients, and never change their input.
+Place in the flow: called by the contract, the model layer, the perturbation engine, explainers and metrics; imports
+only ``card`` and ``errors``. Functions work on torch tensors, keep gradients, and never change their input.
 
 * classifiers: :func:`class_probabilities`; the explained scalar is the logit of a class (:class:`ClassTarget`);
 * verification: :func:`pair_similarity`; the explained scalar is the cosine to a fixed reference (:class:`PairTarget`);

@@ -1,7 +1,8 @@
-"""The main job on real faces, as the first user does it. The faces are not in the repository: the tests skip without them.
+"""The main job on real faces, as the first user does it. The faces are not in the repository: the tests skip without
+them.
 
-What must come out was measured in a pilot with other code: a random map has no gap, FGGB has a clear one on genuine and on
-impostor pairs, and the network makes no mistake on the unaltered pairs.
+What must come out was measured in a pilot with other code: a random map has no gap, FGGB has a clear one on genuine
+and on impostor pairs, and the network makes no mistake on the unaltered pairs.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def test_fggb_has_a_clear_gap_and_random_has_none(faces, registry) -> None:
     assert not result.failures
     for metric in ("gap-similarity-score@1", "gap-dissimilarity-score@1"):
         by_name = {
-            name: result.values.filter((result.values["explainer"] == name) & (result.values["metric"] == metric))["value"].to_numpy()
+            name: result.values.filter((result.values["explainer"] == name) & (result.values["metric"] == metric))[
+                "value"
+            ].to_numpy()
             for name in ("fggb", "random")
         }
         assert len(by_name["fggb"]) == len(by_name["random"]) == 6

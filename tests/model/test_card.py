@@ -58,7 +58,9 @@ def test_a_card_finds_its_weights_beside_itself(tmp_path: Path) -> None:
         (("[model]", "[model"), ["TOML"]),
     ],
 )
-def test_a_mistake_is_one_line_with_the_file_and_the_key(tmp_path: Path, change: tuple[str, str], expected: list[str]) -> None:
+def test_a_mistake_is_one_line_with_the_file_and_the_key(
+    tmp_path: Path, change: tuple[str, str], expected: list[str]
+) -> None:
     path = write(tmp_path, GOOD.replace(*change))
     with pytest.raises(UsageError) as caught:
         load_card(path)
@@ -70,5 +72,5 @@ def test_a_mistake_is_one_line_with_the_file_and_the_key(tmp_path: Path, change:
 
 
 def test_a_missing_card_names_the_path(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nowhere.toml"):
+    with pytest.raises(UsageError, match=r"nowhere\.toml"):
         load_card(tmp_path / "nowhere.toml")

@@ -167,7 +167,9 @@ def test_channels_last_files_get_channels_last(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 32, 32)
     target = ClassTarget(torch.tensor([0, 1]))
     assert torch.allclose(open_model(last).outputs(images), open_model(card).outputs(images), atol=1e-5)
-    assert torch.allclose(open_model(last).gradient(images, target), open_model(card).gradient(images, target), atol=1e-6)
+    assert torch.allclose(
+        open_model(last).gradient(images, target), open_model(card).gradient(images, target), atol=1e-6
+    )
 
 
 def test_a_named_output_of_several_is_used(tmp_path: Path) -> None:
@@ -182,8 +184,13 @@ def test_a_named_output_of_several_is_used(tmp_path: Path) -> None:
 
     card = tiny("cnn", "pad", tmp_path)
     torch.onnx.export(
-        Two().eval(), (torch.rand(2, 3, 32, 32),), tmp_path / "two.onnx", input_names=["x"], output_names=["first", "second"],
-        dynamic_axes={"x": {0: "n"}, "first": {0: "n"}, "second": {0: "n"}}, dynamo=False,
+        Two().eval(),
+        (torch.rand(2, 3, 32, 32),),
+        tmp_path / "two.onnx",
+        input_names=["x"],
+        output_names=["first", "second"],
+        dynamic_axes={"x": {0: "n"}, "first": {0: "n"}, "second": {0: "n"}},
+        dynamo=False,
     )
     second = card.model_copy(update={"file": "two.onnx", "output": card.output.model_copy(update={"name": "second"})})
     images = torch.rand(2, 3, 32, 32)
@@ -196,7 +203,9 @@ def test_a_named_output_of_several_is_used(tmp_path: Path) -> None:
         open_model(wrong)
 
 
-def test_a_twin_that_differs_is_refused_and_black_box_use_goes_on(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_twin_that_differs_is_refused_and_black_box_use_goes_on(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = open_model(tiny("cnn", "pad", tiny_folder))
     monkeypatch.setattr(model, "_forward_chunk", lambda images: torch.full((len(images), 2), 7.0))
     twin, difference, reason = build_twin(model)
@@ -243,7 +252,9 @@ def test_a_network_without_grid_says_so(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"", "ONNX"), (b"not a network at all", "ONNX"), (None, "ONNX")])
-def test_a_file_that_is_not_a_network_is_one_clear_line(content: bytes | None, word: str, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_network_is_one_clear_line(
+    content: bytes | None, word: str, tiny_folder: Path, tmp_path: Path
+) -> None:
     card = tiny("cnn", "pad", tiny_folder)
     path = tmp_path / "bad.onnx"
     path.write_bytes(card.path.read_bytes()[:1000] if content is None else content)

@@ -28,11 +28,14 @@ class Flat(faithface.Explainer):
         return faithface.Maps(relevance=torch.full(shape, self.level))
 '''
 
-WORKING = HEAD + '''
+WORKING = (
+    HEAD
+    + """
 @faithface.hookimpl
 def faithface_explainers():
     return [Flat()]
-'''
+"""
+)
 
 Install = Callable[..., None]
 
@@ -68,7 +71,11 @@ def test_a_working_plugin_is_found_with_its_provenance(install: Install) -> None
     assert row_of(registry, "lab-a").status == "ok"
     assert row_of(registry, "lab-a").registered == {"explainers": ["lab-flat"]}
     entry = registry.explainers["lab-flat"]
-    assert (entry.provenance.distribution, entry.provenance.version, entry.provenance.entry_point) == ("lab-a", "1.2.3", "main")
+    assert (entry.provenance.distribution, entry.provenance.version, entry.provenance.entry_point) == (
+        "lab-a",
+        "1.2.3",
+        "main",
+    )
     assert len(entry.provenance.source_sha256) == 64
     assert str(entry.provenance) == "lab-a 1.2.3 (main)"
 
@@ -117,14 +124,22 @@ def test_a_third_party_cannot_take_a_name_of_the_core(install: Install) -> None:
 
 
 def test_a_misspelt_hook_is_an_error_with_the_nearest(install: Install) -> None:
-    install("lab-typo", "lab_typo", WORKING.replace("{name}", "lab-flat").replace("def faithface_explainers", "def faithface_explainer"))
+    install(
+        "lab-typo",
+        "lab_typo",
+        WORKING.replace("{name}", "lab-flat").replace("def faithface_explainers", "def faithface_explainer"),
+    )
     error = row_of(load_registry(), "lab-typo").error
     assert "faithface_explainer" in error
     assert "faithface_explainers" in error
 
 
 def test_a_misspelt_hook_does_not_poison_the_next_plugin(install: Install) -> None:
-    install("aa-typo", "aa_typo", WORKING.replace("{name}", "x-flat").replace("def faithface_explainers", "def faithface_xplainers"))
+    install(
+        "aa-typo",
+        "aa_typo",
+        WORKING.replace("{name}", "x-flat").replace("def faithface_explainers", "def faithface_xplainers"),
+    )
     install("lab-a", "lab_a_plugin", WORKING.replace("{name}", "lab-flat"))
     assert row_of(load_registry(), "lab-a").status == "ok"
 
@@ -133,8 +148,14 @@ def test_a_misspelt_hook_does_not_poison_the_next_plugin(install: Install) -> No
     ("code", "words"),
     [
         ("import faithface\n", "implements no hook"),
-        (HEAD.replace("{name}", "n") + "\n@faithface.hookimpl\ndef faithface_explainers():\n    return [Flat]\n", "return an instance"),
-        (HEAD.replace("{name}", "n") + "\n@faithface.hookimpl\ndef faithface_metrics():\n    return [Flat()]\n", "expected a Metric"),
+        (
+            HEAD.replace("{name}", "n") + "\n@faithface.hookimpl\ndef faithface_explainers():\n    return [Flat]\n",
+            "return an instance",
+        ),
+        (
+            HEAD.replace("{name}", "n") + "\n@faithface.hookimpl\ndef faithface_metrics():\n    return [Flat()]\n",
+            "expected a Metric",
+        ),
         (WORKING.replace("{name}", "Not Lower"), "lower-case"),
     ],
 )

@@ -1,7 +1,7 @@
 """Tiny torch networks, exported to ONNX with a card: what tests run on instead of real models.
 
-Place in the flow: used by tests only. Each kind stands for a family of real models; weights are random but fixed by a seed, so
-that a torch oracle on :func:`build` and faithface on the exported file see the same network.
+Place in the flow: used by tests only. Each kind stands for a family of real models; weights are random but fixed by a
+seed, so that a torch oracle on :func:`build` and faithface on the exported file see the same network.
 """
 
 from __future__ import annotations

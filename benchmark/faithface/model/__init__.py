@@ -1,10 +1,10 @@
 """Models: a card and an ``.onnx`` file in, a :class:`~faithface.contract.FaceModel` out.
 
-Place in the flow: called by ``run`` (one model per cell), explainers and metrics see only the contract's FaceModel. May call
-``contract``, ``tasks``, ``card``, ``errors``; never perturbation, metrics or runs.
+Place in the flow: called by ``run`` (one model per cell), explainers and metrics see only the contract's FaceModel.
+May call ``contract``, ``tasks``, ``card``, ``errors``; never perturbation, metrics or runs.
 
-``card.py`` reads cards · ``session.py`` runs the file by ONNX Runtime · ``twin.py`` derives a differentiable torch twin ·
-``layers.py`` finds its layers · ``onnx_model.py`` joins them into a FaceModel · ``inspect.py`` describes a file.
+``card.py`` reads cards · ``session.py`` runs the file by ONNX Runtime · ``twin.py`` derives a differentiable torch
+twin · ``layers.py`` finds its layers · ``onnx_model.py`` joins them into a FaceModel · ``inspect.py`` describes a file.
 """
 
 from faithface.model.card import load_card

@@ -1,4 +1,5 @@
-"""Read model cards: TOML beside the ``.onnx`` file. Every mistake is one line with the file, the key and what is allowed.
+"""Read model cards: TOML beside the ``.onnx`` file. Every mistake is one line with the file, the key and what is
+allowed.
 
 Place in the flow: the first thing that a run does with a model; imports ``card`` and ``errors``.
 """

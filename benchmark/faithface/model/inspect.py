@@ -1,4 +1,5 @@
-"""Describe a model file: what ``faithface inspect`` prints. For a bare ``.onnx`` it drafts the card that is to be completed.
+"""Describe a model file: what ``faithface inspect`` prints. For a bare ``.onnx`` it drafts the card that is to be
+completed.
 
 Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``errors``.
 """
@@ -95,7 +96,8 @@ def _inspect_card(card: ModelCard, device: str) -> Report:
     model = OnnxModel(card, device, batch_size=4)
     twin, difference, reason = build_twin(model)
     notes = list(model.notes)
-    layer, grid, names = "", None, ()
+    layer, grid = "", None
+    names: tuple[str, ...] = ()
     if twin is None:
         notes.append(reason)
     else:
@@ -144,7 +146,7 @@ def _inspect_bare(path: Path, device: str) -> Report:
 
 
 def draft_card(path: Path, session: Session) -> str:
-    """Return a card in TOML with all that the file tells, and a question mark in a comment where only the user knows."""
+    """Return a card in TOML with all that the file tells, and a question mark where only the user knows."""
     _, *rest = session.inputs[0].shape
     last = rest[-1] in (1, 3) and rest[0] not in (1, 3)
     channels, height, width = (rest[2], rest[0], rest[1]) if last else rest
@@ -153,7 +155,9 @@ def draft_card(path: Path, session: Session) -> str:
     embedding = units is None or units > 16
     name = "".join(ch if ch.isalnum() or ch in "._-" else "-" for ch in path.stem.lower()).strip("-._") or "model"
     kind = "embedding" if embedding else ("logit" if units == 1 else "logits")
-    classes = "" if embedding else 'classes = ["bona-fide", "attack"]   # ? in output order\npositive = "attack"   # ?\n'
+    classes = (
+        "" if embedding else 'classes = ["bona-fide", "attack"]   # ? in output order\npositive = "attack"   # ?\n'
+    )
     size = f"[{height or 112}, {width or 112}]" + ("" if height and width else "   # ? the file does not say")
     return (
         "[model]\n"

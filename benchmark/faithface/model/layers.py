@@ -1,6 +1,7 @@
 """Find the layers of a network that a CAM can use, and choose one.
 
-Place in the flow: called by ``twin.py``; works on the ONNX graph and on shapes that a probe pass recorded. Imports onnx only.
+Place in the flow: called by ``twin.py``; works on the ONNX graph and on shapes that a probe pass recorded. Imports
+onnx only.
 
 A *candidate* is an intermediate tensor with a spatial grid, in one of three layouts:
 
@@ -9,11 +10,13 @@ A *candidate* is an intermediate tensor with a spatial grid, in one of three lay
   4-dimensional, never qualify, because nothing in that list makes one. A transpose moves a grid between layouts.
 * ``NTC``: tokens, batch × T × channels, where T is the patch grid h·w of the network's own patch embedding, with or
   without extra leading tokens (class token, registers).
-* ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual sums.
+* ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual
+  sums.
 
-The automatic choice is the last ``NCHW`` candidate whose extent is at least 7, as DESIGN's layer rule has it. Networks that have only tokens
-after the patch embedding get the last token grid that still sends its patch tokens to the output: with a class token, what
-follows the last attention no longer does, so the choice is the last token grid before the last softmax.
+The automatic choice is the last ``NCHW`` candidate whose extent is at least 7, as DESIGN's layer rule has it. Networks
+that have only tokens
+after the patch embedding get the last token grid that still sends its patch tokens to the output: with a class token,
+what follows the last attention no longer does, so the choice is the last token grid before the last softmax.
 """
 
 from __future__ import annotations
@@ -25,13 +28,16 @@ import onnx
 
 MIN_EXTENT = 7
 
-_KEEPS_GRID = frozenset(
-    "Conv ConvTranspose Relu PRelu LeakyRelu Elu Selu Celu Clip Sigmoid HardSigmoid HardSwish Mish Softplus Softsign Tanh "
-    "Gelu Swish Erf Identity Dropout BatchNormalization InstanceNormalization GroupNormalization LRN MaxPool AveragePool "
-    "Add Sub Mul Div Sum Concat Resize Upsample Pad Neg Abs Sqrt Pow Max Min Cast LpPool DepthToSpace SpaceToDepth Split "
-    "Slice Where".split()
-)
-_KEEPS_LAST = frozenset("LayerNormalization MatMul Gemm Gelu".split())
+# fmt: off
+_KEEPS_GRID = frozenset({
+    "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Celu", "Clip", "Concat", "Conv", "ConvTranspose",
+    "DepthToSpace", "Div", "Dropout", "Elu", "Erf", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish",
+    "Identity", "InstanceNormalization", "LRN", "LeakyRelu", "LpPool", "Max", "MaxPool", "Min", "Mish", "Mul",
+    "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt",
+    "Sub", "Sum", "Swish", "Tanh", "Upsample", "Where",
+})
+_KEEPS_LAST = frozenset({"LayerNormalization", "MatMul", "Gemm", "Gelu"})
+# fmt: on
 MAX_EXTRA_TOKENS = 8  # class token and registers
 
 

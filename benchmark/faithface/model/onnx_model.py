@@ -1,9 +1,10 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
-Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call ``session``,
-``twin``, ``tasks``, ``card``, ``errors``.
+Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
+``session``, ``twin``, ``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are compared with
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are compared
+with
 ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box explainers run.
 """
 

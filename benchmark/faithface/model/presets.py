@@ -1,7 +1,7 @@
 """Card presets for public networks: the preprocessing facts, so that the user gives only the file.
 
-Place in the flow: read by the command line (``faithface models --presets [NAME]``). Imports ``card`` only. No weights are shipped or
-downloaded; licences are those of the weights' authors, and several forbid commercial use.
+Place in the flow: read by the command line (``faithface models --presets [NAME]``). Imports ``card`` only. No weights
+are shipped or downloaded; licences are those of the weights' authors, and several forbid commercial use.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def presets() -> dict[str, Preset]:
     """Return the presets by name."""
     # Pixels reach these three networks as 0..255; std = 1/255 undoes the card's scaling to 0..1.
     raw = {"mean": (0.0,), "std": (1 / 255,)}
-    sface = _verification("sface", "face_recognition_sface_2021dec.onnx", "OpenCV Zoo, SFace (Zhong et al. 2021)", threshold=0.363)
+    sface = _verification(
+        "sface", "face_recognition_sface_2021dec.onnx", "OpenCV Zoo, SFace (Zhong et al. 2021)", threshold=0.363
+    )
     sface = sface.model_copy(update={"input": sface.input.model_copy(update=raw)})
     minifasnet = ModelCard.model_validate(
         {
@@ -71,16 +73,22 @@ def presets() -> dict[str, Preset]:
         Preset(
             "mobilefacenet",
             "w600k_mbf.onnx",
-            _verification("mobilefacenet", "w600k_mbf.onnx", "insightface buffalo_s, MobileFaceNet trained on WebFace600K"),
+            _verification(
+                "mobilefacenet", "w600k_mbf.onnx", "insightface buffalo_s, MobileFaceNet trained on WebFace600K"
+            ),
             f"{arcface}; 512-d",
         ),
         Preset(
             "adaface_ir101",
             "adaface_ir101.onnx",
-            _verification("adaface_ir101", "adaface_ir101.onnx", "AdaFace (Kim et al. 2022), the user's own export", color="BGR"),
+            _verification(
+                "adaface_ir101", "adaface_ir101.onnx", "AdaFace (Kim et al. 2022), the user's own export", color="BGR"
+            ),
             f"{arcface}; BGR; exports with two outputs give the embedding first, its norm second",
         ),
-        Preset("sface", sface.file, sface, f"{arcface}; 128-d; pixels 0..255, RGB; cosine threshold as published by OpenCV"),
+        Preset(
+            "sface", sface.file, sface, f"{arcface}; 128-d; pixels 0..255, RGB; cosine threshold as published by OpenCV"
+        ),
         Preset(
             "minifasnet-v2",
             minifasnet.file,

@@ -38,7 +38,7 @@ class Port:
 
 
 def thread_count() -> int:
-    """Return the number of processors this process may use; ``OMP_NUM_THREADS``, which Ray sets for its workers, wins."""
+    """Return the number of processors to use: ``OMP_NUM_THREADS``, which Ray sets for its workers, or all there are."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
@@ -96,7 +96,7 @@ def open_session(model: bytes | str | Path, device: str = "cpu", what: str = "mo
     if session.get_providers()[0] != wanted:
         raise UsageError(
             f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its CUDA libraries "
-            "did not load; install the CUDA and cuDNN versions that this onnxruntime-gpu was built for, or use --device cpu"
+            "did not load; install the CUDA and cuDNN versions that this onnxruntime-gpu wants, or use --device cpu"
         )
     return session
 

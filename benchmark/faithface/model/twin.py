@@ -1,8 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
 Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call ``layers``,
-``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert (onnx2pytorch), put the
-card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the caller's (``onnx_model.py``).
+``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert (onnx2pytorch), put
+the card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the caller's
+(``onnx_model.py``).
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """
@@ -115,7 +116,8 @@ class Twin(nn.Module):
         return chosen
 
     def hooks(self, see: Callable[[str, Tensor], Any], only: str | None = None) -> _Hooks:
-        """Return a context in which ``see(tensor name, value)`` is called for each intermediate tensor (or ``only`` one).
+        """Return a context in which ``see(tensor name, value)`` is called for each intermediate tensor (or ``only``
+        one).
 
         A value that ``see`` returns takes the tensor's place.
         """
@@ -131,7 +133,7 @@ class Twin(nn.Module):
 class _Hooks:
     """Forward hooks on the converted graph, removed on leaving, also after an exception."""
 
-    def __init__(self, network: nn.Module, see: Callable[[str, Tensor], Any], only: str | None) -> None:
+    def __init__(self, network: Any, see: Callable[[str, Tensor], Any], only: str | None) -> None:
         self.network, self.see, self.only = network, see, only
         self.handles: list[Any] = []
 

@@ -1,4 +1,7 @@
-"""Datasets in the box. Place in the flow: registered by ``faithface_plugins``; imports its own modules and the contract."""
+"""Datasets in the box.
+
+Place in the flow: registered by ``faithface_plugins``; imports its own modules and the contract.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""Align faces from five given landmarks to the ArcFace template. Finding landmarks is out of scope: bring them in a CSV.
+"""Align faces from five given landmarks to the ArcFace template. Finding landmarks is out of scope: bring them in a
+CSV.
 
-Place in the flow: called by the folder-like datasets when ``landmarks=CSV`` is given. Imports numpy, scikit-image, ``errors``.
+Place in the flow: called by the folder-like datasets when ``landmarks=CSV`` is given. Imports numpy, scikit-image,
+``errors``.
 
-The CSV has the columns ``image`` (path relative to the set's root) and ``left_eye_x, left_eye_y, right_eye_x, right_eye_y, nose_x, nose_y,
+The CSV has the columns ``image`` (path relative to the set's root) and ``left_eye_x, left_eye_y, right_eye_x,
+right_eye_y, nose_x, nose_y,
 left_mouth_x, left_mouth_y, right_mouth_x, right_mouth_y`` in pixels of the image; left and right are the viewer's.
 """
 
@@ -18,8 +21,11 @@ from skimage.transform import SimilarityTransform, warp
 
 from faithface.errors import UsageError
 
-# The five-point template of ArcFace's 112×112 crops (deng et al., 2019): viewer's left eye, right eye, nose, left and right mouth corner.
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+# The five-point template of ArcFace's 112×112 crops (Deng et al., 2019): viewer's left eye, right eye, nose, left and
+# right mouth corner.
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
 TEMPLATE_SIZE = 112
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
@@ -43,7 +49,9 @@ def align_face(image: np.ndarray, points: np.ndarray, size: int = TEMPLATE_SIZE)
     transform = SimilarityTransform.from_estimate(np.asarray(points, dtype=np.float64), target)
     if not transform or not np.isfinite(transform.params).all() or transform.scale < 1e-6:
         raise UsageError(f"landmarks {np.asarray(points).tolist()} do not span a face; expected five distinct points")
-    return warp(image, transform.inverse, output_shape=(size, size), order=1, mode="constant", cval=0.0).astype(np.float32)
+    return warp(image, transform.inverse, output_shape=(size, size), order=1, mode="constant", cval=0.0).astype(
+        np.float32
+    )
 
 
 def read_landmarks(path: Path) -> dict[str, np.ndarray]:
@@ -64,7 +72,9 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
             try:
                 values = [float(row[column]) for column in COLUMNS]
             except (TypeError, ValueError):
-                raise UsageError(f"{path}, line {reader.line_num}: landmarks of {row['image']} are not ten numbers") from None
+                raise UsageError(
+                    f"{path}, line {reader.line_num}: landmarks of {row['image']} are not ten numbers"
+                ) from None
             table[row["image"].strip()] = np.array(values).reshape(5, 2)
     return table
 
@@ -80,7 +90,9 @@ def aligned_reader(
     return read if landmarks is None else functools.partial(_read_aligned, read, name, landmarks, size)
 
 
-def _read_aligned(read: Callable[[], np.ndarray], name: str, landmarks: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+def _read_aligned(
+    read: Callable[[], np.ndarray], name: str, landmarks: Mapping[str, np.ndarray], size: int
+) -> np.ndarray:
     if name not in landmarks:
         raise UsageError(f"no landmarks for image '{name}'; add a row to the landmarks CSV")
     return align_face(read(), landmarks[name], size)

@@ -2,8 +2,10 @@
 
 Place in the flow: a dataset in the box. May call ``images`` for decoding, the contract, ``errors``.
 
-The files are pickles of ``(images, same)``: 2N encoded images (bytes, or uint8 arrays of encoded bytes) and N booleans. A pickle can
-run any code when it is loaded, so these are read by an unpickler that knows bytes, lists, booleans and numpy arrays and refuses the rest.
+The files are pickles of ``(images, same)``: 2N encoded images (bytes, or uint8 arrays of encoded bytes) and N
+booleans. A pickle can
+run any code when it is loaded, so these are read by an unpickler that knows bytes, lists, booleans and numpy arrays
+and refuses the rest.
 """
 
 from __future__ import annotations
@@ -47,7 +49,11 @@ def _plain_dtype(*args: Any, **kwargs: Any) -> np.dtype[Any]:
 
 def _safe_names() -> dict[tuple[str, str], Any]:
     reconstruct = np.zeros(0).__reduce__()[0]  # numpy has moved this function between modules
-    names: dict[tuple[str, str], Any] = {("_codecs", "encode"): _latin1, ("builtins", "bytes"): bytes, ("__builtin__", "bytes"): bytes}
+    names: dict[tuple[str, str], Any] = {
+        ("_codecs", "encode"): _latin1,
+        ("builtins", "bytes"): bytes,
+        ("__builtin__", "bytes"): bytes,
+    }
     for package in ("numpy.core", "numpy._core"):
         names[f"{package}.multiarray", "_reconstruct"] = reconstruct
         names[f"{package}.multiarray", "scalar"] = _scalar
@@ -89,9 +95,13 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except _Refused as error:
-        raise UsageError(f"{path} is refused and was not run: it asks for {error}; expected images as bytes and a list of booleans") from None
+        raise UsageError(
+            f"{path} is refused and was not run: it asks for {error}; expected images as bytes and a list of booleans"
+        ) from None
     except Exception as error:  # a damaged pickle raises nearly any class
-        raise UsageError(f"{path} is truncated or not a packed verification set ({type(error).__name__}: {error})") from None
+        raise UsageError(
+            f"{path} is truncated or not a packed verification set ({type(error).__name__}: {error})"
+        ) from None
     if not isinstance(content, (tuple, list)) or len(content) != 2:
         raise UsageError(f"{path}: expected (images, same), got {type(content).__name__}")
     images, same = content
@@ -120,7 +130,9 @@ def _decode(encoded: bytes, what: str) -> np.ndarray:
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise UsageError(f"{what} cannot be decoded ({error})") from None
     if pixels.shape[:2] != SIZE:
-        raise UsageError(f"{what} is {pixels.shape[0]}×{pixels.shape[1]}; expected aligned crops of {SIZE[0]}×{SIZE[1]}")
+        raise UsageError(
+            f"{what} is {pixels.shape[0]}×{pixels.shape[1]}; expected aligned crops of {SIZE[0]}×{SIZE[1]}"
+        )
     return pixels
 
 
@@ -155,7 +167,8 @@ class Bin(Dataset):
         # A face that occurs in several pairs is stored once for each; equal bytes are one face.
         names = [hashlib.blake2b(data, digest_size=8).hexdigest() for data in encoded]
         faces = [
-            Face(names[i], functools.partial(_decode, data, f"{self.path}, image {i}")) for i, data in enumerate(encoded)
+            Face(names[i], functools.partial(_decode, data, f"{self.path}, image {i}"))
+            for i, data in enumerate(encoded)
         ]
         width = max(4, len(str(len(same) - 1)))
         return [Pair(f"{i:0{width}d}", faces[2 * i], faces[2 * i + 1], label) for i, label in enumerate(same)]

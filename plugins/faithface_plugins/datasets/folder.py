@@ -27,9 +27,11 @@ class Folder(Dataset):
 
     Parameters:
         aligned: the faces sit at the same place in every image; ``false`` forbids the fills that need it.
-        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace template.
+        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace
+            template.
         size: side of the aligned crops.
-        human: a folder with the same tree that holds human-salience masks (greyscale, one PNG of the same stem per image).
+        human: a folder with the same tree that holds human-salience masks (greyscale, one PNG of the same stem per
+            image).
         positive: the attack or synthetic class, where a reader of the record should know it.
 
     Sample ids are ``class--stem``; where two files of a class would share one, the inner folders join it.
@@ -49,21 +51,25 @@ class Folder(Dataset):
     def with_argument(self, argument: str) -> Folder:
         root = Path(argument).expanduser()
         if not root.is_dir():
-            raise UsageError(f"dataset folder:{argument}: no such folder; expected a folder with one sub-folder per class")
+            raise UsageError(
+                f"dataset folder:{argument}: no such folder; expected a folder with one sub-folder per class"
+            )
         opened = dataclasses.replace(self, root=str(root))
         classes = opened._class_folders()
         if len(classes) < 2:
             got = f"only {classes[0].name}" if classes else "none"
             raise UsageError(
-                f"dataset folder:{argument}: expected at least two class sub-folders with images (such as bona-fide and "
-                f"attack), got {got}"
+                f"dataset folder:{argument}: expected at least two class sub-folders with images (such as "
+                f"bona-fide and attack), got {got}"
             )
         return opened
 
     def _class_folders(self) -> list[Path]:
         if not self.root:
             raise UsageError("dataset folder needs a path: write folder:PATH")
-        return sorted(p for p in Path(self.root).iterdir() if p.is_dir() and not p.name.startswith(".") and list_images(p))
+        return sorted(
+            p for p in Path(self.root).iterdir() if p.is_dir() and not p.name.startswith(".") and list_images(p)
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -109,7 +115,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def listing_hash(root: Path) -> str:
-    """Return a revision for a folder: a hash of its images' relative paths and sizes, cheap and changed by any edit of length."""
+    """Return a revision for a folder: a hash of its images' paths and sizes, cheap and changed by most edits."""
     digest = hashlib.sha256()
     for path in list_images(root):
         digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())

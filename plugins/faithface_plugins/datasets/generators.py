@@ -18,7 +18,8 @@ from faithface_plugins.datasets.images import list_images, read_image, safe_id
 
 @dataclass(frozen=True)
 class Generators(Dataset):
-    """Sub-folders are sources: those named in ``real`` are real, every other one is a generator (FFHQ's numbered inner folders are kept).
+    """Sub-folders are sources: those named in ``real`` are real, every other one is a generator (FFHQ's numbered inner
+    folders are kept).
 
     Parameters:
         real: names of the real sources, joined by ``+``.

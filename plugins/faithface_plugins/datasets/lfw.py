@@ -1,9 +1,10 @@
 """``lfw``: Labeled Faces in the Wild, through scikit-learn's download or from a local copy.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only to download.
+Place in the flow: a dataset in the box. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only to
+download.
 
-scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the images and the pair
-lists on disk, and those are read, one face at a time.
+scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the
+images and the pair lists on disk, and those are read, one face at a time.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ CROP = (slice(70, 195), slice(78, 172))
 
 @dataclass(frozen=True)
 class Lfw(Dataset):
-    """LFW pairs: ``10-folds`` are the 6,000 pairs of the standard protocol, ``test`` and ``train`` the development lists.
+    """LFW pairs: ``10-folds`` are the 6,000 pairs of the standard protocol, ``test`` and ``train`` the development
+    lists.
 
     Parameters:
-        data_home: where the data is or goes; default: scikit-learn's (``~/scikit_learn_data``). A local copy is used where it holds
-            ``lfw_home/lfw_funneled`` (or ``lfw``) and the pair lists, or is that folder itself; otherwise the set is downloaded.
+        data_home: where the data is or goes; default: scikit-learn's (``~/scikit_learn_data``). A local copy is used
+            where it holds
+            ``lfw_home/lfw_funneled`` (or ``lfw``) and the pair lists, or is that folder itself; otherwise the set is
+            downloaded.
         landmarks: a CSV of five landmarks per image (see ``align``); without it the central face region is cut out.
         size: side of the aligned crops.
     """
@@ -75,10 +79,13 @@ class Lfw(Dataset):
 
         try:
             # A tiny resize, because the arrays that it returns are thrown away; the files are what is wanted.
-            fetch_lfw_pairs(subset=_SKLEARN[self.subset], data_home=self.data_home, funneled=True, resize=0.05, color=True)
+            fetch_lfw_pairs(
+                subset=_SKLEARN[self.subset], data_home=self.data_home, funneled=True, resize=0.05, color=True
+            )
         except OSError as error:
             raise RunError(
-                f"LFW is not under {self._home()} and could not be downloaded ({error}); download it by hand and give lfw(data-home=DIR)"
+                f"LFW is not under {self._home()} and could not be downloaded ({error}); download it by hand and "
+                "give lfw(data-home=DIR)"
             ) from error
 
     def _pair(self, images: Path, row: tuple[str, int, str, int], table: dict[str, np.ndarray] | None) -> Pair:
@@ -97,12 +104,15 @@ class Lfw(Dataset):
 def _central(read: functools.partial[np.ndarray]) -> np.ndarray:
     image = read()
     if image.shape[:2] != (250, 250):
-        raise UsageError(f"{read.args[0]} is {image.shape[0]}×{image.shape[1]}; expected LFW's 250×250, or give landmarks=CSV")
+        raise UsageError(
+            f"{read.args[0]} is {image.shape[0]}×{image.shape[1]}; expected LFW's 250×250, or give landmarks=CSV"
+        )
     return np.ascontiguousarray(image[CROP])
 
 
 def read_pair_list(path: Path) -> list[tuple[str, int, str, int]]:
-    """Read LFW's pair lists: ``name i j`` for genuine pairs, ``name i name j`` for impostor pairs, after a header of counts.
+    """Read LFW's pair lists: ``name i j`` for genuine pairs, ``name i name j`` for impostor pairs, after a header of
+    counts.
 
     Raises:
         UsageError: a line has neither three nor four fields.

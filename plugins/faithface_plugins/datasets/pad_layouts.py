@@ -2,7 +2,8 @@
 
 Place in the flow: datasets in the box. May call ``images``, ``folder`` (ids), the contract, ``errors``.
 
-Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` → ``…/1_3_36_1/0001.png``). A layout
+Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` →
+``…/1_3_36_1/0001.png``). A layout
 says which class and which kind of attack a path means; that is all that differs between the four.
 """
 
@@ -58,8 +59,8 @@ class FramesDataset(Dataset):
 
     Parameters:
         frames: how many frames of each video, evenly spaced.
-        protocol: a list of the videos to use, one per line (paths or names, with or without suffix; OULU-NPU's ``+1,name`` form is
-            understood); default: all.
+        protocol: a list of the videos to use, one per line (paths or names, with or without suffix; OULU-NPU's
+            ``+1,name`` form is understood); default: all.
 
     Sample ids are ``class--video_frame``.
     """
@@ -110,7 +111,9 @@ class FramesDataset(Dataset):
                 made.append(Sample(sample_id, Face(f"{video}/{path.name}", functools.partial(read_image, path)), label))
         if not made:
             listed_text = "" if wanted is None else f" and named in {self.protocol}"
-            raise UsageError(f"dataset {self.name}:{self.root}: no frame folders of this layout{listed_text}; {self.layout.__doc__}")
+            raise UsageError(
+                f"dataset {self.name}:{self.root}: no frame folders of this layout{listed_text}; {self.layout.__doc__}"
+            )
         _both_classes(made, f"{self.name}:{self.root}")
         unique_ids([sample.id for sample in made], f"{self.name}:{self.root}")
         return made
@@ -145,7 +148,8 @@ class CelebaSpoof(Dataset):
     """CelebA-Spoof: ``Data/<split>/<id>/{live,spoof}/*.png|jpg`` with a bounding box beside each image, and ``metas``.
 
     Parameters:
-        labels: the label file relative to the root; where it is there, it decides (its entry 43: 0 live, 1 spoof), and else the folder.
+        labels: the label file relative to the root; where it is there, it decides (its entry 43: 0 live, 1 spoof), and
+            else the folder.
         split: ``test`` or ``train``.
         crop: cut to the bounding box (``<stem>_BB.txt``: x, y, w, h in an image scaled to 224×224, and a score).
     """
@@ -165,7 +169,10 @@ class CelebaSpoof(Dataset):
     def with_argument(self, argument: str) -> CelebaSpoof:
         root = Path(argument).expanduser()
         if not (root / "Data").is_dir():
-            raise UsageError(f"dataset celeba-spoof:{argument}: {root / 'Data'} is not a folder; give the folder that holds Data and metas")
+            raise UsageError(
+                f"dataset celeba-spoof:{argument}: {root / 'Data'} is not a folder; give the folder that holds Data "
+                "and metas"
+            )
         return dataclasses.replace(self, root=str(root))
 
     @property

@@ -1,6 +1,7 @@
 """``pairs:PATH/pairs.csv@ROOT``: a CSV of image pairs and a folder become a verification set. No code.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align``, ``folder`` (for ids and revisions) and the contract.
+Place in the flow: a dataset in the box. May call ``images``, ``align``, ``folder`` (for ids and revisions) and the
+contract.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ _YES, _NO = {"1", "true", "yes"}, {"0", "false", "no"}
 class Pairs(Dataset):
     """Pairs from a CSV with the columns ``image_a,image_b,same`` and, optionally, ``identity_a,identity_b``.
 
-    Image paths are relative to ROOT (default: the CSV's folder); ``same`` is 1/0, true/false or yes/no. Without identities, a
-    stranger of a pair is any image that no chain of genuine pairs connects with either of its two.
+    Image paths are relative to ROOT (default: the CSV's folder); ``same`` is 1/0, true/false or yes/no. Without
+    identities, a stranger of a pair is any image that no chain of genuine pairs connects with either of its two.
 
     Parameters:
         aligned: the faces are aligned crops; ``false`` forbids the fills that need it.
-        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace template.
+        landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace
+            template.
         size: side of the aligned crops.
 
     Sample ids are ``stem_a--stem_b``; where that is taken, the folders join it.

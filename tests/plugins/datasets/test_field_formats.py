@@ -177,7 +177,9 @@ def test_lfw_is_what_scikit_learn_gives(lfw_home: Path, registry) -> None:
         assert np.allclose(pair.b.read(), theirs.pairs[i, 1], atol=1 / 255)
 
 
-def test_lfw_that_is_not_there_and_cannot_be_downloaded(tmp_path: Path, registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lfw_that_is_not_there_and_cannot_be_downloaded(
+    tmp_path: Path, registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sklearn.datasets
 
     asked = {}
@@ -250,7 +252,10 @@ def test_celeba_spoof_labels_and_boxes(tmp_path: Path, registry) -> None:
     table = {f"Data/test/10001/live/{live.name}": [0] * 43 + [1], f"Data/test/10001/spoof/{spoof.name}": [0] * 44}
     (tmp_path / "metas" / "intra_test").mkdir(parents=True)
     (tmp_path / "metas" / "intra_test" / "test_label.json").write_text(json.dumps(table))
-    assert [item.label for item in registry.dataset(f"celeba-spoof:{tmp_path}").object.items()] == ["attack", "bona-fide"]
+    assert [item.label for item in registry.dataset(f"celeba-spoof:{tmp_path}").object.items()] == [
+        "attack",
+        "bona-fide",
+    ]
     (tmp_path / "metas" / "intra_test" / "test_label.json").write_text('{"a": [1]}')
     with pytest.raises(UsageError, match="44 numbers"):
         registry.dataset(f"celeba-spoof:{tmp_path}").object.items()
@@ -359,5 +364,3 @@ def test_presets_are_cards_that_load_when_the_file_is_there(tmp_path: Path) -> N
         assert card.input.color == preset.card.input.color
         assert np.allclose(card.input.std, preset.card.input.std)
         assert card.output.threshold == preset.card.output.threshold
-
-
