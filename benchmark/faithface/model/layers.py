@@ -33,8 +33,8 @@ _KEEPS_GRID = frozenset({
     "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Celu", "Clip", "Concat", "Conv", "ConvTranspose",
     "DepthToSpace", "Div", "Dropout", "Elu", "Erf", "Gelu", "GroupNormalization", "HardSigmoid", "HardSwish",
     "Identity", "InstanceNormalization", "LRN", "LeakyRelu", "LpPool", "Max", "MaxPool", "Min", "Mish", "Mul",
-    "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt",
-    "Sub", "Sum", "Swish", "Tanh", "Upsample", "Where",
+    "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softplus", "Softsign",
+    "SpaceToDepth", "Split", "Sqrt", "Sub", "Sum", "Swish", "Tanh", "Upsample", "Where",
 })
 _KEEPS_LAST = frozenset({"LayerNormalization", "MatMul", "Gemm", "Gelu"})
 # fmt: on
