@@ -22,6 +22,7 @@ def excerpt(table: Path) -> str:
     """Return some columns of a board's CSV as a Markdown table: number, interval, rank; rows in the board's order."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["protocol"] in COLUMNS and not row["value_name"]]
+    rows = [row for row in rows if row["status"] != "not applicable"]
     better = {row["protocol"]: ARROWS[row["better"]] for row in rows}
     cells: dict[str, dict[str, str]] = {}
     for row in rows:
