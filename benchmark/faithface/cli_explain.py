@@ -24,6 +24,9 @@ def explain(
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png, .pdf or .svg.")],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="All random numbers depend on it.")] = 0,
+    threshold: Annotated[
+        float | None, typer.Option(help="Similarity at which a pair is accepted; default: the card's.")
+    ] = None,
 ) -> int:
     """Draw what an explainer says of one image, or of a pair; several explainers make a contact sheet."""
     from faithface.figures import FORMATS, explain_images
@@ -32,7 +35,7 @@ def explain(
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out} has no known picture format; expected one of: {', '.join(FORMATS)}")
     registry = load_registry()
-    done = explain_images(registry, model, explainer, images, out, device, seed)
+    done = explain_images(registry, model, explainer, images, out, device, seed, threshold)
     typer.echo(f"{out}: {done.summary}")
     for line in done.failures:
         print(f"faithface: {line}", file=sys.stderr)

@@ -55,10 +55,12 @@ def explain_images(
     out: Path,
     device: str = "cpu",
     seed: int = 0,
+    threshold: float | None = None,
 ) -> Drawn:
     """Explain one image or pair and draw it.
 
     Args:
+        threshold: the similarity at which a pair is accepted; None: the card's, if it has one.
         explainers: names with parameters; ``all`` for every registered one that can explain this model.
         images: one path for classifiers, two for verification.
         out: the picture's path; its suffix decides the format.
@@ -74,7 +76,7 @@ def explain_images(
             f'model "{card.name}" is for {card.task} and needs {wanted} image{"s" * (wanted > 1)}; got {len(images)}'
         )
     asked = choose_explainers(registry, explainers, card)
-    samples, model = load_images(card, images, device, seed)
+    samples, model = load_images(card, images, device, seed, threshold)
     drawn: list[tuple[str, Maps]] = []
     failures = []
     for one in asked:
@@ -118,7 +120,9 @@ def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard)
     return found
 
 
-def load_images(card: ModelCard, images: Sequence[Path], device: str, seed: int) -> tuple[Samples, FaceModel]:
+def load_images(
+    card: ModelCard, images: Sequence[Path], device: str, seed: int, threshold: float | None = None
+) -> tuple[Samples, FaceModel]:
     """Return one loaded sample or pair from files, and the open model."""
     model = open_model(card, device)
     faces = [Face(path.stem, functools.partial(read_image, path)) for path in images]
@@ -127,7 +131,7 @@ def load_images(card: ModelCard, images: Sequence[Path], device: str, seed: int)
         item: Any = Pair(f"{images[0].stem}--{images[1].stem}", faces[0], faces[1], same=False)
     else:
         item = Sample(images[0].stem, faces[0])
-    return load_samples(model, [item], seed), model
+    return load_samples(model, [item], seed, threshold), model
 
 
 def describe_score(card: ModelCard, samples: Samples) -> str:

@@ -39,6 +39,18 @@ def test_a_pair_is_drawn_two_by_two(faithface: Any, made: Path) -> None:
         assert left_a.mean() > 5 * right_a.mean() + 1
 
 
+def test_a_threshold_decides_the_pair_where_the_card_has_none(faithface: Any, made: Path) -> None:
+    a, b, *_ = images(made)
+    asked = ("explain", "--model", made / "verification.toml", "--explainer", "fggb", a, b, "-o", "p.png")
+    without = faithface(*asked)
+    assert without.code == 1
+    assert "--threshold" in without.err
+    for threshold, verdict in ((-0.5, "same person"), (1.5, "different people")):
+        said = faithface(*asked, f"--threshold={threshold}")
+        assert said.code == 0
+        assert f"{verdict} (threshold {threshold:.3f})" in said.out
+
+
 def test_several_explainers_make_a_contact_sheet_and_a_failing_one_is_named(faithface: Any, made: Path) -> None:
     names = ["--explainer", "ramp", "--explainer", "fails", "--explainer", "edges"]
     said = faithface("explain", "--model", made / "pad.toml", *names, images(made)[0], "-o", "s.png")

@@ -289,3 +289,17 @@ def test_a_suite_may_leave_models_and_data_to_the_user(faithface: Any, made: Pat
     assert "0.4242" in section
     assert "a paper \\| of theirs" in section
     assert "Theirs" not in page.split("## Published figures")[0]
+
+
+def test_many_parts_for_another_task_are_one_line(faithface: Any, made: Path) -> None:
+    said = faithface(
+        *("run", "--model", made / "pad.toml", "--model", made / "verification.toml"),
+        *("--dataset", f"folder:{made / 'classes'}", "--dataset", f"pairs:{made / 'pairs.csv'}@{made / 'crops'}"),
+        *("--explainer", "ramp", "--metric", "entropy@1", "--limit", "4"),
+        *(f"--metric={name}-similarity-score@1" for name in ("gap", "deletion", "insertion")),
+        *(f"--metric={name}-dissimilarity-score@1" for name in ("gap", "deletion", "insertion")),
+        *("--metric", "gap@1"),
+    )
+    assert said.code == 0
+    assert "not applicable: 7 protocols and explainers for other tasks" in said.out
+    assert said.out.count("not applicable:") == 1

@@ -53,7 +53,8 @@ def cosine_threshold(name: str, given: float | None, model: FaceModel, samples: 
     if samples.threshold is None:
         raise NotApplicable(
             f'explainer "{name}" needs the decision threshold of model "{model.card.name}" and has none: give the card '
-            f"[output] threshold, use a dataset with genuine and impostor pairs, or write {name}(threshold=0.3)"
+            f"[output] threshold, run on genuine and impostor pairs, give explain a --threshold, or write "
+            f"{name}(threshold=0.3)"
         )
     return float(samples.threshold)
 
