@@ -6,7 +6,7 @@ Place in the flow: called by ``run`` for each shard, by the Python API and by te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,19 @@ def read_face(face: Face, size: tuple[int, int]) -> Tensor:
     return image.clamp_(0, 1)
 
 
+def read_faces(items: Iterable[Sample | Pair], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Read the faces of some samples, each once: float32 3×H×W by face id (see :func:`read_face`)."""
+    faces = {face.id: face for item in items for face in item.faces}
+    return {face_id: read_face(face, size) for face_id, face in faces.items()}
+
+
 def load_samples(
     model: FaceModel,
     items: Sequence[Sample] | Sequence[Pair],
     seed: int = 0,
     threshold: float | None = None,
     dataset: Dataset | None = None,
+    pixels: Mapping[str, Tensor] | None = None,
 ) -> Samples:
     """Read the pixels of some samples and score them clean.
 
@@ -53,6 +60,7 @@ def load_samples(
         threshold: the decision threshold of a verification model as a similarity (see :func:`clean_threshold`); None:
             the card's, if it has one.
         dataset: where the items come from; fills that need another face look there.
+        pixels: what :func:`read_faces` returned for these items, where they were read ahead; None: read them now.
 
     Raises:
         UsageError: no items, or items that do not fit the model's task.
@@ -65,15 +73,16 @@ def load_samples(
         got, want = ("pairs", "single images") if pairs else ("single images", "pairs")
         raise UsageError(f'model "{model.card.name}" is for {model.card.task} and needs {want}; got {got}')
     size = model.size
+    pixels = read_faces(chosen, size) if pixels is None else pixels
     if not pairs:
-        images = torch.stack([read_face(item.face, size) for item in chosen]).to(model.device)
+        images = torch.stack([pixels[item.face.id] for item in chosen]).to(model.device)
         outputs = model.outputs(images)
         scores, predicted = class_probabilities(model.card, outputs).max(dim=1)
         return Samples(chosen, images, Clean(outputs, scores, predicted), seed, dataset)
     # A face that appears in several pairs of the batch is read and embedded once.
-    faces = {face.id: face for item in chosen for face in item.faces}
-    order = {face_id: i for i, face_id in enumerate(faces)}
-    single = torch.stack([read_face(face, size) for face in faces.values()]).to(model.device)
+    names = dict.fromkeys(face.id for item in chosen for face in item.faces)
+    order = {face_id: i for i, face_id in enumerate(names)}
+    single = torch.stack([pixels[face_id] for face_id in names]).to(model.device)
     at = torch.tensor([[order[face.id] for face in item.faces] for item in chosen], device=single.device)
     embedded = model.embeddings(single)
     outputs = embedded[at]

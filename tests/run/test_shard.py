@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.contract import Explainer, Maps, Metric, Samples, Scores
+from faithface.contract import Dataset, Explainer, Face, Maps, Metric, Sample, Samples, Scores
 from faithface.errors import NotApplicable
 from faithface.model import open_model
-from faithface.run.shard import CellShard, CellWork, ShardSamples, ShardWork, check_maps, run_cell, run_shard
+from faithface.plugins import Provenance, Resolved
+from faithface.run.local import run_group
+from faithface.run.plan import Cell, Group, Request
+from faithface.run.shard import (
+    SHARD_SIZE,
+    CellShard,
+    CellWork,
+    ShardSamples,
+    ShardWork,
+    check_maps,
+    run_cell,
+    run_shard,
+)
 from tests.support.networks import pair_batch, sample_batch, tiny
 from tests.support.runs import MeanRelevance, Ramp
 
@@ -134,3 +148,47 @@ def test_an_explainers_cost_counts_its_passes(tiny_folder: Path) -> None:
     done = run_cell(model, sample_batch(model, 4), CellWork(0, TenPasses(), {}), 0)
     assert (done.forward, done.backward) == (40, 0)
     assert done.seconds > 0
+
+
+@dataclass(frozen=True)
+class WaitsForTheNextShard(Explainer):
+    """Explains the first batch only when a face of a later shard has been read."""
+
+    name = "waits"
+
+    def explain(self, model: Any, samples: Samples) -> Maps:
+        if samples.items[0].id == "s000":
+            assert READ_LATER.wait(timeout=30), "no face of the second shard was read while the first was explained"
+        return Maps(relevance=torch.ones(len(samples), *model.size))
+
+
+READ_LATER = threading.Event()
+
+
+class TwoShards(Dataset):
+    """Eighteen blank images: one shard of sixteen, and a second one."""
+
+    name = "two-shards"
+    task = "pad"
+
+    def items(self) -> list[Sample]:
+        return [Sample(f"s{i:03d}", Face(f"f{i}", functools.partial(self.read, i))) for i in range(SHARD_SIZE + 2)]
+
+    def read(self, i: int) -> np.ndarray:
+        if i >= SHARD_SIZE:
+            READ_LATER.set()
+        return np.full((32, 32, 3), i / 64, dtype=np.float32)
+
+
+def test_the_next_shard_is_read_while_this_one_is_explained(tiny_folder: Path) -> None:
+    card = tiny("cnn", "pad", tiny_folder)
+    cell = Cell(0, Resolved("waits", WaitsForTheNextShard(), Provenance("test", "1", "")), {}, {})
+    request = Request((card,), (TwoShards(),), (cell.explainer.object,), ())
+    model = Resolved(card.name, card, Provenance("test", "1", ""))
+    data = Resolved("two-shards", TwoShards(), Provenance("test", "1", ""))
+    group = Group(0, model, data, tuple(range(SHARD_SIZE + 2)), (cell,))
+    READ_LATER.clear()
+    events = list(run_group(group, TwoShards(), request, {0: frozenset({0, 1})}, None, False, False))
+    done = [event for event in events if isinstance(event, CellShard)]
+    assert [event.failure for event in done] == [None, None]
+    assert [len(event.ids) for event in done] == [SHARD_SIZE, 2]

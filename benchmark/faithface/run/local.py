@@ -1,20 +1,25 @@
 """The executor for one machine: one open model at a time, shards one after another, in this process.
 
 Place in the flow: ``driver`` asks for the pending work of a group and writes what comes; ``cluster`` offers the
-same function on Ray. May call ``model``, ``loading``, ``shard``.
+same function on Ray. May call ``model``, ``loading``, ``shard``, and
+``prefetch``: the next shard's faces are read while the network works on this one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from faithface.contract import Dataset, FaceModel
 from faithface.errors import NotApplicable
-from faithface.loading import clean_threshold
+from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
+from faithface.perturb.prefetch import prefetch
 from faithface.run.plan import Group, Request
 from faithface.run.shard import SHARD_SIZE, CellShard, CellWork, ShardSamples, ShardWork, run_shard
 
@@ -60,16 +65,22 @@ def run_group(
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
-    for work in shards(group, dataset, pending):
+    read = functools.partial(read_ahead, size=model.size)
+    for work, pixels in prefetch(read, shards(group, dataset, pending)):
         cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
             continue
         for event in run_shard(
-            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, keep_maps
+            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, keep_maps, pixels
         ):
             if isinstance(event, CellShard):
                 drop_failures(alive, event)
             yield event
+
+
+def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[str, Tensor]]:
+    """Read a shard's faces; runs in the thread of :func:`prefetch`, so it asks nothing of the model."""
+    return work, read_faces(work.items, size)
 
 
 def drop_failures(alive: dict[int, dict[str, Any]], event: CellShard) -> None:

@@ -119,14 +119,18 @@ def run_shard(
     threshold: float | None,
     dataset: Dataset,
     keep_maps: bool = False,
+    pixels: Mapping[str, Tensor] | None = None,
 ) -> Iterator[ShardSamples | CellShard]:
     """Load the samples, then explain and score them for each cell.
+
+    Args:
+        pixels: the samples' faces by id, where they were read ahead.
 
     Yields:
         First the samples' facts, then one :class:`CellShard` per cell, in order. A cell that fails says so in its
         result; the others go on.
     """
-    samples = load_samples(model, work.items, seed, threshold, dataset)
+    samples = load_samples(model, work.items, seed, threshold, dataset, pixels)
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
     for cell in work.cells:
         yield run_cell(model, samples, cell, work.number, keep_maps)
