@@ -1,7 +1,7 @@
 """The model card: what faithface must know of an ``.onnx`` file to run, explain and cite it.
 
-Place in the flow: below the contract; imports only pydantic and ``errors``. Reading a card from a file, and holding it
-against its network, is in ``model/card.py``.
+Place in the flow: below the contract; imports only pydantic and ``errors``. Reading a card from a file, and holding
+it against its network, is in ``model/card.py``.
 """
 
 from __future__ import annotations

@@ -5,11 +5,9 @@ Place in the flow: the command line and the API ask :func:`load_registry` once a
 by name.
 
 A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name
-given by
-two providers, or a misspelt hook, is reported with the providers named. The environment variable ``FAITHFACE_PLUGINS``
-limits the third-party
-distributions that are loaded (comma-separated; empty: none); what ships in the ``faithface`` distribution is always
-there.
+given by two providers, or a misspelt hook, is reported with the providers named. The environment variable
+``FAITHFACE_PLUGINS`` limits the third-party distributions that are loaded (comma-separated; empty: none); what ships
+in the ``faithface`` distribution is always there.
 """
 
 from __future__ import annotations

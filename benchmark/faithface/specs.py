@@ -3,9 +3,9 @@
 Place in the flow: the command line, suite files and records write explainers and metrics as such texts; ``plugins``
 turns them into objects with :func:`configure`. Imports only ``errors``.
 
-A registered explainer or metric is a frozen dataclass; its parameters are its dataclass fields. A spec names the object
-and overrides some of them. :func:`canonical` is the inverse, with only the parameters that differ from the registered
-defaults, in alphabetical order, so that two spellings of the same thing have one identity.
+A registered explainer or metric is a frozen dataclass; its parameters are its dataclass fields. A spec names the
+object and overrides some of them. :func:`canonical` is the inverse, with only the parameters that differ from the
+registered defaults, in alphabetical order, so that two spellings of the same thing have one identity.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What ships in the box: explainers, models, datasets, metrics and suites, through the same hooks as anybody's.
 
-Place in the flow: loaded by the plugin host through the entry point ``box`` of the distribution ``faithface``. Imports
-the core; the core never imports this package.
+Place in the flow: loaded by the plugin host through the entry point ``box`` of the distribution ``faithface``.
+Imports the core; the core never imports this package.
 """
 
 from __future__ import annotations

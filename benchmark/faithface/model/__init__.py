@@ -4,7 +4,8 @@ Place in the flow: called by ``run`` (one model per cell), explainers and metric
 May call ``contract``, ``tasks``, ``card``, ``errors``; never perturbation, metrics or runs.
 
 ``card.py`` reads cards · ``session.py`` runs the file by ONNX Runtime · ``twin.py`` derives a differentiable torch
-twin · ``layers.py`` finds its layers · ``onnx_model.py`` joins them into a FaceModel · ``inspect.py`` describes a file.
+twin · ``layers.py`` finds its layers · ``onnx_model.py`` joins them into a FaceModel · ``inspect.py`` describes a
+file.
 """
 
 from faithface.model.card import load_card

@@ -2,9 +2,8 @@
 
 Place in the flow: imported by ``twin.py`` only. onnx2pytorch imports torchvision for one operator (deformable
 convolution). A CPU-only torch beside a CUDA torchvision leaves torchvision's compiled operators undeclared, and
-torchvision
-registers shape functions for two of them at import, which then fails. Declaring the two schemas, and only when that
-import has failed for this reason, lets the import finish; calling them still fails, as it should.
+torchvision registers shape functions for two of them at import, which then fails. Declaring the two schemas, and only
+when that import has failed for this reason, lets the import finish; calling them still fails, as it should.
 """
 
 from __future__ import annotations

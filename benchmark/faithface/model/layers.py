@@ -13,10 +13,10 @@ A *candidate* is an intermediate tensor with a spatial grid, in one of three lay
 * ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual
   sums.
 
-The automatic choice is the last grid whose extent is at least 7 (a 2×2 map says nothing), or else the largest. Networks
-that have only tokens after the patch embedding get the last token grid that still sends its patch tokens to the output:
-with a class token, what follows the last attention no longer does, so the choice is the last token grid before the last
-softmax.
+The automatic choice is the last grid whose extent is at least 7 (a 2×2 map says nothing), or else the largest.
+Networks that have only tokens after the patch embedding get the last token grid that still sends its patch tokens to
+the output: with a class token, what follows the last attention no longer does, so the choice is the last token grid
+before the last softmax.
 """
 
 from __future__ import annotations

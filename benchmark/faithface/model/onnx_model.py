@@ -3,9 +3,9 @@
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
 ``session``, ``twin``, ``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are compared
-with
-ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box explainers run.
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are
+compared with ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box
+explainers run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
 
-Place in the flow: used by ``onnx_model.py``, and by the perturbation engine, which feeds the same session from its own
-buffers. May call ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
+Place in the flow: used by ``onnx_model.py``, and by the perturbation engine, which feeds the same session from its
+own buffers. May call ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
-Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call ``layers``,
-``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert (onnx2pytorch), put
-the card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the caller's
-(``onnx_model.py``).
+Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call
+``layers``, ``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert
+(onnx2pytorch), put the card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the
+caller's (``onnx_model.py``).
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """

@@ -5,8 +5,8 @@ Place in the flow: called by the folder-like datasets when ``landmarks=CSV`` is 
 ``errors``.
 
 The CSV has the columns ``image`` (path relative to the set's root) and ``left_eye_x, left_eye_y, right_eye_x,
-right_eye_y, nose_x, nose_y,
-left_mouth_x, left_mouth_y, right_mouth_x, right_mouth_y`` in pixels of the image; left and right are the viewer's.
+right_eye_y, nose_x, nose_y, left_mouth_x, left_mouth_y, right_mouth_x, right_mouth_y`` in pixels of the image; left
+and right are the viewer's.
 """
 
 from __future__ import annotations

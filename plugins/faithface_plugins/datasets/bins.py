@@ -3,9 +3,8 @@
 Place in the flow: a dataset in the box. May call ``images`` for decoding, the contract, ``errors``.
 
 The files are pickles of ``(images, same)``: 2N encoded images (bytes, or uint8 arrays of encoded bytes) and N
-booleans. A pickle can
-run any code when it is loaded, so these are read by an unpickler that knows bytes, lists, booleans and numpy arrays
-and refuses the rest.
+booleans. A pickle can run any code when it is loaded, so these are read by an unpickler that knows bytes, lists,
+booleans and numpy arrays and refuses the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``lfw``: Labeled Faces in the Wild, through scikit-learn's download or from a local copy.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only to
-download.
+Place in the flow: a dataset in the box. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only
+to download.
 
 scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the
 images and the pair lists on disk, and those are read, one face at a time.
