@@ -345,6 +345,20 @@ def test_inspect_drafts_a_card_that_loads(tiny_folder: Path, tmp_path: Path) -> 
     assert "float ?×3×32×32" in full.text()
 
 
+def test_inspect_lists_the_other_layers_and_never_the_chosen_one_among_them(tiny_folder: Path, tmp_path: Path) -> None:
+    card = tiny("cnn", "pad", tiny_folder)
+    (tmp_path / card.file).write_bytes(card.path.read_bytes())
+    draft = inspect_model(tmp_path / card.file).draft
+    candidates = [layer.name for layer in open_model(card).twin.layers()]
+    for chosen in ("", *candidates):
+        (tmp_path / "card.toml").write_text(f'{draft}\n[explain]\nlayer = "{chosen}"\n')
+        report = inspect_model(tmp_path / "card.toml")
+        assert report.layer == chosen or not chosen
+        assert list(report.layers) == [name for name in candidates if name != report.layer][-4:]
+        (line,) = (line for line in report.text().splitlines() if "others: " in line)
+        assert report.layer not in line.partition("others: ")[2].split(", ")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", KINDS)
 def test_cuda_gives_what_the_cpu_gives(kind: str, tiny_folder: Path) -> None:

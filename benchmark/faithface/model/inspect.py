@@ -18,6 +18,8 @@ from faithface.model.card import load_card
 from faithface.model.onnx_model import OnnxModel, build_twin
 from faithface.model.session import Port, Session, load_proto
 
+OTHERS = 4  # candidates named beside the layer that is chosen
+
 
 @dataclass(frozen=True)
 class Report:
@@ -32,7 +34,7 @@ class Report:
         parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
         layer: the CAM layer that is chosen, "" for none.
         grid: its height and width.
-        layers: names of the last candidates.
+        layers: names of the last candidates besides it.
         notes: problems and advice, one line each.
         draft: a card to complete; "" where one was given.
     """
@@ -101,12 +103,12 @@ def _inspect_card(card: ModelCard, device: str) -> Report:
     if twin is None:
         notes.append(reason)
     else:
-        names = tuple(found.name for found in twin.layers()[-4:])
         try:
             found = twin.find_layer(card.explain.layer)
             layer, grid = found.name, found.grid
         except FaithfaceError as error:
             notes.append(str(error))
+        names = tuple(other.name for other in twin.layers() if other.name != layer)[-OTHERS:]
     batch = f"fixed at {model.fixed_batch}" if model.fixed_batch else "dynamic, rows independent"
     return Report(
         str(card.path),
