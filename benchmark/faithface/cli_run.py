@@ -7,7 +7,6 @@ prints tables or JSON.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from faithface.run.plan import Request
 
 Texts = list[str]
-
-OTHER_TASK = re.compile(r"\bis for [\w, -]+; \S+ is \S+$")
-FEW = 4  # lines of one kind that a reader still wants one by one
 
 
 def run(
@@ -167,18 +163,13 @@ def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
     """Print one table per model and dataset, then what did not apply, then where the run lies."""
     from faithface.boards.build import make_board
     from faithface.boards.render import heading, setting, table_markdown
+    from faithface.run.left_out import fold
 
     for table in make_board(kept).tables:
         typer.echo(f"\n{heading(table)}\n{setting(table)}\n\n{table_markdown(table)}")
     typer.echo("")
-    other_task = [line for line in outcome.left_out if OTHER_TASK.search(line)]
-    # A suite of several tasks leaves out a lot that nobody expects to apply; one line says so.
-    folded = other_task if len(other_task) > FEW else []
-    for line in outcome.left_out:
-        if line not in folded:
-            typer.echo(f"not applicable: {line}")
-    if folded:
-        typer.echo(f"not applicable: {len(folded)} protocols and explainers for other tasks (--json lists them)")
+    for line in fold(outcome.misfits):
+        typer.echo(f"not applicable: {line}")
     if not quiet:
         typer.echo(f"run: {outcome.directory}")
 

@@ -303,3 +303,15 @@ def test_many_parts_for_another_task_are_one_line(faithface: Any, made: Path) ->
     assert said.code == 0
     assert "not applicable: 7 protocols and explainers for other tasks" in said.out
     assert said.out.count("not applicable:") == 1
+
+
+def test_metrics_left_out_for_one_reason_are_one_line_and_all_of_them_in_json(faithface: Any, made: Path) -> None:
+    names = [f"{name}-dissimilarity-score@1" for name in ("gap", "deletion", "insertion")]
+    command = [
+        *("run", "--model", made / "verification.toml", "--dataset", f"pairs:{made / 'pairs.csv'}@{made / 'crops'}"),
+        *("--explainer", "ramp", "--metric", "entropy@1", *(f"--metric={name}" for name in names), "--limit", "1"),
+    ]
+    (line,) = (line for line in faithface(*command).out.splitlines() if line.startswith("not applicable: "))
+    assert line.endswith(f" / ramp / {', '.join(names)}: no impostor pairs among the samples")
+    listed = json.loads(faithface(*command, "--json").out)["not_applicable"]
+    assert [text.rpartition(" / ")[2].partition(": ")[0] for text in listed] == names

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faithface.run.left_out import LeftOut
 from faithface.run.store import FAILED, NOT_APPLICABLE, OK, Store
 
 
@@ -20,13 +21,18 @@ class Outcome:
 
     Attributes:
         failures: one line per failed cell or metric, and per cell with invalid maps.
-        left_out: one line per cell or metric that did not apply.
+        misfits: one per cell or metric that did not apply.
     """
 
     directory: Path
     cells: int = 0
     failures: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    misfits: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> list[str]:
+        """One line per cell or metric that did not apply."""
+        return [item.line for item in self.misfits]
 
     @property
     def exit_code(self) -> int:
@@ -37,8 +43,11 @@ def summarise(store: Store) -> Outcome:
     """Say what failed, what was invalid and what did not apply, one line each."""
     outcome = Outcome(store.directory)
     rows = store.cells()
+    used = used_somewhere(rows)
     shared = left_out_by_all(rows)
-    outcome.left_out += [f"{model} / {dataset} / {metric}: {why}" for model, dataset, metric, why in shared]
+    outcome.misfits += [
+        LeftOut(model, data, "", metric, why, metric not in used) for model, data, metric, why in shared
+    ]
     for row in rows:
         outcome.cells += 1
         name = f"{row['model']} / {row['dataset']} / {row['explainer']}"
@@ -46,7 +55,8 @@ def summarise(store: Store) -> Outcome:
             outcome.failures.append(f"{name}: {row['reason']}")
             continue
         if row["status"] == NOT_APPLICABLE:
-            outcome.left_out.append(f"{name}: {row['reason']}")
+            unused = row["explainer"] not in used
+            outcome.misfits.append(LeftOut(*place(row), row["explainer"], "", row["reason"], unused))
             continue
         for metric in row["metrics"]:
             if metric["status"] == FAILED:
@@ -54,7 +64,8 @@ def summarise(store: Store) -> Outcome:
             elif metric["status"] == NOT_APPLICABLE:
                 if (*place(row), metric["metric"], metric["reason"]) in shared:
                     continue
-                outcome.left_out.append(f"{name} / {metric['metric']}: {metric['reason']}")
+                text, why = metric["metric"], metric["reason"]
+                outcome.misfits.append(LeftOut(*place(row), row["explainer"], text, why, text not in used))
         invalid = {r["sample"] for r in store.scores(row["id"]) if "non-finite" in r["reason"]}
         if invalid:
             shown = ", ".join(sorted(invalid)[:3]) + ("…" if len(invalid) > 3 else "")
@@ -64,6 +75,13 @@ def summarise(store: Store) -> Outcome:
 
 def place(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["model"], row["dataset"]
+
+
+def used_somewhere(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the explainers and metrics that applied to at least one model and dataset."""
+    cells = [row for row in rows if row["status"] != NOT_APPLICABLE]
+    metrics = [m["metric"] for row in cells for m in row["metrics"] if m["status"] != NOT_APPLICABLE]
+    return frozenset([*(row["explainer"] for row in cells), *metrics])
 
 
 def left_out_by_all(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
