@@ -136,6 +136,20 @@ def test_a_suite_that_is_changed_by_an_option_is_no_longer_that_suite(faithface:
     assert found["records"][0]["suite"]["name"] == "mine"
 
 
+def test_a_suite_on_another_model_leaves_out_what_fits_it_nowhere_and_says_so(faithface: Any, made: Path) -> None:
+    text = SUITE.replace('["ramp"]', '["fggb", "ramp"]').replace('["mean-', '["gap-similarity-score@1", "mean-')
+    Path("mine.toml").write_text(text.replace("pad.toml", "none.toml"))
+    other = ("--model", made / "pad.toml", "--dataset", f"folder:{made / 'classes'}")
+    said = faithface("run", "mine.toml", *other)
+    assert said.code == 0
+    where = f"not applicable: pad / folder:{made / 'classes'}"
+    assert f'{where} / fggb: explainer "fggb" is for verification; pad is pad\n' in said.out
+    assert f'{where} / ramp / gap-similarity-score@1: metric "gap-similarity-score@1" is for verification' in said.out
+    assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
+    named = faithface("run", "mine.toml", *other, "--explainer", "fggb", "--explainer", "ramp")
+    assert (named.code, named.error) == (2, 'explainer "fggb" is for verification; pad is pad')
+
+
 # --- each bad input: one clear line, the right exit code
 
 

@@ -12,7 +12,8 @@ from faithface.contract import Face, Pair, Sample
 from faithface.errors import UsageError
 from faithface.plugins import Registry
 from faithface.run.paths import safe, short
-from faithface.run.plan import Request, choose, default_directory, make_plan
+from faithface.run.plan import Request, choose, default_directory, from_suite, make_plan
+from faithface.run.suite import Suite
 
 
 def request(
@@ -65,6 +66,73 @@ def test_a_metric_that_fits_nowhere_is_a_usage_error(
 def test_an_explainer_that_fits_nowhere_is_a_usage_error(registry: Registry, pad_card: str, folder: str) -> None:
     with pytest.raises(UsageError, match="needs ground truth"):
         make_plan(request([pad_card], [folder], ["random", "oracle"]), registry)
+
+
+def suite_of_both_tasks(**changes: Any) -> Request:
+    """A suite for verification and PAD, with parts that fit one of them only, changed by options."""
+    suite = Suite(
+        name="both",
+        version=1,
+        models=("nobody-asks",),
+        datasets=("nobody-asks",),
+        explainers=("fggb", "random"),
+        metrics=("gap-similarity-score@1", "gap@1", "entropy@1"),
+    )
+    return from_suite(suite, **changes)
+
+
+def test_of_a_changed_suite_what_fits_nowhere_is_left_out_with_a_reason(
+    registry: Registry, pad_card: str, folder: str
+) -> None:
+    plan = make_plan(suite_of_both_tasks(models=(pad_card,), datasets=(folder,)), registry)
+    fggb, random = plan.groups[0].cells
+    assert fggb.reason == 'explainer "fggb" is for verification; tiny-pad-0 is pad'
+    assert not random.reason
+    assert list(random.metrics) == ["gap@1", "entropy@1"]
+    assert random.skipped == {
+        "gap-similarity-score@1": 'metric "gap-similarity-score@1" is for verification; tiny-pad-0 is pad'
+    }
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"explainers": ("fggb", "random")}, '^explainer "fggb" is for verification; tiny-pad-0 is pad$'),
+        ({"metrics": ("gap-similarity-score@1", "gap@1")}, '^metric "gap-similarity-score@1" is for verification; t'),
+    ],
+)
+def test_what_the_user_named_is_refused_if_it_fits_nowhere_though_a_suite_gave_the_rest(
+    registry: Registry, pad_card: str, folder: str, named: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_plan(suite_of_both_tasks(models=(pad_card,), datasets=(folder,), **named), registry)
+
+
+def test_a_suite_of_which_nothing_is_left_is_refused(registry: Registry, pad_card: str, folder: str) -> None:
+    where = {"models": (pad_card,), "datasets": (folder,)}
+    suite = Suite(name="s", version=1, explainers=("fggb",), metrics=("entropy@1", "gap-similarity-score@1"))
+    with pytest.raises(UsageError, match=r'nothing of the suite is left to run: explainer "fggb" .*; give --explainer'):
+        make_plan(from_suite(suite, **where), registry)
+    with pytest.raises(UsageError, match=r"left to run: .*; give --explainer too"):
+        make_plan(from_suite(suite, **where, metrics=("entropy@1",)), registry)
+    with pytest.raises(UsageError, match=r'left to run: metric "gap-similarity-score@1" .*; give --metric too'):
+        make_plan(
+            from_suite(suite.model_copy(update={"metrics": suite.metrics[1:]}), **where, explainers=("random",)),
+            registry,
+        )
+
+
+def test_a_suite_as_it_is_must_fit_itself(registry: Registry, pad_card: str, folder: str) -> None:
+    suite = Suite(
+        name="s",
+        version=1,
+        models=(pad_card,),
+        datasets=(folder,),
+        explainers=("fggb", "random"),
+        metrics=("entropy@1",),
+    )
+    with pytest.raises(UsageError, match=r'^explainer "fggb" is for verification'):
+        make_plan(from_suite(suite, limit=4), registry)
 
 
 def test_a_model_without_a_dataset_of_its_task_is_a_usage_error(registry: Registry, pad_card: str, pairs: str) -> None:

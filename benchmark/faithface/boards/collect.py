@@ -31,8 +31,9 @@ from faithface.boards.statistics import interval
 from faithface.contract import Metric
 from faithface.errors import UsageError
 from faithface.plugins import Resolved
+from faithface.run.misfit import family_of
 from faithface.run.paths import short
-from faithface.run.plan import Cell, Group, Plan, family_of, file_hash
+from faithface.run.plan import Cell, Group, Plan, file_hash
 from faithface.run.store import OK, Store
 from faithface.specs import format_value, parameters
 

@@ -2,10 +2,11 @@
 
 Place in the flow: ``cli`` and ``api`` make a :class:`Request`; :func:`make_plan` resolves its names through the
 registry and returns a :class:`Plan` of groups (model × dataset) and cells (explainer within a group), which
-``driver`` carries out. May call ``plugins``, ``suite`` and the contract. No network is opened and no pixel is read
-here.
+``driver`` carries out. May call ``misfit``, ``plugins``, ``suite`` and the contract. No network is opened and no pixel
+is read here.
 
-What fits nowhere is a usage error; what fits somewhere is left out where it does not fit, with the reason in the run.
+What fits somewhere is left out where it does not fit, with the reason in the run; what fits nowhere is a usage error,
+unless it came with a suite whose other lists were changed.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from typing import Any
 
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric, Pair, Sample
-from faithface.errors import NotApplicable, UsageError
+from faithface.errors import UsageError
 from faithface.plugins import Provenance, Registry, Resolved
+from faithface.run.misfit import explainer_misfit, family_of, metric_misfit, refuse_misfits
 from faithface.run.suite import Published, Suite
 from faithface.seeds import seed_for
 from faithface.specs import canonical
 
 ADHOC = ("adhoc", 0)
+LISTS = ("models", "datasets", "explainers", "metrics")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Request:
         limit: samples per dataset (see :func:`choose`); None for all.
         batch_size: the largest batch of the network; None for the model's own choice.
         strict: an unreadable image is an error rather than skipped.
+        inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
+            something else was changed. What fits nowhere among them is left out rather than refused.
     """
 
     models: tuple[str | ModelCard, ...]
@@ -54,6 +59,7 @@ class Request:
     batch_size: int | None = None
     keep_maps: bool = False
     strict: bool = False
+    inherited: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ class Plan:
 
 def from_suite(suite: Suite, /, **changes: Any) -> Request:
     """Return a suite as a request; ``changes`` that are not None win over the suite's own seed, limit and so on."""
+    given = {what for what in LISTS if changes.get(what)}
     request = {
         "models": suite.models,
         "datasets": suite.datasets,
@@ -130,6 +137,7 @@ def from_suite(suite: Suite, /, **changes: Any) -> Request:
         "published": suite.published,
         "limit": suite.limit,
         "seed": suite.seed,
+        "inherited": frozenset({"explainers", "metrics"} - given if given else ()),
     }
     return Request(**{**request, **{k: v for k, v in changes.items() if v is not None}})
 
@@ -139,9 +147,9 @@ def make_plan(request: Request, registry: Registry) -> Plan:
 
     Raises:
         UsageError: an unknown name, a wrong parameter, an empty dataset, a model without a dataset of its task, or an
-            explainer or metric that fits nowhere.
+            explainer or metric that fits nowhere (of a changed suite: if nothing at all is left).
     """
-    for what in ("models", "datasets", "explainers", "metrics"):
+    for what in LISTS:
         if not getattr(request, what):
             raise UsageError(f"no {what} to run; give at least one --{what.removesuffix('s')}")
     if request.limit is not None and request.limit < 1:
@@ -151,7 +159,7 @@ def make_plan(request: Request, registry: Registry) -> Plan:
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")
     groups = _groups(request, models, datasets, explainers, metrics)
-    _refuse_misfits(groups, models, datasets, explainers, metrics)
+    refuse_misfits(groups, models, datasets, explainers, metrics, request.inherited)
     return Plan(
         request,
         groups,
@@ -233,62 +241,6 @@ def _cell(
     if not reason and not fits:
         reason = next(iter(skipped.values()))
     return Cell(number, explainer, fits, skipped, reason, fingerprint([explainer, *fits.values()]))
-
-
-def explainer_misfit(card: ModelCard, dataset: Dataset, explainer: Explainer) -> str:
-    """Say why an explainer cannot explain this model on this dataset; "" if it can, as far as is known now."""
-    if card.task not in explainer.tasks:
-        return f'explainer "{explainer.name}" is for {", ".join(sorted(explainer.tasks))}; {card.name} is {card.task}'
-    if "truth" in explainer.needs and not dataset.truths():
-        return f'explainer "{explainer.name}" needs ground truth; dataset "{dataset.name}" has none'
-    return ""
-
-
-def metric_misfit(
-    card: ModelCard, dataset: Dataset, explainer: Explainer, metric: Metric, models: Sequence[Resolved]
-) -> str:
-    """Say why a metric cannot be scored here; "" if it can, as far as is known now."""
-    try:
-        metric.check(card, dataset, explainer)
-    except NotApplicable as error:
-        return str(error)
-    if "family" in metric.needs:
-        runs = [m for m in models if family_of(m.object) == family_of(card) and m.object.task == card.task]
-        if len(runs) < 2:
-            return f'metric "{metric.id}" compares training runs; family "{family_of(card)}" has only one in this run'
-    return ""
-
-
-def family_of(card: ModelCard) -> str:
-    return card.family or card.name
-
-
-def _refuse_misfits(
-    groups: Sequence[Group],
-    models: Sequence[Resolved],
-    datasets: Sequence[Resolved],
-    explainers: Sequence[Resolved],
-    metrics: Sequence[Resolved],
-) -> None:
-    for model in models:
-        if not any(group.model is model for group in groups):
-            have = ", ".join(f"{d.spec} ({d.object.task})" for d in datasets)
-            raise UsageError(
-                f'model "{model.object.name}" is for {model.object.task}; no such dataset was given: {have}'
-            )
-    for dataset in datasets:
-        if not any(group.dataset is dataset for group in groups):
-            have = ", ".join(f"{m.object.name} ({m.object.task})" for m in models)
-            raise UsageError(f'dataset "{dataset.spec}" is for {dataset.object.task}; no such model was given: {have}')
-    cells = [cell for group in groups for cell in group.cells]
-    for explainer in explainers:
-        mine = [cell for cell in cells if cell.explainer is explainer]
-        misfits = [explainer_misfit(g.model.object, g.dataset.object, explainer.object) for g in groups]
-        if mine and all(misfits):
-            raise UsageError(misfits[0])
-    for metric in metrics:
-        if not any(metric.spec in cell.metrics for cell in cells):
-            raise UsageError(next(cell.skipped[metric.spec] for cell in cells))
 
 
 def _families(groups: Sequence[Group], metrics: Sequence[Resolved]) -> tuple[FamilyJob, ...]:
