@@ -64,10 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
         # Advice of libraries to their own callers; a user of the command line can do nothing about it.
         for library in ("captum", "torch", "onnx2pytorch", "onnxscript", "sklearn"):
             warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(
-            args=sys.argv[1:] if arguments is None else arguments, prog_name="faithface", standalone_mode=False
-        )
+        result = app(args=typed, prog_name="faithface", standalone_mode=False, obj=typed)
         return interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except FaithfaceError as error:
         complain(str(error))

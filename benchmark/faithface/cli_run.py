@@ -7,6 +7,7 @@ prints tables or JSON.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +27,7 @@ Texts = list[str]
 
 
 def run(
+    context: typer.Context,
     suite: Annotated[
         str | None, typer.Argument(metavar="SUITE", help="A registered suite's name, or a suite file (.toml).")
     ] = None,
@@ -84,6 +86,7 @@ def run(
         "batch_size": batch_size,
         "keep_maps": keep_maps,
         "strict": strict,
+        "command": shlex.join(["faithface", *(context.obj or ())]) if context.obj else None,
     }
     plan = make_plan(make_request(registry, suite, lists, options), registry)
     directory = out or default_directory(plan)
@@ -194,6 +197,8 @@ def export(
     from faithface.run.export import export as write
 
     done = write(run_directory, out)
+    if done.unfinished:
+        print(f"faithface: warning: {done.unfinished}", file=sys.stderr)
     if as_json:
         typer.echo(json.dumps({"values": str(done.values), "rows": done.rows, "maps": done.maps}))
     else:

@@ -17,7 +17,7 @@ from faithface.boards.record import Record, read_record, read_records
 from faithface.boards.render import cell_text, escape, figure
 from faithface.errors import UsageError
 from faithface.run.export import values_frame
-from faithface.run.store import open_run
+from faithface.run.store import FILE, Store, open_run
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -126,6 +126,17 @@ def test_altered_values_are_noticed(board: Path) -> None:
 def test_an_unfinished_run_has_no_records(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("records"))
     with pytest.raises(UsageError, match="not a finished run"):
+        add_runs([tmp_path / "run"], tmp_path / "out")
+
+
+def test_the_records_of_a_finished_run_that_was_taken_up_again_and_not_finished_are_refused(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    store = Store(tmp_path / "run" / FILE, writable=True)
+    store.put_meta("complete", False)
+    store.close()
+    with pytest.raises(UsageError, match=r"run is not finished: 6 of 8 cells .*; make the call that began it again"):
         add_runs([tmp_path / "run"], tmp_path / "out")
 
 

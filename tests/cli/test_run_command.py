@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,58 @@ def test_an_interrupted_command_says_so_and_is_gone_on_with(
     said = faithface(*command)
     assert said.code == 0
     assert "interrupts: 20/20" in said.err
+
+
+@pytest.fixture
+def interrupted(faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The command of a run in ``a run/`` that was interrupted after three of its four shards."""
+    from faithface import plugins
+    from tests.support.runs import with_extras
+
+    registry = with_extras(plugins.load_registry(), Interrupts(2))
+    monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
+    command = ramp(made, "--explainer", "interrupts", "-o", "a run")
+    assert faithface(*command).code == 130
+    return command
+
+
+def command_in(line: str) -> list[str]:
+    """The words of the command that a line gives between backquotes."""
+    return shlex.split(line.partition("`")[2].partition("`")[0])
+
+
+def test_export_of_an_unfinished_run_says_how_much_is_there_and_how_to_finish_it(
+    faithface: Any, interrupted: list[object]
+) -> None:
+    said = faithface("export", "a run", "-o", "out", "--json")
+    assert said.code == 0
+    assert json.loads(said.out)["rows"] == 2 * 16 + 2 * (16 + 4)
+    (line,) = said.err.splitlines()
+    assert line.startswith("faithface: warning: a run is not finished: 0 of 2 cells and 3 of 4 shards are there; ")
+    program, *words = command_in(line)
+    assert (program, words) == ("faithface", [str(word) for word in interrupted])
+    assert faithface(*words).code == 0
+    finished = faithface("export", "a run", "-o", "out", "--json")
+    assert (json.loads(finished.out)["rows"], finished.err) == (2 * 2 * 20, "")
+
+
+def test_from_another_folder_the_command_goes_to_its_own_first(
+    faithface: Any, interrupted: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "else where").mkdir()
+    monkeypatch.chdir(tmp_path / "else where")
+    said = faithface("export", "../a run", "-o", "out")
+    assert command_in(said.err)[:4] == ["cd", str(tmp_path), "&&", "faithface"]
+
+
+def test_a_board_refuses_an_unfinished_run_in_the_words_of_export(
+    faithface: Any, interrupted: list[object], tmp_path: Path
+) -> None:
+    warned = faithface("export", "a run", "-o", "out").err.strip()
+    refused = faithface("leaderboard", "build", "a run", "-o", "boards")
+    assert refused.code == 2
+    assert refused.error == warned.removeprefix("faithface: warning: ")
+    assert not (tmp_path / "boards").exists()
 
 
 def test_quiet_says_nothing_on_stderr(faithface: Any, made: Path) -> None:

@@ -21,6 +21,8 @@ from faithface.boards.record import Kept, Number, Record, read_record, read_reco
 from faithface.boards.render import board_files
 from faithface.boards.statistics import ranks
 from faithface.errors import UsageError
+from faithface.run.outcome import unfinished
+from faithface.run.store import FILE, open_run
 
 RECORDS = "records"
 
@@ -177,6 +179,10 @@ def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
     """
     touched: list[Path] = []
     for run in runs:
+        if (run / FILE).is_file():
+            with open_run(run) as store:
+                if missing := unfinished(store):
+                    raise UsageError(missing)
         source = run / RECORDS
         if not source.is_dir():
             raise UsageError(

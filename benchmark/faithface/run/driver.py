@@ -121,6 +121,7 @@ def register(store: Store, plan: Plan) -> None:
         UsageError: the code of an explainer or metric changed while results of the older code are in the store.
     """
     store.put_meta("complete", False)
+    store.put_meta("command", {"line": plan.request.command, "folder": str(Path.cwd())})
     known = {row["id"]: row for row in store.cells()}
     for group in plan.groups:
         store.add_group(group.number, group.model.object.name, group.dataset.spec, len(group.positions))

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from faithface.errors import RunError, UsageError
+from faithface.run.outcome import unfinished
 from faithface.run.store import Store, open_run
 
 SCHEMA = {
@@ -26,11 +27,14 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the values' file, its number of rows, and how many maps."""
+    """What was written: the values' file, its number of rows, and how many maps; of an unfinished run, what is
+    missing and how to finish it, in one line.
+    """
 
     values: Path
     rows: int
     maps: int
+    unfinished: str = ""
 
 
 def values_frame(store: Store) -> pl.DataFrame:
@@ -55,6 +59,8 @@ def values_frame(store: Store) -> pl.DataFrame:
 def export(run: str | Path, out: Path) -> Exported:
     """Write ``values.parquet`` and, where the run kept them, ``maps/<model>/<dataset>/<explainer>/<sample>.npz``.
 
+    Of an unfinished run, what is there is written.
+
     Raises:
         UsageError: ``run`` is not a run, or ``out`` is inside it.
         RunError: ``out`` cannot be written.
@@ -63,6 +69,7 @@ def export(run: str | Path, out: Path) -> Exported:
     if run.resolve() == out.resolve():
         raise UsageError(f"{out} is the run itself; export to another folder")
     with open_run(run) as store:
+        missing = unfinished(store)
         frame = values_frame(store)
     count = 0
     try:
@@ -74,4 +81,4 @@ def export(run: str | Path, out: Path) -> Exported:
             count = sum(1 for _ in (out / "maps").rglob("*.npz"))
     except OSError as error:
         raise RunError(f"{out} cannot be written ({error.strerror or error})") from None
-    return Exported(values, len(frame), count)
+    return Exported(values, len(frame), count, missing)

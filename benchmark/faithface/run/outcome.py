@@ -1,17 +1,20 @@
 """What became of a run, in lines that a person can act on.
 
-Place in the flow: ``driver`` asks for it at the end; the command line prints it and takes its exit code. Reads the
-store.
+Place in the flow: ``driver`` asks for it at the end; the command line prints it and takes its exit code; ``export``
+and ``boards.build`` ask whether a run is finished. Reads the store.
 """
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faithface.run.left_out import LeftOut
+from faithface.run.shard import SHARD_SIZE
 from faithface.run.store import FAILED, NOT_APPLICABLE, OK, Store
 
 
@@ -71,6 +74,30 @@ def summarise(store: Store) -> Outcome:
             shown = ", ".join(sorted(invalid)[:3]) + ("…" if len(invalid) > 3 else "")
             outcome.failures.append(f"{name}: {len(invalid)} invalid maps (non-finite values): {shown}")
     return outcome
+
+
+def unfinished(store: Store) -> str:
+    """Say how much of an unfinished run is there and which command finishes it, in one line; "" for a finished run."""
+    if store.meta("complete"):
+        return ""
+    sizes = {group["id"]: math.ceil(group["samples"] / SHARD_SIZE) for group in store.groups()}
+    cells = [cell for cell in store.cells() if cell["status"] != NOT_APPLICABLE]
+    done = [len(store.done(cell["id"])) for cell in cells]
+    # A cell that is done has all its shards, though images that could not be read may have left it fewer.
+    wanted = [n if cell["status"] == OK else sizes[cell["grp"]] for n, cell in zip(done, cells, strict=True)]
+    whole = sum(cell["status"] == OK for cell in cells)
+    there = f"{whole} of {len(cells)} cells and {sum(done)} of {sum(wanted)} shards are there"
+    return f"{store.directory} is not finished: {there}; {how_to_finish(store)}"
+
+
+def how_to_finish(store: Store) -> str:
+    """Return the command that goes on with a run, to be typed in the current folder."""
+    command = store.meta("command")
+    if not command or not command["line"]:
+        return "make the call that began it again to finish it"
+    elsewhere = command["folder"] != str(Path.cwd())
+    folder = f"cd {shlex.quote(command['folder'])} && " if elsewhere else ""
+    return f"finish it with `{folder}{command['line']}`"
 
 
 def place(row: Mapping[str, Any]) -> tuple[str, str]:

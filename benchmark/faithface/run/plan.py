@@ -42,6 +42,7 @@ class Request:
         limit: samples per dataset (see :func:`choose`); None for all.
         batch_size: the largest batch of the network; None for the model's own choice.
         strict: an unreadable image is an error rather than skipped.
+        command: the command line as it was typed, to tell how an unfinished run is gone on with; "" for the Python API.
         inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
             something else was changed. What fits nowhere among them is left out rather than refused.
     """
@@ -59,6 +60,7 @@ class Request:
     batch_size: int | None = None
     keep_maps: bool = False
     strict: bool = False
+    command: str = ""
     inherited: frozenset[str] = frozenset()
 
 
