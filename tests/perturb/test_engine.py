@@ -1,5 +1,8 @@
 """The engine against a loop that composes and scores one image at a time."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,11 @@ from hypothesis import strategies as st
 from faithface.contract import FaceModel, Passes
 from faithface.errors import RunError
 from faithface.model import open_model
+from faithface.model.pace import LARGEST, SMALLEST, Pace
+from faithface.model.threads import one_thread
 from faithface.perturb import batching, feed
 from faithface.perturb.engine import run_plan
 from faithface.perturb.plan import Track, plan_tracks
-from faithface.perturb.threads import one_thread
 from tests.perturb.sets import channels_last_card
 from tests.support.networks import tiny
 
@@ -149,6 +153,51 @@ def test_out_of_memory_with_one_image_is_one_clear_error():
         run_plan(Pixels(limit=0), random_plan((4, 5), 2, seed=7))
 
 
+def side_by_side(model, batch, workers):
+    """Make a model run so many passes at a time, whatever is fastest here."""
+    model.session.share_out(workers)
+    model._pace = Pace(batch, workers)
+    return model
+
+
+@given(tracks=st.integers(1, 11), stops=st.integers(1, 9), batch=st.integers(1, 5), workers=st.integers(2, 4))
+@settings(max_examples=15, deadline=None)
+def test_passes_side_by_side_give_the_same_numbers(tracks, stops, batch, workers):
+    with tempfile.TemporaryDirectory() as folder:
+        model = open_model(tiny("cnn", "pad", Path(folder), size=16))
+        plan = random_plan((16, 16), tracks, seed=tracks, stops=stops)
+        expected = model.outputs(slow_images(plan).flatten(0, 1)).reshape(tracks, stops, -1)
+        before = model.passes.forward
+        got = run_plan(side_by_side(model, batch, workers), plan)
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+        assert model.passes.forward - before == plan.passes
+
+
+def test_a_file_with_a_fixed_batch_runs_side_by_side_too(tmp_path):
+    model = open_model(tiny("fixed-batch", "pad", tmp_path, size=16))
+    plan = random_plan((16, 16), 5, seed=10, stops=9)
+    expected = run_plan(model, plan)
+    torch.testing.assert_close(run_plan(side_by_side(model, 1, 3), plan), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_out_of_memory_in_one_of_several_workers_halves_the_batch_of_all(tmp_path, monkeypatch):
+    model = side_by_side(open_model(tiny("cnn", "pad", tmp_path, size=16)), 4, 2)
+    plan = random_plan((16, 16), 9, seed=11)
+    expected = model.outputs(slow_images(plan).flatten(0, 1)).reshape(9, 6, -1)
+    real, rows = feed.HostFeed.forward, []
+
+    def forward(self, active):
+        rows.append(active)
+        if active > 2:
+            raise MemoryError("no room")
+        return real(self, active)
+
+    monkeypatch.setattr(feed.HostFeed, "forward", forward)
+    torch.testing.assert_close(run_plan(model, plan), expected, atol=1e-5, rtol=1e-5)
+    assert max(rows) == 4
+    assert batching.batch_for(model) == 2
+
+
 def test_other_errors_of_the_network_are_not_taken_for_lack_of_memory():
     model = Pixels()
     model.outputs = lambda images: 1 / 0
@@ -165,14 +214,23 @@ def test_otherwise_the_batch_is_measured_once_and_is_no_part_of_the_cost(tmp_pat
     model = open_model(tiny("cnn", "pad", tmp_path))
     before = model.passes.forward
     found = batching.batch_for(model)
-    assert batching.SMALLEST["cpu"] <= found <= batching.LARGEST["cpu"]
+    assert 1 <= found <= LARGEST["cpu"]
     assert model.passes.forward == before
-    monkeypatch.setattr(batching, "measure_batch", lambda model: pytest.fail("measured twice"))
+    monkeypatch.setattr(model, "_choose_pace", lambda: pytest.fail("measured twice"))
+    model.memo.clear()
     assert batching.batch_for(model) == found
 
 
+def test_a_model_that_keeps_no_pace_has_its_batch_measured_at_no_cost():
+    model = Pixels()
+    model.batch_given = None
+    assert SMALLEST["cpu"] <= batching.batch_for(model) <= LARGEST["cpu"]
+    assert model.batches
+    assert model.passes.forward == 0
+
+
 def test_the_search_for_a_batch_size_stops_at_the_edge_of_memory():
-    assert batching.measure_batch(Pixels(limit=16)) <= 16
+    assert batching.measure_batch(Pixels(limit=16)).batch <= 16
 
 
 def test_torch_gets_its_threads_back_even_after_an_error():

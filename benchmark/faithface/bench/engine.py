@@ -17,6 +17,7 @@ from faithface.bench.subjects import Subject, fresh, random_maps, random_samples
 from faithface.bench.timing import paired
 from faithface.contract import Maps, Samples
 from faithface.model import OnnxModel
+from faithface.model.session import TORCH_DTYPES
 from faithface.model.twin import preprocess
 from faithface.perturb import area, curves
 from faithface.perturb.batching import batch_for
@@ -52,15 +53,14 @@ def metric_run(
 
 
 def bare_run(model: OnnxModel, passes: int, batch: int) -> Callable[[], None]:
-    """Return a call of so many bare forward passes, in the same session, with the same batch, on ready input."""
+    """Return a call of so many bare forward passes on ready input: same session, same batch, as many side by side."""
     generator = np.random.default_rng(0)
     images = torch.from_numpy(generator.random((batch, 3, *model.size), dtype=np.float32)).to(model.device)
-    ready = preprocess(images, model.card.input).contiguous()
     session = model.session
+    ready = preprocess(images, model.card.input).to(TORCH_DTYPES[session.dtype]).contiguous()
     on_host = None if model.device == "cuda" else np.ascontiguousarray(ready.numpy(), dtype=session.dtype)
 
-    def run() -> None:
-        left = passes
+    def some(left: int) -> None:
         while left > 0:
             rows = model.fixed_batch or min(batch, left)
             if on_host is None:
@@ -68,6 +68,13 @@ def bare_run(model: OnnxModel, passes: int, batch: int) -> Callable[[], None]:
             else:
                 session.ort.run([session.output], {session.inputs[0].name: on_host[:rows]})
             left -= min(batch, left)
+
+    def run() -> None:
+        if session.workers == 1:
+            some(passes)
+            return
+        shares = [len(range(first, passes, session.workers)) for first in range(session.workers)]
+        list(session.pool.map(some, shares))
 
     return run
 
@@ -93,6 +100,7 @@ def measure_subject(subject: Subject, images: int, repeats: int, with_rivals: bo
         "network": subject.name,
         "input": list(model.size),
         "batch": batch,
+        "side_by_side": model.session.workers,
         "images": images,
         "passes": passes,
         "bare_passes_per_second": round(passes / found.seconds_a, 1),

@@ -22,15 +22,18 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
-from faithface.errors import NotApplicable, UsageError
+from faithface.errors import NotApplicable, RunError, UsageError
+from faithface.model.pace import ALONE, LARGEST, Pace, fastest_batch, is_out_of_memory, measure_pace
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
+from faithface.model.threads import one_thread
 from faithface.model.twin import Twin, preprocess
 from faithface.tasks import Target, class_probabilities
 
 PARITY = 1e-4  # largest relative difference between the twin and ONNX Runtime
 ROWS = 1e-4  # the same, between a batch and its rows one by one
 DEFAULT_BATCH = 32
+FEW = 8  # images for which the pace is not measured
 
 
 def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = None) -> OnnxModel:
@@ -55,7 +58,7 @@ class OnnxModel(FaceModel):
     Attributes:
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
-        batch_given: the batch size that the user named; None: the perturbation engine measures its own.
+        batch_given: the batch size that the user named; None: forward passes go at a measured pace.
         sha256: of the model file.
         notes: what the user should know (a fixed batch axis is slow), one line each.
     """
@@ -80,6 +83,7 @@ class OnnxModel(FaceModel):
                 f'model "{card.name}" takes batches of {self.fixed_batch} only, which is slow; '
                 "export it again with a dynamic batch axis"
             )
+        self._pace: Pace | None = None
         self._last: dict[Any, Any] = {}
 
     # --- checks on opening
@@ -129,16 +133,56 @@ class OnnxModel(FaceModel):
             out = out.reshape(len(images), -1) if out.numel() % len(images) == 0 else out
         return out.reshape(out.shape[0], -1)
 
+    @property
+    def pace(self) -> Pace:
+        """Rows per pass and passes side by side: the file's, the user's, or the fastest, measured at first use."""
+        if self._pace is None:
+            self._pace = self._choose_pace()
+        return self._pace
+
+    def _choose_pace(self) -> Pace:
+        if self.batch_given and not self.fixed_batch:
+            return Pace(self.batch_given)
+        count = self.fixed_batch or LARGEST[self.device]
+        rows = np.random.default_rng(0).random((count, 3, *self.size), dtype=np.float32)
+        ready = preprocess(torch.from_numpy(rows), self.card.input).contiguous().to(self.device)
+        if self.fixed_batch:
+            whole, alone = Pace(self.fixed_batch), (self.fixed_batch,)
+        else:
+            whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
+            alone = ALONE
+        return measure_pace(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
+
     def outputs(self, images: Tensor) -> Tensor:
         self._check_images(images)
         self.passes.forward += len(images)
-        parts = []
-        for start in range(0, len(images), self.batch_size):
-            part = images[start : start + self.batch_size]
-            short = self.fixed_batch - len(part) if self.fixed_batch else 0
-            padded = torch.cat([part, part[-1:].expand(short, *part.shape[1:])]) if short else part
-            parts.append(self._forward_chunk(padded)[: len(part)])
-        return torch.cat(parts)
+        # A handful of images is not worth the measurement; who sends more will send many.
+        pace = self.pace if len(images) > FEW else Pace(self.fixed_batch or self.batch_size, self.session.workers)
+        while True:
+            try:
+                return self._forward_at(images, pace)
+            except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
+                if not is_out_of_memory(error) or self.fixed_batch:
+                    raise
+                if pace.batch == 1:
+                    raise RunError(f'model "{self.card.name}": out of memory with a batch of one image') from error
+                pace = self._pace = Pace(pace.batch // 2, pace.workers)
+
+    def _forward_at(self, images: Tensor, pace: Pace) -> Tensor:
+        rows = min(pace.batch, -(-len(images) // pace.workers))
+        parts = images.split(self.fixed_batch or rows)
+        if pace.workers == 1 or len(parts) == 1:
+            return torch.cat([self._forward_rows(part) for part in parts])
+        return torch.cat(list(self.session.pool.map(self._forward_alone, parts)))
+
+    def _forward_rows(self, part: Tensor) -> Tensor:
+        short = self.fixed_batch - len(part) if self.fixed_batch else 0
+        padded = torch.cat([part, part[-1:].expand(short, *part.shape[1:])]) if short else part
+        return self._forward_chunk(padded)[: len(part)]
+
+    def _forward_alone(self, part: Tensor) -> Tensor:
+        with one_thread():  # the other cores have passes of their own
+            return self._forward_rows(part)
 
     def _check_images(self, images: Tensor) -> None:
         expected = (3, *self.card.input.size)
@@ -187,7 +231,8 @@ class OnnxModel(FaceModel):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
         twin = self.twin
         self._count(len(images), len(images) * cotangents.shape[1])
-        return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), self.batch_size)
+        limit = self.fixed_batch or self.batch_given
+        return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), limit)
 
     def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
         self._check_images(images)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ DEVICES = ("cpu", "cuda")
 CUDA_OPTIONS: dict[str, Any] = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0, "do_copy_in_default_stream": 1}
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+TORCH_DTYPES: dict[Any, torch.dtype] = {
+    np.float32: torch.float32,
+    np.float16: torch.float16,
+    np.float64: torch.float64,
+}
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,11 @@ def thread_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def session_options() -> ort.SessionOptions:
+def session_options(threads: int | None = None) -> ort.SessionOptions:
     """Return the options of every session: all graph optimisations, threads from the machine, deterministic kernels."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = thread_count()
+    options.intra_op_num_threads = threads or thread_count()
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = 4
@@ -77,11 +83,25 @@ def providers_for(device: str) -> list[Any]:
         )
     if hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
+    keep_float32()
     return [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
 
 
-def open_session(model: bytes | str | Path, device: str = "cpu", what: str = "model") -> ort.InferenceSession:
-    """Open a session on the requested device and prove that it runs there.
+def keep_float32() -> None:
+    """Make torch on CUDA keep float32's mantissa and repeat its results bit for bit, for the whole process.
+
+    cuDNN's convolutions use TF32 by default, whose 10-bit mantissa puts the twin beyond its parity with this session.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def open_session(
+    model: bytes | str | Path, device: str = "cpu", what: str = "model", threads: int | None = None
+) -> ort.InferenceSession:
+    """Open a session on the requested device and prove that it runs there; ``threads`` divide each of its operators.
 
     Raises:
         UsageError: the file is truncated or not ONNX, an operator is unknown, or the provider fell back.
@@ -89,7 +109,7 @@ def open_session(model: bytes | str | Path, device: str = "cpu", what: str = "mo
     providers = providers_for(device)
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = ort.InferenceSession(source, session_options(), providers=providers)
+        session = ort.InferenceSession(source, session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
         raise UsageError(f"{what} is not a model that ONNX Runtime can open: {_first_line(error)}") from None
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
@@ -134,11 +154,14 @@ class Session:
         output: the chosen output's name.
         fixed_batch: the batch size that the file insists on, or None.
         provider: the provider that really runs.
+        workers: how many passes are meant to run side by side (:meth:`share_out`).
     """
 
     def __init__(self, model: bytes | Path, output: str = "", device: str = "cpu", what: str = "model") -> None:
         self.ort = open_session(model, device, what)
-        self.device = device
+        self.device, self.workers = device, 1
+        self._source, self._what = model, what
+        self._pool: ThreadPoolExecutor | None = None
         self.provider = self.ort.get_providers()[0]
         self.inputs, self.outputs = ports(self.ort.get_inputs()), ports(self.ort.get_outputs())
         names = [port.name for port in self.outputs]
@@ -157,6 +180,24 @@ class Session:
         self.dtype = _DTYPES[self.inputs[0].dtype]
         self.fixed_batch = self.inputs[0].shape[0]
 
+    def share_out(self, workers: int) -> None:
+        """Divide the host's threads among so many passes side by side; 1: each pass has them all.
+
+        ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
+        """
+        self.ort = open_session(self._source, self.device, self._what, max(1, thread_count() // workers))
+        self.workers = workers
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """One thread for each pass that runs side by side. ONNX Runtime lets go of Python's lock during a pass."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
+        return self._pool
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Return the chosen output, float32, for a batch that is already in the network's layout and normalisation."""
         feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
@@ -167,7 +208,7 @@ class Session:
         if self.device == "cpu":
             return torch.from_numpy(self.run(batch.numpy()))
         binding = self.ort.io_binding()
-        batch = batch.to(torch.float16 if self.dtype is np.float16 else torch.float32).contiguous()
+        batch = batch.to(TORCH_DTYPES[self.dtype]).contiguous()
         # ONNX Runtime works on its own stream: what torch has queued must be done before it reads.
         torch.cuda.current_stream().synchronize()
         binding.bind_input(self.inputs[0].name, "cuda", 0, self.dtype, tuple(batch.shape), batch.data_ptr())

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import UsageError, nearest
+from faithface.model.threads import one_thread
 from faithface.perturb.engine import run_plan
 from faithface.perturb.fills import altered_images, check_fill, fill_images
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
-from faithface.perturb.threads import one_thread
 from faithface.tasks import class_probabilities, pair_similarity
 
 Direction = Literal["deletion", "insertion"]

@@ -10,6 +10,7 @@ whose rows are lanes. They offer the same three steps: :meth:`Feed.start` copies
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from faithface.card import InputCard
 from faithface.contract import FaceModel
-from faithface.model.session import Session
+from faithface.model.session import TORCH_DTYPES, Session
 from faithface.model.twin import preprocess
 from faithface.perturb.plan import Plan
 
@@ -45,13 +46,13 @@ class Feed(Protocol):
         ...
 
 
-def feed_for(model: FaceModel, plan: Plan) -> Feed:
-    """Return the feed that is fastest for the model's device."""
+def feed_for(model: FaceModel, plan: Plan) -> list[Feed]:
+    """Return the feed that is fastest for the model's device; several where passes run side by side."""
     session = getattr(model, "session", None)
     if not isinstance(session, Session):
         # A model that is no ONNX file, such as a function in a test: composed in pixel space, called as it is.
         pixels = plan.canvases.cpu().numpy()
-        return HostFeed(plan, pixels, False, lambda rows: model.outputs(torch.from_numpy(rows)), False)
+        return [HostFeed(plan, pixels, False, lambda rows: model.outputs(torch.from_numpy(rows)), False)]
     fixed = getattr(model, "fixed_batch", None)
     card = model.card.input
     last = card.layout == "NHWC"
@@ -62,8 +63,9 @@ def feed_for(model: FaceModel, plan: Plan) -> Feed:
             out = session.ort.run([session.output], {session.inputs[0].name: rows})[0]
             return torch.from_numpy(np.asarray(out, dtype=np.float32))
 
-        return HostFeed(plan, canvases, last, run, True, fixed)
-    return DeviceFeed(plan, preprocess(plan.canvases, card), last, session, fixed)
+        feed = HostFeed(plan, canvases, last, run, True, fixed)
+        return [feed, *(feed.beside() for _ in range(session.workers - 1))]
+    return [DeviceFeed(plan, preprocess(plan.canvases.to(session.device), card), last, session, fixed)]
 
 
 def prepare_on_host(canvases: Tensor, card: InputCard, dtype: Any = np.float32) -> np.ndarray:
@@ -104,6 +106,12 @@ class HostFeed:
         self.spread = _spread(pixels, self.channels, channels_last)
         self.buffer = np.zeros((0, self.canvases.shape[1]), dtype=canvases.dtype)
 
+    def beside(self) -> HostFeed:
+        """Return a feed with a buffer of its own on the same canvases and orders, for another thread."""
+        other = copy(self)
+        other.buffer = self.buffer[:0].copy()
+        return other
+
     def reset(self) -> None:
         self.buffer = self.buffer[:0]
 
@@ -139,15 +147,14 @@ class DeviceFeed:
     ) -> None:
         self.session, self.fixed_batch = session, fixed_batch
         self.shape = tuple(canvases.shape[1:])
-        self.half = session.dtype is np.float16
-        kind = torch.float16 if self.half else torch.float32
-        self.canvases = canvases.to(kind).contiguous().reshape(len(canvases), -1)
+        self.canvases = canvases.to(TORCH_DTYPES[session.dtype]).contiguous().reshape(len(canvases), -1)
         self.device = self.canvases.device
         self.orders = plan.orders.to(self.device)
         pixels = self.orders.shape[1]
         scale, offsets = _spread(pixels, self.canvases.shape[1] // pixels, channels_last)
         self.scale, self.offsets = scale, torch.from_numpy(offsets).to(self.device)
         self.buffer = self.canvases.new_zeros((0, self.canvases.shape[1]))
+        self.lanes = 0
 
     def reset(self) -> None:
         self.buffer = self.buffer[:0].clone()
@@ -161,6 +168,7 @@ class DeviceFeed:
         if len(self.buffer) != batch:
             self.buffer = self.canvases.new_zeros((batch, self.canvases.shape[1]))
         self.buffer[: len(base)] = self.canvases[self._put(base)]
+        self.lanes = len(base)
 
     def replace(self, low: np.ndarray, high: np.ndarray, order: np.ndarray, other: np.ndarray) -> None:
         row, lanes = self.canvases.shape[1], len(low)
@@ -175,7 +183,8 @@ class DeviceFeed:
         self.buffer.view(-1)[at] = values
 
     def forward(self, active: int) -> Tensor:
-        rows = self.fixed_batch or active
+        # cuDNN plans each convolution anew when the number of rows changes, which costs more than some surplus rows.
+        rows = self.fixed_batch or (self.lanes if 2 * active >= self.lanes else active)
         outputs = bound_run(self.session, self.buffer[:rows].view(rows, *self.shape))
         return outputs.reshape(rows, -1)[:active]
 

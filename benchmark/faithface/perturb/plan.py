@@ -11,7 +11,7 @@ plan may hold tracks of many samples, maps, explainers, directions and fills; th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -91,18 +91,19 @@ class Lane:
     last: int
 
 
-def lay_out(tracks: int, stops: int, batch: int) -> list[list[Lane]]:
-    """Cut tracks into lanes so that every batch is full: rounds of at most ``batch`` lanes, longest lanes first.
+def lay_out(tracks: int, stops: int, batch: int) -> Iterator[list[Lane]]:
+    """Cut tracks into lanes so that every batch is full; yield rounds of at most ``batch`` lanes, longest lanes first.
 
     With at least ``batch`` tracks left, each is one lane of the round. With fewer, each is cut into as many stretches
-    as fit, so that one lone sample fills the batch across its steps.
+    as fit, so that one lone sample fills the batch across its steps; never into more than save a step, because a lane
+    that is a step shorter than the others leaves a hole in the last batch.
     """
-    rounds, start = [], 0
+    start = 0
     while start < tracks and stops:
         chosen = range(start, min(start + batch, tracks))
         pieces = max(1, min(batch // len(chosen), stops))
+        pieces = -(-stops // -(-stops // pieces))
         edges = np.linspace(0, stops, pieces + 1).round().astype(int)
         lanes = [Lane(t, int(a), int(b)) for t in chosen for a, b in pairwise(edges)]
-        rounds.append(sorted(lanes, key=lambda lane: lane.first - lane.last))
+        yield sorted(lanes, key=lambda lane: lane.first - lane.last)
         start += len(chosen)
-    return rounds

@@ -124,7 +124,7 @@ def _rank_cells(maps: Tensor, samples: Samples, grid: int, side: str) -> Ranking
 def stable_descending(values: Tensor) -> Tensor:
     """Return the stable descending order (int64) of each row of a float32 tensor; −0 equals 0."""
     if values.device.type != "cpu":
-        return torch.sort(values, dim=1, descending=True, stable=True).indices
+        return torch.sort(values + 0.0, dim=1, descending=True, stable=True).indices
     # On the host a two-pass radix sort of the float's bits takes a fifth of the time of a stable comparison sort.
     bits = (values.detach().contiguous() + 0.0).numpy().view(np.uint32)
     ascending = np.where(bits >> 31, ~bits, bits | np.uint32(0x80000000))

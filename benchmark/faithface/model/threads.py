@@ -1,6 +1,7 @@
 """Keep torch's threads out of the network's way on the host.
 
-Place in the flow: ``curves`` and ``engine`` do their small torch work inside :func:`one_thread`. Imports only torch.
+Place in the flow: ``onnx_model``, the perturbation engine and the workers of a session do their small torch work inside
+:func:`one_thread`. Imports only torch.
 """
 
 from __future__ import annotations

@@ -1,0 +1,146 @@
+"""How a network is driven fastest on a machine: rows per pass, and passes side by side. Measured once per open model.
+
+Place in the flow: ``onnx_model`` asks :func:`measure_pace` when the first large batch arrives; the perturbation engine
+drives the session at the same pace. May call ``session`` only; knows nothing of cards or faces.
+
+Two ways to use the cores of a host: one pass whose operators are divided among them, or one pass per core side by side.
+The first waits for the slowest core after every operator, which small networks notice; the second does not, and keeps a
+worker's activations in its own core's cache. Which one wins, and with how many rows, depends on network and machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from faithface.model.session import Session, thread_count
+
+SMALLEST = {"cpu": 8, "cuda": 32}
+LARGEST = {"cpu": 32, "cuda": 1024}
+ALONE = (4, 8, 16)  # rows per pass that are tried with one pass per core
+# A doubled batch is taken unless it costs this share more per image: composing has a fixed cost per batch. On the host
+# it has no more to win beyond 32 rows, which then leave the cache.
+LOSS = 0.03
+# Passes side by side may cost this share more per image: what happens between passes is then done while others run.
+TIE = 0.03
+SLOW = 0.5  # seconds; nothing is tried beyond a pass that takes so long
+SPAN = 0.03  # seconds that one timing takes at least, so that a pause of the machine does not decide
+BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations are the network's affair
+
+
+# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ say that memory ran out.
+MEMORY_WORDS = (
+    "out of memory",
+    "failed to allocate memory",
+    "smaller than requested bytes",
+    "alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Rows per pass, and how many passes run side by side."""
+
+    batch: int
+    workers: int = 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error of torch, ONNX Runtime or Python means that memory ran out."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in MEMORY_WORDS)
+
+
+def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: str) -> Pace:
+    """Double the rows of a pass while the time per image does not rise, up to the edge of memory.
+
+    Args:
+        run: one pass with so many rows, on data that lies ready; returns when the result is there.
+        size: height and width of the network's input.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
+    limit = max(1, min(LARGEST[device], BUFFER_BYTES // (3 * size[0] * size[1] * 8)))
+    batch = min(SMALLEST[device], limit)
+    best, best_time = batch, float("inf")
+    while batch <= limit:
+        try:
+            taken = _seconds(partial(run, batch))
+        except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
+            if not is_out_of_memory(error):
+                raise
+            break
+        if taken / batch > best_time * (1 + LOSS):
+            break
+        best, best_time = batch, min(best_time, taken / batch)
+        if taken > SLOW:
+            break
+        batch *= 2
+    return Pace(best)
+
+
+def measure_pace(session: Session, rows: np.ndarray, whole: Pace, alone: tuple[int, ...] = ALONE) -> Pace:
+    """Hold one pass per core against ``whole``, one divided pass at a time; leave the session set to the faster way.
+
+    Args:
+        session: an open session on the host.
+        rows: what to feed it: LARGEST["cpu"] rows in the network's own layout, or its fixed batch.
+        whole: the best pace with divided passes.
+        alone: the rows per pass to try with one pass per core.
+    """
+    cores = thread_count()
+    if cores < 2:
+        return whole
+    rows = rows.astype(session.dtype)
+    divided = _per_image(session, rows, whole)
+    if divided * whole.batch > SLOW:
+        return whole
+    session.share_out(cores)
+    times = {Pace(n, cores): _per_image(session, rows, Pace(n, cores)) for n in alone}
+    best = min(times, key=lambda pace: times[pace])
+    if times[best] > divided * (1 + TIE):
+        session.share_out(1)
+        return whole
+    return best
+
+
+def _per_image(session: Session, rows: np.ndarray, pace: Pace) -> float:
+    """Return seconds per image: the best of three spans of passes."""
+
+    def passes(count: int) -> None:
+        for _ in range(count):
+            session.run(rows[: pace.batch])
+
+    def side_by_side(count: int) -> float:
+        start = time.perf_counter()
+        if pace.workers == 1:
+            passes(count)
+        else:
+            done = wait([session.pool.submit(passes, count) for _ in range(pace.workers)]).done
+            [future.result() for future in done]
+        return time.perf_counter() - start
+
+    side_by_side(1)
+    count = max(1, round(SPAN / side_by_side(1)))
+    return min(side_by_side(count) for _ in range(3)) / (count * pace.batch * pace.workers)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Return the seconds of one call: the best of two after a first one, or the first one if that was slow."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+        if times[0] > SLOW:
+            break
+    return min(times[1:] or times)

@@ -1,0 +1,148 @@
+"""How a network is driven: divided passes or passes side by side, and that neither changes a number."""
+
+import numpy as np
+import pytest
+import torch
+
+from faithface.errors import RunError
+from faithface.model import open_model, pace
+from faithface.model.pace import Pace, fastest_batch, is_out_of_memory, measure_pace
+from tests.support.networks import sample_batch, tiny
+
+
+@pytest.fixture
+def model(tmp_path):
+    return open_model(tiny("cnn", "pad", tmp_path, size=16))
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Pretend to have four cores; the test sets what a pace costs per image."""
+    monkeypatch.setattr(pace, "thread_count", lambda: 4)
+    costs = {}
+    monkeypatch.setattr(pace, "_per_image", lambda session, rows, which: costs[which])
+    return costs
+
+
+def rows_for(model):
+    return np.zeros((pace.LARGEST["cpu"], 3, *model.size), dtype=np.float32)
+
+
+def test_one_pass_per_core_is_taken_with_its_best_number_of_rows_where_it_is_faster(model, cores):
+    cores |= {Pace(32): 1e-3, Pace(4, 4): 8e-4, Pace(8, 4): 7e-4, Pace(16, 4): 9e-4}
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(8, 4)
+    assert model.session.workers == 4
+
+
+def test_divided_passes_are_kept_where_they_are_faster(model, cores):
+    cores |= {Pace(32): 1e-3, Pace(4, 4): 2e-3, Pace(8, 4): 2e-3, Pace(16, 4): 2e-3}
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)
+    assert model.session.workers == 1
+
+
+def test_a_network_that_is_slow_on_one_pass_is_not_tried_side_by_side(model, cores):
+    cores |= {Pace(8): pace.SLOW}
+    assert measure_pace(model.session, rows_for(model), Pace(8)) == Pace(8)
+    assert model.session.workers == 1
+
+
+def test_one_core_has_nothing_to_share_out(model, monkeypatch):
+    monkeypatch.setattr(pace, "thread_count", lambda: 1)
+    monkeypatch.setattr(pace, "_per_image", lambda *_: pytest.fail("measured for nothing"))
+    assert measure_pace(model.session, rows_for(model), Pace(16)) == Pace(16)
+
+
+def test_threads_are_divided_among_the_workers_and_given_back(model, monkeypatch):
+    opened = []
+    real = model.session.__class__.__module__
+    monkeypatch.setattr(f"{real}.thread_count", lambda: 6)
+    monkeypatch.setattr(f"{real}.open_session", lambda *a: opened.append(a[-1]))
+    for workers in (1, 2, 4, 6, 9):
+        model.session.share_out(workers)
+    assert opened == [6, 3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("images", [1, 2, 9, 23])
+def test_side_by_side_gives_every_image_its_own_output_in_order(model, workers, images):
+    x = sample_batch(model, images).images
+    expected = torch.cat([model._forward_chunk(x[i : i + 1]) for i in range(images)])
+    before = model.passes.forward
+    model.session.share_out(workers)
+    model._pace = Pace(4, workers)
+    torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
+    assert model.passes.forward - before == images
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_pass_without_memory_is_halved_until_it_fits(model, workers, monkeypatch):
+    x = sample_batch(model, 20).images
+    expected = model.outputs(x)
+    model.session.share_out(workers)
+    model._pace = Pace(16, workers)
+    real, seen = model._forward_chunk, []
+
+    def cramped(part):
+        seen.append(len(part))
+        if len(part) > 3:
+            raise MemoryError
+        return real(part)
+
+    monkeypatch.setattr(model, "_forward_chunk", cramped)
+    torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
+    assert model.pace == Pace(2, workers)
+    assert max(seen) > 3
+    monkeypatch.setattr(model, "_forward_chunk", lambda part: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(RunError, match="batch of one image"):
+        model.outputs(x)
+
+
+def test_a_few_images_are_run_without_measuring_and_many_measure_once(model, monkeypatch):
+    x, found = torch.rand(20, 3, *model.size), []
+    monkeypatch.setattr(model, "_choose_pace", lambda: found.append(1) or Pace(8))
+    model.outputs(x[:8])
+    assert not found
+    model.outputs(x)
+    model.outputs(x)
+    assert found == [1]
+
+
+def test_a_named_batch_is_kept_and_nothing_is_measured(tmp_path, monkeypatch):
+    model = open_model(tiny("cnn", "pad", tmp_path, size=16), batch_size=5)
+    monkeypatch.setattr("faithface.model.onnx_model.measure_pace", lambda *_: pytest.fail("measured"))
+    seen, real = [], model._forward_chunk
+    monkeypatch.setattr(model, "_forward_chunk", lambda part: seen.append(len(part)) or real(part))
+    model.outputs(sample_batch(model, 12).images)
+    assert seen[-3:] == [5, 5, 2]
+
+
+def test_the_batch_doubles_while_an_image_gets_no_dearer(monkeypatch):
+    costs = {8: 1.0, 16: 0.9, 32: 0.95}  # seconds per image; 32 rows outgrow something
+    monkeypatch.setattr(pace, "SLOW", 100)
+    monkeypatch.setattr(pace, "_seconds", lambda run: (lambda n: n * costs[n])(run.args[0]))
+    assert fastest_batch(lambda n: None, (16, 16), "cpu") == Pace(16)
+
+
+def test_the_search_ends_at_the_edge_of_memory_and_at_no_other_error():
+    def run(rows):
+        if rows > 8:
+            raise RuntimeError("CUDNN_STATUS_ALLOC_FAILED")
+
+    assert fastest_batch(run, (16, 16), "cpu") == Pace(8)
+    with pytest.raises(ZeroDivisionError):
+        fastest_batch(lambda n: 1 // 0, (16, 16), "cpu")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2 GiB",
+        "Failed to allocate memory for requested buffer of size 4096",
+        "Available memory of 10 is smaller than requested bytes of 20",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "std::bad_alloc",
+    ],
+)
+def test_every_library_s_way_of_saying_that_memory_ran_out_is_known(text):
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("no such file: memory.onnx"))
