@@ -16,12 +16,13 @@ import torch
 
 from faithface.bench.engine import measure_subject
 from faithface.bench.explainers import against_captum, against_gradcam, maps_per_second
-from faithface.bench.gpu import vjp_against_loop
+from faithface.bench.gpu import changed_shapes, vjp_against_loop
 from faithface.bench.memory import growth
 from faithface.bench.subjects import subjects
 from faithface.model.session import thread_count
 
 IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (1, 4)}  # quick, whole
+MORE = {"cpu": 1, "cuda": 32}  # times as many images: a device is done with a few before Python has begun
 REPEATS = (2, 4)
 PACKAGES = (
     "faithface",
@@ -60,7 +61,7 @@ def run_bench(
     with subjects(device, batch_size) as (found, notes):
         for subject in found:
             say(f"{subject.role}: bare network, curve metrics, other libraries")
-            engine.append(measure_subject(subject, IMAGES[subject.role][not quick], repeats))
+            engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[device], repeats))
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
         result["gradcam"] = against_gradcam(largest, 2 if quick else 8, repeats, singly=not quick)
@@ -70,6 +71,7 @@ def run_bench(
         if device == "cuda":
             say("vector-Jacobian products beside a loop of backward passes")
             result["vjp"] = vjp_against_loop(device)
+            result["changed_shapes"] = changed_shapes(largest.model)
         result["notes"] = notes
     say("memory and time against the number of samples")
     result["growth"] = growth([100, 200, 400, 1000])

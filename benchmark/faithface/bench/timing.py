@@ -1,6 +1,6 @@
 """Ratios of times that survive a busy machine.
 
-Place in the flow: used by all measurements of ``bench``. Imports numpy only.
+Place in the flow: used by all measurements of ``bench``. Imports torch only.
 
 Two things are timed in turns (A B A, A B A, …) and each B is compared with the mean of the As around it, so that a slow
 spell of the machine meets both. The median of the ratios is reported, with the quartiles.
@@ -12,6 +12,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,17 @@ class Ratio:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the wall seconds of one call."""
+    """Return the wall seconds of one call, on CUDA until the device has done all of it."""
+    _settle()
     start = time.perf_counter()
     run()
+    _settle()
     return time.perf_counter() - start
+
+
+def _settle() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def paired(a: Callable[[], object], b: Callable[[], object], repeats: int, warm: bool = True) -> Ratio:

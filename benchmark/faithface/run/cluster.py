@@ -135,7 +135,11 @@ class RayExecutor:
         return self.ray.remote(**needs)(_Worker)
 
     def _count(self, request: Request, pending: Pending) -> int:
-        have = self.ray.cluster_resources().get("GPU" if request.device == "cuda" else "CPU", 1)
+        kind = "GPU" if request.device == "cuda" else "CPU"
+        have = self.ray.cluster_resources().get(kind, 0)
+        if have < 1:
+            # Ray would wait for one without a word.
+            raise UsageError(f"Ray has no {kind} (device {request.device}); start Ray where there is one")
         wanted = self.workers or int(have)
         shards_left = len({n for numbers in pending.values() for n in numbers})
         return max(1, min(wanted, shards_left, int(have)))
