@@ -409,6 +409,9 @@ class Passes:
     backward: int = 0
 
 
+MADE = 32  # images made at a time where a model does not say better
+
+
 class FaceModel(ABC):
     """What an explainer or a metric sees of a model: functions of images, never a session.
 
@@ -435,6 +438,21 @@ class FaceModel(ABC):
     @abstractmethod
     def outputs(self, images: Tensor) -> Tensor:
         """Return the raw outputs N×K, by ONNX Runtime, without gradient."""
+
+    def outputs_of(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
+        """Return the raw outputs count×K of images that are made a few at a time, when the network is ready for them.
+
+        For the altered images of perturbation methods: they are scored while they lie in the cache, never held all at
+        once, and on a host with several cores some are made while others are scored.
+
+        Args:
+            count: how many images, at least 1.
+            make: gets a slice of ``range(count)`` and returns those images, n×3×H×W on the model's device. It is called
+                from several threads, in any order and with slices of any length, so it must change nothing, and an
+                image must not depend on which others are made with it.
+        """
+        slices = [slice(start, min(start + MADE, count)) for start in range(0, count, MADE)]
+        return torch.cat([self.outputs(make(part)) for part in slices])
 
     @abstractmethod
     def scores(self, images: Tensor) -> Tensor:

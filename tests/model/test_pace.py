@@ -34,6 +34,11 @@ def test_one_pass_per_core_is_taken_with_its_best_number_of_rows_where_it_is_fas
     assert model.session.workers == 4
 
 
+def test_of_paces_that_are_equally_fast_the_one_with_most_rows_is_taken(model, cores):
+    cores |= {Pace(32): 1e-3, Pace(4, 4): 7.00e-4, Pace(8, 4): 7.05e-4, Pace(16, 4): 7.1e-4}
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(16, 4)
+
+
 def test_divided_passes_are_kept_where_they_are_faster(model, cores):
     cores |= {Pace(32): 1e-3, Pace(4, 4): 2e-3, Pace(8, 4): 2e-3, Pace(16, 4): 2e-3}
     assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)

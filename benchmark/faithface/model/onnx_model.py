@@ -147,20 +147,26 @@ class OnnxModel(FaceModel):
         rows = np.random.default_rng(0).random((count, 3, *self.size), dtype=np.float32)
         ready = preprocess(torch.from_numpy(rows), self.card.input).contiguous().to(self.device)
         if self.fixed_batch:
-            whole, alone = Pace(self.fixed_batch), (self.fixed_batch,)
+            whole = Pace(self.fixed_batch)
+            alone: tuple[int, ...] = (self.fixed_batch,)
         else:
-            whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
             alone = ALONE
+            whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
         return measure_pace(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
 
     def outputs(self, images: Tensor) -> Tensor:
         self._check_images(images)
-        self.passes.forward += len(images)
+        return self.outputs_of(len(images), images.__getitem__)
+
+    def outputs_of(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
+        if count < 1:
+            raise UsageError(f"count is {count}; expected at least 1 image")
+        self.passes.forward += count
         # A handful of images is not worth the measurement; who sends more will send many.
-        pace = self.pace if len(images) > FEW else Pace(self.fixed_batch or self.batch_size, self.session.workers)
+        pace = self.pace if count > FEW else Pace(self.fixed_batch or self.batch_size, self.session.workers)
         while True:
             try:
-                return self._forward_at(images, pace)
+                return self._forward_at(pace, count, make)
             except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
                 if not is_out_of_memory(error) or self.fixed_batch:
                     raise
@@ -168,21 +174,23 @@ class OnnxModel(FaceModel):
                     raise RunError(f'model "{self.card.name}": out of memory with a batch of one image') from error
                 pace = self._pace = Pace(pace.batch // 2, pace.workers)
 
-    def _forward_at(self, images: Tensor, pace: Pace) -> Tensor:
-        rows = min(pace.batch, -(-len(images) // pace.workers))
-        parts = images.split(self.fixed_batch or rows)
-        if pace.workers == 1 or len(parts) == 1:
-            return torch.cat([self._forward_rows(part) for part in parts])
-        return torch.cat(list(self.session.pool.map(self._forward_alone, parts)))
+    def _forward_at(self, pace: Pace, count: int, make: Callable[[slice], Tensor]) -> Tensor:
+        rows = self.fixed_batch or min(pace.batch, -(-count // pace.workers))
+        slices = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+        if pace.workers == 1 or len(slices) == 1:
+            return torch.cat([self._forward_rows(make(part)) for part in slices])
+
+        def alone(part: slice) -> Tensor:
+            with one_thread():  # the other cores have passes of their own
+                return self._forward_rows(make(part))
+
+        return torch.cat(list(self.session.pool.map(alone, slices)))
 
     def _forward_rows(self, part: Tensor) -> Tensor:
+        self._check_images(part)
         short = self.fixed_batch - len(part) if self.fixed_batch else 0
         padded = torch.cat([part, part[-1:].expand(short, *part.shape[1:])]) if short else part
         return self._forward_chunk(padded)[: len(part)]
-
-    def _forward_alone(self, part: Tensor) -> Tensor:
-        with one_thread():  # the other cores have passes of their own
-            return self._forward_rows(part)
 
     def _check_images(self, images: Tensor) -> None:
         expected = (3, *self.card.input.size)

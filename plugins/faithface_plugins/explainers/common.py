@@ -6,13 +6,13 @@ Place in the flow: imported by the explainers beside it; may call ``faithface.co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from faithface.card import InputCard
+from faithface.card import InputCard, ModelCard
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.model.twin import Twin
@@ -22,30 +22,34 @@ Fill = Literal["black", "mean"]
 Score = Literal["probability", "logit"]
 Channels = Literal["sum", "abs-of-sum", "sum-of-abs", "max-of-abs"]
 
-# Images that are composed at a time; the model splits them further into passes. Constant, so that neither the device
-# nor the batch decides which numbers are added in which order.
-CHUNK = 64
 
-
-def chunks(n: int, size: int = CHUNK) -> Iterator[slice]:
+def chunks(n: int, size: int) -> Iterator[slice]:
     """Yield consecutive slices of at most ``size`` that cover ``range(n)``."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
 
-def black_box_scores(model: FaceModel, images: Tensor, target: Target, score: Score = "logit") -> Tensor:
-    """Return the explained scalar of each image, by ONNX Runtime: float32 N.
+def scores_of(
+    model: FaceModel, count: int, make: Callable[[slice], Tensor], target: Target, score: Score = "logit"
+) -> Tensor:
+    """Return the explained scalar of ``count`` altered versions of one image, by ONNX Runtime: float32 count.
 
     Args:
-        images: N×3×H×W in [0, 1].
-        target: one target per image (for pairs the cosine, whatever ``score`` says).
-        score: for classifiers, the logit of the target's class or its probability.
+        make: makes some of them, n×3×H×W; see :meth:`~faithface.contract.FaceModel.outputs_of` for what it must not do.
+        target: of that image: one row.
+        score: for classifiers, the logit of the target's class or its probability; for pairs it is the cosine.
     """
-    outputs = model.outputs(images)
+    outputs = model.outputs_of(count, make)
+    rows = target.take(torch.zeros(count, dtype=torch.int64, device=outputs.device))
+    return scalar_of(model.card, outputs, rows, score)
+
+
+def scalar_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "logit") -> Tensor:
+    """Turn raw outputs N×K into the explained scalar of each: float32 N."""
     if score == "probability" and isinstance(target, ClassTarget):
-        probabilities = class_probabilities(model.card, outputs)
+        probabilities = class_probabilities(card, outputs)
         return probabilities.gather(1, target.classes.to(probabilities.device)[:, None]).squeeze(1)
-    return target.score(model.card, outputs)
+    return target.score(card, outputs)
 
 
 def fill_color(card: InputCard, fill: Fill) -> Tensor:

@@ -1,6 +1,6 @@
 """CorrRISE: per pixel, the correlation between its being visible and the similarity of the pair.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.embeddings`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from faithface.contract import Explainer, FaceModel, Maps, Samples
 from faithface.seeds import rng_for
 from faithface.tasks import pair_similarity
-from faithface_plugins.explainers.common import Fill, chunks, fill_color
+from faithface_plugins.explainers.common import Fill, fill_color
 from faithface_plugins.explainers.pair_common import equal_images, pair_maps, partners, require_pairs, scaled
 
 # Scores that differ by less than rounding noise are equal; ranking would turn the noise into a map.
@@ -92,11 +92,7 @@ class CorrRise(Explainer):
 
     def _masked_embeddings(self, model: FaceModel, image: Tensor, masks: Tensor) -> Tensor:
         color = fill_color(model.card.input, self.fill).to(image)
-        parts = []
-        for part in chunks(len(masks)):
-            visible = masks[part, None]
-            parts.append(model.embeddings(image * visible + color * (1 - visible)))
-        return torch.cat(parts)
+        return model.outputs_of(len(masks), lambda part: torch.addcmul(color, masks[part, None], image - color))
 
 
 def square_masks(rng: np.random.Generator, n: int, squares: int, side: int, size: tuple[int, int]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """MinPlus and its relatives S0, S1, S−, S+ and AVG: take parts of a face away, or put them on an empty image.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.embeddings`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
 from faithface.tasks import pair_similarity
-from faithface_plugins.explainers.common import chunks
 from faithface_plugins.explainers.pair_common import pair_maps, partners, require_pairs, scaled
 
 Direction = Literal["minus", "plus"]
@@ -96,7 +95,7 @@ class MinPlus(Explainer):
         """Return the signed map H×W of one image against its partner's embedding."""
 
         def score(masks: Tensor) -> Tensor:
-            embedded = torch.cat([model.embeddings(image * masks[part, None]) for part in chunks(len(masks))])
+            embedded = model.outputs_of(len(masks), lambda part: image * masks[part, None])
             return pair_similarity(model.card, embedded, other.expand_as(embedded))
 
         def paint(heat: Tensor) -> Tensor:

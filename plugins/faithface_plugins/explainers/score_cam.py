@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
 from faithface_plugins.explainers.cams import cam_maps
-from faithface_plugins.explainers.common import Fill, black_box_scores, chunks, fill_color
+from faithface_plugins.explainers.common import Fill, fill_color, scores_of
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class ScoreCam(Explainer):
         seen = model.activations(views.images, None, self.layer or None)
         fill = fill_color(model.card.input, self.fill).to(views.images)
         scores = []
-        for i, image in enumerate(views.images):
-            of_image = []
-            for part in chunks(seen.values.shape[1]):
-                masks = channel_masks(seen.values[i, part], model.size)[:, None].to(image.device)
-                target = views.target.take(torch.full((len(masks),), i, device=image.device))
-                of_image.append(black_box_scores(model, fill + masks * (image - fill), target))
-            scores.append(torch.cat(of_image))
+        for i, (image, channels) in enumerate(zip(views.images, seen.values, strict=True)):
+
+            def make(part: slice, image: Tensor = image, channels: Tensor = channels) -> Tensor:
+                masks = channel_masks(channels[part], model.size)[:, None].to(image.device)
+                return torch.addcmul(fill, masks, image - fill)
+
+            scores.append(scores_of(model, len(channels), make, views.target.take(slice(i, i + 1))))
         y = torch.stack(scores).to(seen.values.device)
 
         def cam(weights: Tensor) -> Tensor:

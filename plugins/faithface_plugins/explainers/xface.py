@@ -1,6 +1,6 @@
 """xFace: occlude patches of three sizes and see how far the distance of the pair moves.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.embeddings`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from faithface.contract import Explainer, FaceModel, Maps, Samples
-from faithface_plugins.explainers.common import chunks
 from faithface_plugins.explainers.pair_common import (
     equal_images,
     pair_maps,
@@ -115,13 +114,14 @@ class XFace(Explainer):
         groups = equal_images(images)
         result: Tensor | None = None
         for same in groups:
-            parts = []
-            for part in chunks(len(places)):
-                covered = images[same[0]].repeat(part.stop - part.start, 1, 1, 1)
-                for image, (y, x) in zip(covered, places[part], strict=True):
-                    image[:, y : y + side + 1, x : x + side + 1] = 0
-                parts.append(unit(model.embeddings(covered)))
-            embedded = torch.cat(parts)
+
+            def make(part: slice, image: Tensor = images[same[0]]) -> Tensor:
+                covered = image.repeat(part.stop - part.start, 1, 1, 1)
+                for one, (y, x) in zip(covered, places[part], strict=True):
+                    one[:, y : y + side + 1, x : x + side + 1] = 0
+                return covered
+
+            embedded = unit(model.outputs_of(len(places), make))
             result = embedded.new_empty((len(images), *embedded.shape)) if result is None else result
             result[torch.tensor(same, device=result.device)] = embedded
             model.passes.forward += len(places) * (len(same) - 1)
