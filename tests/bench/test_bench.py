@@ -7,18 +7,20 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from faithface.bench import engine, figure, memory, render, rivals, suite, timing
+from faithface.bench import engine, explainers, figure, memory, render, rivals, suite, timing
 from faithface.bench.subjects import ResNet18, Small, Subject, export, random_maps, random_samples, with_random_weights
 from faithface.contract import Maps
 from faithface.model import open_model
 from faithface.model.twin import preprocess
 from faithface.perturb import curves
+from faithface.plugins import load_registry
 from tests.support.networks import build, tiny
 
 
@@ -68,6 +70,39 @@ def test_torch_cam_gets_the_same_curves_from_the_same_maps(subject):
     ours = engine.metric_run(subject.model, samples, relevance, "black", points=33)()
     assert metric.summary()["deletion_auc"] == pytest.approx(ours["deletion"].mean(), abs=1e-5)
     assert metric.summary()["insertion_auc"] == pytest.approx(ours["insertion"].mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize(("by_pixels", "times"), [(False, 1), (True, 3)])
+def test_quantus_takes_our_number_of_steps_or_three_times_as_many_where_its_step_counts_pixels(
+    subject, by_pixels, times, monkeypatch
+):
+    samples = random_samples(subject.model, 2)
+    try:
+        rivals._import_quantus()
+    except Exception:
+        pytest.skip("Quantus is not installed")
+    sizes = []
+    hook = subject.network.register_forward_hook(lambda module, given, out: sizes.append(len(out)))
+    monkeypatch.setattr(rivals, "paired", lambda theirs, ours, repeats: theirs() and timing.Ratio(1, 1, 1, 1, 1))
+    before = subject.model.passes.forward
+    try:
+        found = rivals.against_quantus(subject, samples, random_maps(samples), 1, by_pixels)
+    finally:
+        hook.remove()
+    assert subject.model.passes.forward == before
+    assert found["their_steps"] == times * found["steps"]
+    assert sum(sizes) >= 2 * found["their_steps"]
+
+
+def test_maps_per_second_counts_passes_and_holds_forward_passes_against_bare_ones(subject, monkeypatch):
+    chosen = {name: load_registry().explainers[name] for name in ("random", "occlusion", "grad-cam", "inverted")}
+    monkeypatch.setattr(explainers, "load_registry", lambda: replace(load_registry(), explainers=chosen))
+    rows = {row["explainer"]: row for row in explainers.maps_per_second(subject, 3)}
+    assert (rows["random"]["forward"], rows["random"]["backward"]) == (0, 0)
+    assert (rows["grad-cam"]["forward"], rows["grad-cam"]["backward"]) == (1, 1)
+    assert rows["occlusion"]["forward"] == 100
+    assert [name for name, row in rows.items() if row.get("efficiency", 0) > 0] == ["occlusion"]
+    assert "inverted" in rows["inverted"]["skipped"]
 
 
 def test_rivals_are_skipped_with_a_reason_where_they_do_not_apply(subject, tmp_path):

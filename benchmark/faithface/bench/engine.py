@@ -86,8 +86,11 @@ def passes_of(model: OnnxModel, run: Callable[[], object]) -> int:
     return model.passes.forward - before
 
 
-def measure_subject(subject: Subject, images: int, repeats: int, with_rivals: bool = True) -> dict[str, Any]:
-    """Return the row of one network: rates, efficiency, and the ratios to other libraries."""
+def measure_subject(subject: Subject, images: int, repeats: int, whole: bool = True) -> dict[str, Any]:
+    """Return the row of one network: rates, efficiency, and the ratios to other libraries.
+
+    With ``whole``, Quantus is also timed with steps of as many values as ours have pixels.
+    """
     model = subject.model
     samples = random_samples(model, images)
     relevance = random_maps(samples)
@@ -108,7 +111,8 @@ def measure_subject(subject: Subject, images: int, repeats: int, with_rivals: bo
         "metric_images_per_second": round(images / found.seconds_b, 2),
         "efficiency": found.as_dict(),
     }
-    if with_rivals:
-        row["quantus"] = rivals.against_quantus(subject, samples, relevance, repeats)
-        row["torchcam"] = rivals.against_torchcam(subject, samples, relevance, repeats)
+    row["quantus"] = rivals.against_quantus(subject, samples, relevance, repeats)
+    if whole:
+        row["quantus_by_pixels"] = rivals.against_quantus(subject, samples, relevance, 1, by_pixels=True)
+    row["torchcam"] = rivals.against_torchcam(subject, samples, relevance, repeats)
     return row

@@ -7,19 +7,23 @@ dependency; where it is absent the rows say so.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from faithface.bench.engine import bare_run
 from faithface.bench.rivals import Logits, quiet
 from faithface.bench.subjects import Subject, fresh, random_samples
 from faithface.bench.timing import paired, seconds
 from faithface.contract import Explainer, Samples
 from faithface.errors import FaithfaceError
 from faithface.model.twin import preprocess
+from faithface.perturb.batching import batch_for
 from faithface.plugins import load_registry
 
+BARE = 256  # passes whose time stands for that of a bare one
 GRADIENT_CAMS = {
     "grad-cam": "GradCAM",
     "grad-cam++": "GradCAMPlusPlus",
@@ -31,23 +35,33 @@ GRADIENT_CAMS = {
 CAPTUM = {"saliency": "Saliency", "input-x-gradient": "InputXGradient", "integrated-gradients": "IntegratedGradients"}
 
 
-def maps_per_second(subject: Subject, images: int, quick: bool) -> list[dict[str, Any]]:
-    """Time every registered explainer once (after one run to warm up, if it took less than a second)."""
-    samples = random_samples(subject.model, images)
+def maps_per_second(subject: Subject, images: int) -> list[dict[str, Any]]:
+    """Time every registered explainer once (after one run to warm up, if it took less than a second).
+
+    A row holds the passes per map, and for explainers that only go forward their ``efficiency``: the time of so many
+    bare passes / the time taken.
+    """
+    model = subject.model
+    samples = random_samples(model, images)
+    bare = bare_run(model, BARE, batch_for(model))
+    bare()
     rows = []
     for name, registered in sorted(load_registry().explainers.items()):
         explainer = registered.object
-        if subject.model.card.task not in explainer.tasks:
-            continue
-        if quick and not ({"gradients", "activations"} & explainer.needs or not explainer.needs):
+        if model.card.task not in explainer.tasks:
             continue
         row: dict[str, Any] = {"explainer": name, "network": subject.name}
         try:
             run = partial(_explain_all, subject, [explainer], samples)
+            before = replace(model.passes)
             taken = seconds(run)
+            forward, backward = model.passes.forward - before.forward, model.passes.backward - before.backward
             if taken < 1:
                 taken = seconds(run)
+            row |= {"forward": forward // images, "backward": backward // images}
             row["maps_per_second"] = round(images / taken, 2)
+            if forward > images and not backward:
+                row["efficiency"] = round(forward * seconds(bare) / BARE / taken, 3)
         except FaithfaceError as error:
             row["skipped"] = str(error)
         rows.append(row)

@@ -22,11 +22,22 @@ def render(result: dict[str, Any]) -> str:
         "deletion@1 + insertion@1, 51 points (blur fill; beside other libraries: black)",
         _engine(result),
     ]
+    thrice = [
+        f"{r['role']}: {_ratio(r['quantus_by_pixels'])}"
+        for r in result["engine"]
+        if "ratio" in r.get("quantus_by_pixels", {})
+    ]
+    if thrice:
+        parts += [
+            "with PixelFlipping's step set to a number of pixels (three times as many passes): " + "; ".join(thrice)
+        ]
     parts += ["", "gradient CAMs and attributions: time of the other library / time of faithface", _rivals(result)]
     rows: list[tuple[Any, ...]]
-    rows = [(r["explainer"], r.get("maps_per_second", "–"), r.get("skipped", "")) for r in result["explainers"]]
+    keys = ("explainer", "forward", "backward", "maps_per_second", "efficiency", "skipped")
+    rows = [tuple(r.get(key, "") for key in keys) for r in result["explainers"]]
     network = result["explainers"][0]["network"] if rows else ""
-    parts += ["", f"maps per second ({network})", tabulate(rows, headers=("explainer", "maps/s", "note"))]
+    headers = ("explainer", "forward", "backward", "maps/s", "efficiency", "note")
+    parts += ["", f"passes per map, and maps per second ({network})", tabulate(rows, headers=headers)]
     rows = [(r["samples"], r.get("seconds", "–"), r.get("peak_mib", r.get("failed"))) for r in result["growth"]]
     parts += ["", "growth (small network, 11 points)", tabulate(rows, headers=("samples", "seconds", "peak MiB"))]
     rows = [(r["figure"], r["value"], r["bar"], _verdict(r["holds"])) for r in result["bars"]]
@@ -40,7 +51,7 @@ def _engine(result: dict[str, Any]) -> str:
         (
             f"{r['role']} ({r['network']})",
             "×".join(map(str, r["input"])),
-            r["batch"],
+            r["batch"] if r.get("side_by_side", 1) == 1 else f"{r['side_by_side']} × {r['batch']}",
             r["bare_passes_per_second"],
             r["metric_passes_per_second"],
             _ratio(r["efficiency"]),

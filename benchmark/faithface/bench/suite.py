@@ -61,13 +61,13 @@ def run_bench(
     with subjects(device, batch_size) as (found, notes):
         for subject in found:
             say(f"{subject.role}: bare network, curve metrics, other libraries")
-            engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[device], repeats))
+            engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[device], repeats, not quick))
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
         result["gradcam"] = against_gradcam(largest, 2 if quick else 8, repeats, singly=not quick)
         result["captum"] = against_captum(largest, 2 if quick else 4, 1 if quick else 2)
         say("maps per second of every explainer")
-        result["explainers"] = maps_per_second(small, 2 if quick else 4, quick)
+        result["explainers"] = maps_per_second(small, 2 if quick else 4)
         if device == "cuda":
             say("vector-Jacobian products beside a loop of backward passes")
             result["vjp"] = vjp_against_loop(device)

@@ -305,7 +305,8 @@ def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
     """
     card = model.card
     try:
-        twin = Twin(model.proto, card, model.session.output, model.fixed_batch).to(model.device)
+        twin = Twin(model.proto, card, model.session.output, model.fixed_batch)
+        twin.lay_out_for(model.device)
         rng = np.random.default_rng(1)
         probe = torch.as_tensor(rng.random((2, 3, *card.input.size)), dtype=torch.float32, device=model.device)
         with torch.no_grad():

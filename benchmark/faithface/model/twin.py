@@ -59,14 +59,25 @@ class Twin(nn.Module):
         self.output = output
         self._output_index = self.network.output_names.index(output)
         self._layers: list[Layer] | None = None
+        self.channels_last = False
         self.eval()
         for parameter in self.parameters():
             parameter.requires_grad_(False)
 
+    def lay_out_for(self, device: str) -> Twin:
+        """Move to a device; on the host into the memory layout that its convolution kernels want.
+
+        Both weights and images: with weights left as they are, a network with wide layers loses more than it gains.
+        """
+        self.to(device)
+        self.channels_last = device == "cpu" and self.card.input.layout == "NCHW"
+        if self.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         x = preprocess(images, self.card.input)
-        if x.device.type == "cpu" and self.card.input.layout == "NCHW":
-            # The layout in memory that the host's convolution kernels want: a third to half less time.
+        if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         batch = self.fixed_batch
         if batch is None or len(x) == batch:
