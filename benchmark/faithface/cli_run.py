@@ -50,7 +50,7 @@ def run(
         int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; cuda where there is none is an error.")] = "cpu",
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Largest batch of the network.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Largest batch; default: measured.")] = None,
     seed: Annotated[int | None, typer.Option(help="All random numbers depend on it.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory; default: runs/<suite>-<hash of the command>.")

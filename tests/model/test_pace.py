@@ -1,10 +1,13 @@
 """How a network is driven: divided passes or passes side by side, and that neither changes a number."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
-from faithface.errors import RunError
+from faithface.contract import FaceModel
+from faithface.errors import RunError, UsageError
 from faithface.model import open_model, pace
 from faithface.model.pace import Pace, fastest_batch, is_out_of_memory, measure_pace
 from tests.support.networks import sample_batch, tiny
@@ -77,6 +80,64 @@ def test_side_by_side_gives_every_image_its_own_output_in_order(model, workers, 
     model._pace = Pace(4, workers)
     torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
     assert model.passes.forward - before == images
+
+
+@pytest.mark.parametrize("kind", ["cnn", "fixed-batch"])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_images_made_on_demand_are_scored_once_each_as_if_they_had_lain_ready(kind, workers, tmp_path):
+    model = open_model(tiny(kind, "pad", tmp_path, size=16))
+    x, made, threads = torch.rand(21, 3, 16, 16), [], set()
+    expected = model.outputs(x)
+    model.session.share_out(workers)
+    model._pace = Pace(model.fixed_batch or 4, workers)
+
+    def make(part):
+        made.extend(range(part.start, part.stop))
+        threads.add(threading.get_ident())
+        return x[part]
+
+    before = model.passes.forward
+    torch.testing.assert_close(model.outputs_of(21, make), expected, atol=1e-6, rtol=1e-5)
+    assert sorted(made) == list(range(21))
+    assert model.passes.forward - before == 21
+    assert (threading.get_ident() in threads) == (workers == 1)
+
+
+def test_a_model_without_its_own_way_scores_made_images_a_few_at_a_time(model):
+    x, sizes = torch.rand(70, 3, 16, 16), []
+
+    def make(part):
+        sizes.append(part.stop - part.start)
+        return x[part]
+
+    torch.testing.assert_close(FaceModel.outputs_of(model, 70, make), model.outputs(x), atol=1e-6, rtol=1e-5)
+    assert sizes == [32, 32, 6]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_made_images_of_a_wrong_shape_and_none_at_all_are_refused(model, workers):
+    model.session.share_out(workers)
+    model._pace = Pace(4, workers)
+    with pytest.raises(UsageError, match=r"expected N×3×16×16"):
+        model.outputs_of(12, lambda part: torch.zeros(part.stop - part.start, 3, 8, 8))
+    with pytest.raises(UsageError, match="at least 1"):
+        model.outputs_of(0, lambda part: torch.zeros(0, 3, 16, 16))
+
+
+def test_torch_has_one_thread_beside_other_passes_and_all_of_them_afterwards(model):
+    model.session.share_out(2)
+    model._pace = Pace(4, 2)
+    before, inside = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+
+    def make(part):
+        inside.append(torch.get_num_threads())
+        return torch.zeros(part.stop - part.start, 3, 16, 16)
+
+    model.outputs_of(20, make)
+    assert set(inside) == {1}
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -75,7 +75,12 @@ def _record(
         status, reason = (row["status"], row["reason"]) if row["status"] != OK else states[metric.spec]
         numbers.extend(_numbers(metric, status, reason, frame, plan.request.seed))
     opened = facts["facts"]
-    where = {**environment, "provider": opened.get("provider", ""), "batch": opened.get("batch", 0)}
+    where = {
+        **environment,
+        "provider": opened.get("provider", ""),
+        "batch": opened.get("batch", 0),
+        "side_by_side": opened.get("side_by_side", 1),
+    }
     cost = store.db.execute("SELECT SUM(seconds) FROM shards WHERE cell = ?", (cell.number,)).fetchone()[0]
     record = Record(
         suite=SuiteRef(

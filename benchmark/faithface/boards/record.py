@@ -97,13 +97,14 @@ class DatasetRef(_Strict):
 
 
 class Where(_Strict):
-    """Device, provider, batch size, versions and commit."""
+    """Device, provider, rows per pass and passes side by side (measured unless named), versions and commit."""
 
     device: str
     device_name: str
     provider: str
     threads: int
     batch: int
+    side_by_side: int = 1
     system: str
     versions: dict[str, str]
     commit: str

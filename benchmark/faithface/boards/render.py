@@ -260,7 +260,8 @@ def where(records: Sequence[Record]) -> str:
 
 def place(record: Record) -> str:
     at = record.where
-    text = f"{at.device} ({at.device_name}, {at.provider or 'not opened'}), batch {at.batch}, {at.system}"
+    # Not the batch: it is measured anew for every model and run, and no number depends on it (each record keeps it).
+    text = f"{at.device} ({at.device_name}, {at.provider or 'not opened'}), {at.system}"
     text += f", faithface {at.versions.get('faithface', '?')}"
     if at.commit:
         commit, _, changes = at.commit.partition("+")

@@ -19,6 +19,7 @@ from faithface.contract import Dataset, FaceModel
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
+from faithface.model.pace import Pace
 from faithface.perturb.prefetch import prefetch
 from faithface.run.plan import Group, Request
 from faithface.run.shard import SHARD_SIZE, CellShard, CellWork, ShardSamples, ShardWork, run_shard
@@ -115,7 +116,8 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
 
 
 def warm_up(model: FaceModel, group: Group) -> None:
-    """Build the torch twin before the clock of the first explainer runs, if any explainer of the group needs it."""
+    """Before the clock of the first explainer runs: measure the model's pace, and build the twin if it is needed."""
+    getattr(model, "pace", None)
     if any({"gradients", "activations"} & set(cell.explainer.object.needs) for cell in group.cells):
         try:
             _ = model.twin
@@ -124,8 +126,9 @@ def warm_up(model: FaceModel, group: Group) -> None:
 
 
 def model_facts(model: FaceModel) -> dict[str, Any]:
-    """Describe the open model for the record: provider, batch size, notes, parity of the twin."""
-    facts: dict[str, Any] = {"sha256": getattr(model, "sha256", ""), "batch": getattr(model, "batch_size", 0)}
+    """Describe the open model for the record: provider, pace, notes, parity of the twin."""
+    pace = getattr(model, "pace", Pace(0))
+    facts: dict[str, Any] = {"sha256": getattr(model, "sha256", ""), "batch": pace.batch, "side_by_side": pace.workers}
     session = getattr(model, "session", None)
     facts["provider"] = getattr(session, "provider", "")
     facts["notes"] = list(getattr(model, "notes", []))
