@@ -14,6 +14,8 @@ import typer
 
 from faithface.errors import UsageError
 
+DEVICE_HELP = "cpu, cuda, cuda-fp16, tensorrt or tensorrt-fp16; one that is not there is an error."
+
 
 def explain(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE [IMAGE_B]", help="One image; for verification two.")],
@@ -22,7 +24,7 @@ def explain(
         list[str], typer.Option("--explainer", metavar="NAME", help="A name with parameters, or all; repeatable.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png, .pdf or .svg.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     seed: Annotated[int, typer.Option(help="All random numbers depend on it.")] = 0,
     threshold: Annotated[
         float | None, typer.Option(help="Similarity at which a pair is accepted; default: the card's.")
@@ -44,7 +46,7 @@ def explain(
 
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MODEL.toml|MODEL.onnx", help="A card, or a bare network.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a model file is: inputs, outputs, batch axis, twin parity, CAM layer; draft a card for a bare .onnx."""
@@ -58,7 +60,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer images and repeats: under 3 minutes on 2 processors.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Batch of the engine; default: measured.")] = None,
     figure: Annotated[Path, typer.Option(help="Where the figure is written.")] = Path("faithface-bench.png"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON instead of tables.")] = False,

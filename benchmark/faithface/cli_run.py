@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faithface.cli_explain import DEVICE_HELP
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda; cuda where there is none is an error.")] = "cpu",
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Largest batch; default: measured.")] = None,
     seed: Annotated[int | None, typer.Option(help="All random numbers depend on it.")] = None,
     out: Annotated[

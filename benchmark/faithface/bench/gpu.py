@@ -21,15 +21,15 @@ def vjp_against_loop(device: str, outputs: int = 512, widths: tuple[int, ...] = 
     """Return time(one backward pass per output) / time(all products in one call), one image, ResNet-18 size.
 
     Args:
-        device: ``cpu`` or ``cuda``.
+        device: a device line's name.
         outputs: length of the embedding.
         widths: channels of the four stages; smaller ones for a test.
     """
     with TemporaryDirectory(prefix="faithface-bench-") as folder:
         network = with_random_weights(ResNet18(outputs, widths))
         model = open_model(export(network, "embedding", Path(folder), embedding=True), device)
-        image = torch.rand((1, 3, *model.size), generator=torch.Generator().manual_seed(0)).to(device)
-        vectors = torch.eye(outputs, device=device)[None]
+        image = torch.rand((1, 3, *model.size), generator=torch.Generator().manual_seed(0)).to(model.device)
+        vectors = torch.eye(outputs, device=model.device)[None]
         twin = model.twin
 
         def loop() -> None:
@@ -37,11 +37,11 @@ def vjp_against_loop(device: str, outputs: int = 512, widths: tuple[int, ...] = 
             out = twin(pixels)
             for k in range(outputs):
                 torch.autograd.grad(out[0, k], pixels, retain_graph=True)
-            _wait(device)
+            _wait(model.device)
 
         def at_once() -> None:
             model.vjp(image, vectors)
-            _wait(device)
+            _wait(model.device)
 
         found = paired(loop, at_once, 2)
     return {"outputs": outputs, **found.as_dict()}

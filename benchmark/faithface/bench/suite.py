@@ -19,6 +19,7 @@ from faithface.bench.explainers import against_captum, against_gradcam, maps_per
 from faithface.bench.gpu import changed_shapes, vjp_against_loop
 from faithface.bench.memory import growth
 from faithface.bench.subjects import subjects
+from faithface.model.device import device_line
 from faithface.model.session import thread_count
 
 IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (1, 4)}  # quick, whole
@@ -47,7 +48,7 @@ def run_bench(
 
     Args:
         quick: fewer images and repeats, under three minutes on two cores; else under ten.
-        device: ``cpu`` or ``cuda``.
+        device: a device line's name.
         batch_size: of the engine; None: measured per network.
         say: called with one line before each step.
 
@@ -55,20 +56,21 @@ def run_bench(
         UsageError: the device is not there.
     """
     begun = time.perf_counter()
+    on = device_line(device).torch
     repeats = REPEATS[not quick]
     engine: list[dict[str, Any]] = []
     result: dict[str, Any] = {"quick": quick, "device": device, "machine": machine(device), "engine": engine}
     with subjects(device, batch_size) as (found, notes):
         for subject in found:
             say(f"{subject.role}: bare network, curve metrics, other libraries")
-            engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[device], repeats, not quick))
+            engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[on], repeats, not quick))
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
         result["gradcam"] = against_gradcam(largest, 2 if quick else 8, repeats, singly=not quick)
         result["captum"] = against_captum(largest, 2 if quick else 4, 1 if quick else 2)
         say("maps per second of every explainer")
         result["explainers"] = maps_per_second(small, 2 if quick else 4)
-        if device == "cuda":
+        if on == "cuda":
             say("vector-Jacobian products beside a loop of backward passes")
             result["vjp"] = vjp_against_loop(device)
             result["changed_shapes"] = changed_shapes(largest.model)
@@ -88,7 +90,11 @@ def machine(device: str) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    name = torch.cuda.get_device_name(0) if device == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(0)
+        if device_line(device).torch == "cuda"
+        else platform.processor() or platform.machine()
+    )
     return {"device": name, "threads": thread_count(), "python": platform.python_version(), "versions": versions}
 
 
@@ -97,7 +103,7 @@ def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
     rows = {row["role"]: row for row in result["engine"]}
     peaks = {row["samples"]: row.get("peak_mib") for row in result["growth"]}
     large, small = rows.get("ResNet-18 size", {}), rows.get("small", {})
-    wanted = 0.90 if result["device"] == "cuda" else 0.95
+    wanted = 0.90 if device_line(result["device"]).torch == "cuda" else 0.95
     checks: list[tuple[str, float | None, float, str]] = [
         ("efficiency, ResNet-18 size", _ratio(large, "efficiency"), wanted, ">="),
         ("efficiency, small", _ratio(small, "efficiency"), 0.75, ">="),

@@ -88,7 +88,9 @@ def randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
         with tempfile.TemporaryDirectory() as folder:
             onnx.save(randomised_proto(model.proto, layers, seed), Path(folder) / "randomised.onnx")
             changes = {"root": Path(folder), "file": "randomised.onnx", "sha256": ""}
-            model.memo[key] = open_model(model.card.model_copy(update=changes), model.device, model.batch_size)
+            opened = open_model(model.card.model_copy(update=changes), model.line.name, model.batch_given)
+            opened.keep_pace(model.pace)  # the same layers; and its file is about to go
+            model.memo[key] = opened
     return model.memo[key]  # type: ignore[no-any-return]
 
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
 from faithface.errors import NotApplicable, RunError, UsageError
+from faithface.model.device import device_line
 from faithface.model.pace import ALONE, LARGEST, Pace, fastest_batch, is_out_of_memory, measure_pace
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
@@ -30,8 +31,6 @@ from faithface.model.threads import one_thread
 from faithface.model.twin import Twin, preprocess
 from faithface.tasks import Target, class_probabilities
 
-PARITY = 1e-4  # largest relative difference between the twin and ONNX Runtime
-ROWS = 1e-4  # the same, between a batch and its rows one by one
 DEFAULT_BATCH = 32
 FEW = 8  # images for which the pace is not measured
 
@@ -41,7 +40,7 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
 
     Args:
         card: the model's card.
-        device: ``"cpu"`` or ``"cuda"``.
+        device: a device line's name, ``"cpu"`` or ``"cuda"`` for instance (:mod:`faithface.model.device`).
         batch_size: the largest number of images in one pass; default 32.
 
     Raises:
@@ -56,6 +55,7 @@ class OnnxModel(FaceModel):
     """See the module. Beyond the contract it offers what the perturbation engine needs: ``session``, ``batch_size``.
 
     Attributes:
+        line: the device line; ``device`` is its torch device.
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
         batch_given: the batch size that the user named; None: forward passes go at a measured pace.
@@ -66,7 +66,8 @@ class OnnxModel(FaceModel):
     def __init__(self, card: ModelCard, device: str, batch_size: int) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}; expected at least 1")
-        self.card, self.device = card, device
+        self.line = device_line(device)
+        self.card, self.device = card, self.line.torch
         self.passes, self.memo = Passes(), {}
         self.batch_given: int | None = None
         self.notes: list[str] = []
@@ -112,7 +113,7 @@ class OnnxModel(FaceModel):
             together = self._forward_chunk(images.to(self.device))
         except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own
             return 1
-        same = together.shape == (3, width) and relative_difference(together, torch.cat(alone)) <= ROWS
+        same = together.shape == (3, width) and relative_difference(together, torch.cat(alone)) <= self.line.tolerance
         return None if same else 1
 
     def _check_output(self, width: int) -> None:
@@ -139,6 +140,12 @@ class OnnxModel(FaceModel):
         if self._pace is None:
             self._pace = self._choose_pace()
         return self._pace
+
+    def keep_pace(self, pace: Pace) -> None:
+        """Go at a pace that is known, from a network of the same layers for instance, instead of measuring one."""
+        if pace.workers != self.session.workers:
+            self.session.share_out(pace.workers)
+        self._pace = pace
 
     def _choose_pace(self) -> Pace:
         if self.batch_given and not self.fixed_batch:
@@ -325,13 +332,14 @@ def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
         [model._forward_chunk(probe[i : i + 1].expand(model.fixed_batch or 1, -1, -1, -1))[:1] for i in (0, 1)]
     )
     difference = relative_difference(out, expected)
-    if not difference <= PARITY:
+    allowed = model.line.tolerance
+    if not difference <= allowed:
         return (
             None,
             difference,
             (
                 f'the torch twin of model "{card.name}" is refused: its outputs differ from ONNX Runtime\'s by '
-                f"{difference:.2e} relative (allowed: {PARITY:.0e}); only black-box explainers run on it"
+                f"{difference:.2e} relative (allowed: {allowed:.0e}); only black-box explainers run on it"
             ),
         )
     return twin, difference, ""

@@ -1,7 +1,7 @@
 """ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
 
 Place in the flow: used by ``onnx_model.py``, and by the perturbation engine, which feeds the same session from its
-own buffers. May call ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
+own buffers. May call ``device`` and ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ import onnxruntime as ort
 import torch
 
 from faithface.errors import UsageError
-
-DEVICES = ("cpu", "cuda")
-
-# Heuristic search instead of the default exhaustive one, which times kernels and so picks different ones from run to
-# run; no TF32, whose 10-bit mantissa would break parity with the CPU.
-CUDA_OPTIONS: dict[str, Any] = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0, "do_copy_in_default_stream": 1}
+from faithface.model.device import device_line, half_precision, providers_for
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 TORCH_DTYPES: dict[Any, torch.dtype] = {
@@ -62,42 +57,6 @@ def session_options(threads: int | None = None) -> ort.SessionOptions:
     return options
 
 
-def providers_for(device: str) -> list[Any]:
-    """Return the provider list for a device.
-
-    Raises:
-        UsageError: an unknown device, or CUDA asked for where there is none.
-    """
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    if device != "cuda":
-        raise UsageError(f"device is '{device}'; expected one of: {', '.join(DEVICES)}")
-    if not torch.cuda.is_available():
-        raise UsageError(
-            "device cuda was asked for, but torch sees no CUDA device; use --device cpu, or mend the driver"
-        )
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        raise UsageError(
-            "device cuda was asked for, but this onnxruntime has no CUDA provider "
-            f"(it has: {', '.join(ort.get_available_providers())}); install onnxruntime-gpu, or use --device cpu"
-        )
-    if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()
-    keep_float32()
-    return [("CUDAExecutionProvider", CUDA_OPTIONS), "CPUExecutionProvider"]
-
-
-def keep_float32() -> None:
-    """Make torch on CUDA keep float32's mantissa and repeat its results bit for bit, for the whole process.
-
-    cuDNN's convolutions use TF32 by default, whose 10-bit mantissa puts the twin beyond its parity with this session.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-
-
 def open_session(
     model: bytes | str | Path, device: str = "cpu", what: str = "model", threads: int | None = None
 ) -> ort.InferenceSession:
@@ -108,6 +67,9 @@ def open_session(
     """
     providers = providers_for(device)
     source = model if isinstance(model, bytes) else str(model)
+    if device_line(device).half:
+        proto = onnx.load_from_string(model) if isinstance(model, bytes) else load_proto(Path(model))
+        source = half_precision(proto).SerializeToString()
     try:
         session = ort.InferenceSession(source, session_options(threads), providers=providers)
     except Exception as error:  # onnxruntime raises a dozen unrelated classes for a bad file
@@ -115,8 +77,8 @@ def open_session(
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
         raise UsageError(
-            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its CUDA libraries "
-            "did not load; install the CUDA and cuDNN versions that this onnxruntime-gpu wants, or use --device cpu"
+            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its libraries did "
+            "not load; install the CUDA, cuDNN or TensorRT that this onnxruntime-gpu wants, or use --device cpu"
         )
     return session
 
@@ -153,13 +115,15 @@ class Session:
         inputs, outputs: the graph's ports.
         output: the chosen output's name.
         fixed_batch: the batch size that the file insists on, or None.
+        line: the device line; ``device`` is its torch device.
         provider: the provider that really runs.
         workers: how many passes are meant to run side by side (:meth:`share_out`).
     """
 
     def __init__(self, model: bytes | Path, output: str = "", device: str = "cpu", what: str = "model") -> None:
         self.ort = open_session(model, device, what)
-        self.device, self.workers = device, 1
+        self.line = device_line(device)
+        self.device, self.workers = self.line.torch, 1
         self._source, self._what = model, what
         self._pool: ThreadPoolExecutor | None = None
         self.provider = self.ort.get_providers()[0]
@@ -185,7 +149,7 @@ class Session:
 
         ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
         """
-        self.ort = open_session(self._source, self.device, self._what, max(1, thread_count() // workers))
+        self.ort = open_session(self._source, self.line.name, self._what, max(1, thread_count() // workers))
         self.workers = workers
         if self._pool is not None:
             self._pool.shutdown()

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from faithface.model.device import device_line
 from faithface.model.session import thread_count
 
 PACKAGES = ("faithface", "numpy", "scipy", "scikit-image", "torch", "onnx", "onnx2pytorch", "onnxscript", "captum")
@@ -42,7 +43,7 @@ def describe_environment(device: str, batch_size: int | None) -> dict[str, Any]:
 
 
 def _device_name(device: str) -> str:
-    if device == "cuda":
+    if device_line(device).torch == "cuda":
         import torch
 
         return str(torch.cuda.get_device_name())
