@@ -60,6 +60,13 @@ def test_one_core_has_nothing_to_share_out(model, monkeypatch):
     assert measure_pace(model.session, rows_for(model), Pace(16)) == Pace(16)
 
 
+def test_many_cores_get_fewer_rows_each_so_that_their_activations_fit(model, cores, monkeypatch):
+    monkeypatch.setattr(pace, "thread_count", lambda: 48)
+    cores |= {Pace(32): 1e-3, Pace(1, 48): 8e-4, Pace(2, 48): 2e-4}
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(2, 48)
+    assert measure_pace(model.session, rows_for(model), Pace(32), (32,)) == Pace(32)
+
+
 def test_threads_are_divided_among_the_workers_and_given_back(model, monkeypatch):
     opened = []
     real = model.session.__class__.__module__
@@ -187,6 +194,14 @@ def test_the_batch_doubles_while_an_image_gets_no_dearer(monkeypatch):
     monkeypatch.setattr(pace, "SLOW", 100)
     monkeypatch.setattr(pace, "_seconds", lambda run: (lambda n: n * costs[n])(run.args[0]))
     assert fastest_batch(lambda n: None, (16, 16), "cpu") == Pace(16)
+
+
+def test_large_images_are_never_tried_in_batches_beyond_the_buffer(monkeypatch):
+    seen = []
+    monkeypatch.setattr(pace, "BUFFER_BYTES", 3 * 16 * 16 * 8 * 20)
+    monkeypatch.setattr(pace, "_seconds", lambda run: seen.append(run.args[0]) or 1e-3)
+    assert fastest_batch(lambda n: None, (16, 16), "cuda").batch <= 20
+    assert max(seen) <= 20
 
 
 def test_the_search_ends_at_the_edge_of_memory_and_at_no_other_error():

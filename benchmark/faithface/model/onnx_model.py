@@ -24,7 +24,7 @@ from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
 from faithface.errors import NotApplicable, RunError, UsageError
 from faithface.model.device import device_line
-from faithface.model.pace import ALONE, LARGEST, Pace, fastest_batch, is_out_of_memory, measure_pace
+from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.threads import one_thread
@@ -150,7 +150,7 @@ class OnnxModel(FaceModel):
     def _choose_pace(self) -> Pace:
         if self.batch_given and not self.fixed_batch:
             return Pace(self.batch_given)
-        count = self.fixed_batch or LARGEST[self.device]
+        count = self.fixed_batch or most_rows(self.size, self.device)
         rows = np.random.default_rng(0).random((count, 3, *self.size), dtype=np.float32)
         ready = preprocess(torch.from_numpy(rows), self.card.input).contiguous().to(self.device)
         if self.fixed_batch:

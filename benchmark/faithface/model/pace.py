@@ -23,7 +23,8 @@ from faithface.model.session import Session, thread_count
 
 SMALLEST = {"cpu": 8, "cuda": 32}
 LARGEST = {"cpu": 32, "cuda": 1024}
-ALONE = (4, 8, 16)  # rows per pass that are tried with one pass per core
+ALONE = (1, 2, 4, 8, 16)  # rows per pass that may be tried with one pass per core
+AT_ONCE = 128  # the most rows that all passes side by side hold, because each row has activations of its own
 # A doubled batch is taken unless it costs this share more per image: composing has a fixed cost per batch. On the host
 # it has no more to win beyond 32 rows, which then leave the cache.
 LOSS = 0.03
@@ -61,6 +62,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(words in text for words in MEMORY_WORDS)
 
 
+def most_rows(size: tuple[int, int], device: str) -> int:
+    """Return how many rows of images of height×width a pass may have on a device, at most."""
+    return max(1, min(LARGEST[device], BUFFER_BYTES // (3 * size[0] * size[1] * 8)))
+
+
 def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: str) -> Pace:
     """Double the rows of a pass while the time per image does not rise, up to the edge of memory.
 
@@ -69,7 +75,7 @@ def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: s
         size: height and width of the network's input.
         device: ``"cpu"`` or ``"cuda"``.
     """
-    limit = max(1, min(LARGEST[device], BUFFER_BYTES // (3 * size[0] * size[1] * 8)))
+    limit = most_rows(size, device)
     batch = min(SMALLEST[device], limit)
     best, best_time = batch, float("inf")
     while batch <= limit:
@@ -93,12 +99,13 @@ def measure_pace(session: Session, rows: np.ndarray, whole: Pace, alone: tuple[i
 
     Args:
         session: an open session on the host.
-        rows: what to feed it: LARGEST["cpu"] rows in the network's own layout, or its fixed batch.
+        rows: what to feed it, in the network's own layout: as many as ``whole`` and ``alone`` may ask for.
         whole: the best pace with divided passes.
         alone: the rows per pass to try with one pass per core.
     """
     cores = thread_count()
-    if cores < 2:
+    alone = tuple(n for n in alone if n * cores <= AT_ONCE and n <= len(rows))[-3:]
+    if cores < 2 or not alone:
         return whole
     rows = rows.astype(session.dtype)
     divided = _per_image(session, rows, whole)
