@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,12 @@ def ranked(values: np.ndarray, ties: np.ndarray) -> list[int]:
     """Return the numbers of the units, largest value first; equal values in the order of ``ties``."""
     place = {int(unit): i for i, unit in enumerate(ties)}
     return sorted(range(len(values)), key=lambda unit: (-float(values[unit]), place[unit]))
+
+
+def steps(means: np.ndarray, relevance: np.ndarray) -> np.ndarray:
+    """Return the means of cells as whole numbers of 2⁻²⁰ of the map's largest absolute value, in exact arithmetic."""
+    largest = max(abs(Fraction(float(v))) for v in relevance.ravel()) or Fraction(1)
+    return np.array([round(Fraction(float(mean)) / largest * 2**20) for mean in means])
 
 
 def cells(height: int, width: int, grid: int) -> list[list[tuple[int, int]]]:
@@ -51,7 +58,7 @@ def curve(
     height, width = relevance.shape
     units = cells(height, width, grid)
     means = np.array([np.mean([float(relevance[p]) for p in unit]) for unit in units])
-    order = ranked(means, ties)
+    order = ranked(steps(means, relevance) if grid else means, ties)
     scores = []
     for step in range(points):
         altered = image.copy() if direction == "deletion" else fill.copy()

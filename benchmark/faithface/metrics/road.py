@@ -53,7 +53,8 @@ class Road(Metric):
     Parameters
         ``points``: number of fractions, both ends included; default 11.
         ``noise``: standard deviation in units of pixels in [0, 1]; default 0.01.
-        ``grid``: 0 = pixels (default); G = whole cells of a G×G grid are ranked by their mean and removed.
+        ``grid``: 0 = pixels (default); G = whole cells of a G×G grid are ranked by their mean, in steps of 2⁻²⁰ of the
+        map's largest |value|, and removed.
 
     Which maps
         Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.

@@ -15,6 +15,8 @@ from torch import Tensor
 from faithface.contract import Samples
 from faithface.errors import UsageError
 
+STEP = 2.0**-20  # cells are ranked by their means in steps of this share of the map's largest |value| (rule 2)
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -83,7 +85,8 @@ def rank(maps: Tensor, samples: Samples, grid: int = 0, side: str = "") -> Ranki
     Args:
         maps: float32 N×H×W; rows with non-finite values get an arbitrary order (the caller reports them).
         samples: the N samples that the maps belong to.
-        grid: 0 = pixels; G = the mean of the map over each cell of a G×G grid is ranked, and cells move as a whole.
+        grid: 0 = pixels; G = the mean of the map over each cell of a G×G grid is ranked, in whole steps of
+            :data:`STEP` of the map's largest |value|, and cells move as a whole.
             Pixel row r belongs to cell row ⌊r·G/H⌋ (columns alike), so cells differ by at most one row or column where
             G does not divide H.
         side: which face of a pair, so that both can be altered with ties of their own.
@@ -112,6 +115,12 @@ def _rank_cells(maps: Tensor, samples: Samples, grid: int, side: str) -> Ranking
     values = maps.reshape(n, -1).double().cpu().numpy()
     # In float64 the sum of equal float32 numbers is exact, so cells of one value tie whatever their size.
     means = np.stack([np.bincount(cell, weights=row, minlength=grid * grid) for row in values]) / sizes
+    # Half of the cells of an enlarged coarse map lie on plateaus. Rounding errors, a tenth of this step, would order
+    # them, differently on each device, and one cell moves a curve's point by up to a tenth. Symmetric about 0, so that
+    # a map and its negation get opposite orders; relative to the map, so that its scale does not matter.
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # maps that are not finite are the caller's to report
+        means = np.rint(means / np.where(largest > 0, largest, 1) / STEP)
     ties = tie_breaks(samples, grid * grid, side)
     first = np.stack([t[np.argsort(-row[t], kind="stable")] for row, t in zip(means, ties, strict=True)])
     place = np.empty_like(first)

@@ -40,7 +40,8 @@ class Deletion(ClassCurve):
         0 to 1, lower is better. The best value is 0.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -107,7 +108,8 @@ class DeletionSimilarity(PairCurve):
         0 to 1, lower is better. The best value is 0.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -174,7 +176,8 @@ class DeletionSimilarityScore(PairCurve):
         −1 to 1 for cosine, lower is better. The best value is -1.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -243,7 +246,8 @@ class DeletionDissimilarity(PairCurve):
         which is wrong, soonest.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -314,7 +318,8 @@ class DeletionDissimilarityScore(PairCurve):
         deleting what is dissimilar should make the pair alike soonest.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 

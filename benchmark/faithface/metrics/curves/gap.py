@@ -43,7 +43,8 @@ class Gap(ClassCurve):
         data and the fill; inverting a map without ties changes the sign and nothing else.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -111,7 +112,8 @@ class GapSimilarity(PairCurve):
         without ties changes the sign and nothing else.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -179,7 +181,8 @@ class GapSimilarityScore(PairCurve):
         map without ties changes the sign and nothing else.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -250,7 +253,8 @@ class GapDissimilarity(PairCurve):
         the ``-score`` form.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -322,7 +326,8 @@ class GapDissimilarityScore(PairCurve):
         deleting dissimilar pixels should raise the similarity.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 

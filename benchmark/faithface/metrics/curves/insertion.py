@@ -42,7 +42,8 @@ class Insertion(ClassCurve):
         0 to 1, higher is better. The best value is 1.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -108,7 +109,8 @@ class InsertionSimilarity(PairCurve):
         0 to 1, higher is better. The best value is 1.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -175,7 +177,8 @@ class InsertionSimilarityScore(PairCurve):
         −1 to 1 for cosine, higher is better. The best value is 1.0.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -245,7 +248,8 @@ class InsertionDissimilarity(PairCurve):
         putting back what is dissimilar should make the model reject soonest.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
@@ -317,7 +321,8 @@ class InsertionDissimilarityScore(PairCurve):
         putting back what is dissimilar should tell the two apart soonest.
 
     Special cases
-        Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
+        With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+        errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is
         therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is
         kept).
 
