@@ -42,6 +42,15 @@ def test_of_paces_that_are_equally_fast_the_one_with_most_rows_is_taken(model, c
     assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(16, 4)
 
 
+def test_what_happens_between_passes_counts_where_a_pass_takes_no_longer(model, cores):
+    slower = {Pace(4, 4): 1.1e-4, Pace(8, 4): 1.1e-4, Pace(16, 4): 1.1e-4}
+    cores |= {Pace(32): 1e-4, **slower}
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(16, 4)
+    cores |= {Pace(32): 1e-2, **dict.fromkeys(slower, 0.011)}
+    model.session.share_out(1)
+    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)
+
+
 def test_divided_passes_are_kept_where_they_are_faster(model, cores):
     cores |= {Pace(32): 1e-3, Pace(4, 4): 2e-3, Pace(8, 4): 2e-3, Pace(16, 4): 2e-3}
     assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)

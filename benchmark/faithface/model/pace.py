@@ -28,8 +28,10 @@ AT_ONCE = 128  # the most rows that all passes side by side hold, because each r
 # A doubled batch is taken unless it costs this share more per image: composing has a fixed cost per batch. On the host
 # it has no more to win beyond 32 rows, which then leave the cache.
 LOSS = 0.03
-# Passes side by side may cost this share more per image: what happens between passes is then done while others run.
-TIE = 0.03
+TIE = 0.03  # passes side by side may cost this share more per image: two timings differ by as much
+# Seconds per image that the engine spends between passes (writing pixels, Python). Beside one divided pass all cores
+# wait for them; with one pass per core, one does.
+BETWEEN = 2.5e-5
 SLOW = 0.5  # seconds; nothing is tried beyond a pass that takes so long
 SPAN = 0.03  # seconds that one timing takes at least, so that a pause of the machine does not decide
 BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations are the network's affair
@@ -114,7 +116,7 @@ def measure_pace(session: Session, rows: np.ndarray, whole: Pace, alone: tuple[i
     session.share_out(cores)
     times = {Pace(n, cores): _per_image(session, rows, Pace(n, cores)) for n in alone}
     fastest = min(times.values())
-    if fastest > divided * (1 + TIE):
+    if fastest > divided * (1 + TIE) + BETWEEN * (1 - 1 / cores):
         session.share_out(1)
         return whole
     # The most rows that cost no more: what Python does between passes, it then does less often.
