@@ -66,7 +66,7 @@ def run_bench(
             engine.append(measure_subject(subject, IMAGES[subject.role][not quick] * MORE[on], repeats, not quick))
         largest, small = found[-1], found[0]
         say("gradient CAMs beside pytorch-grad-cam, attributions beside captum")
-        result["gradcam"] = against_gradcam(largest, 2 if quick else 8, repeats, singly=not quick)
+        result["gradcam"] = against_gradcam(largest, 8, repeats, singly=not quick)
         result["captum"] = against_captum(largest, 2 if quick else 4, 1 if quick else 2)
         say("maps per second of every explainer")
         result["explainers"] = maps_per_second(small, 2 if quick else 4)
