@@ -92,8 +92,7 @@ def test_side_by_side_gives_every_image_its_own_output_in_order(model, workers, 
     x = sample_batch(model, images).images
     expected = torch.cat([model._forward_chunk(x[i : i + 1]) for i in range(images)])
     before = model.passes.forward
-    model.session.share_out(workers)
-    model._pace = Pace(4, workers)
+    model.keep_pace(Pace(4, workers))
     torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
     assert model.passes.forward - before == images
 
@@ -104,8 +103,7 @@ def test_images_made_on_demand_are_scored_once_each_as_if_they_had_lain_ready(ki
     model = open_model(tiny(kind, "pad", tmp_path, size=16))
     x, made, threads = torch.rand(21, 3, 16, 16), [], set()
     expected = model.outputs(x)
-    model.session.share_out(workers)
-    model._pace = Pace(model.fixed_batch or 4, workers)
+    model.keep_pace(Pace(model.fixed_batch or 4, workers))
 
     def make(part):
         made.extend(range(part.start, part.stop))
@@ -132,8 +130,7 @@ def test_a_model_without_its_own_way_scores_made_images_a_few_at_a_time(model):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_made_images_of_a_wrong_shape_and_none_at_all_are_refused(model, workers):
-    model.session.share_out(workers)
-    model._pace = Pace(4, workers)
+    model.keep_pace(Pace(4, workers))
     with pytest.raises(UsageError, match=r"expected N×3×16×16"):
         model.outputs_of(12, lambda part: torch.zeros(part.stop - part.start, 3, 8, 8))
     with pytest.raises(UsageError, match="at least 1"):
@@ -141,8 +138,7 @@ def test_made_images_of_a_wrong_shape_and_none_at_all_are_refused(model, workers
 
 
 def test_torch_has_one_thread_beside_other_passes_and_all_of_them_afterwards(model):
-    model.session.share_out(2)
-    model._pace = Pace(4, 2)
+    model.keep_pace(Pace(4, 2))
     before, inside = torch.get_num_threads(), []
     torch.set_num_threads(2)
 
@@ -160,8 +156,7 @@ def test_torch_has_one_thread_beside_other_passes_and_all_of_them_afterwards(mod
 def test_a_pass_without_memory_is_halved_until_it_fits(model, workers, monkeypatch):
     x = sample_batch(model, 20).images
     expected = model.outputs(x)
-    model.session.share_out(workers)
-    model._pace = Pace(16, workers)
+    model.keep_pace(Pace(16, workers))
     real, seen = model._forward_chunk, []
 
     def cramped(part):

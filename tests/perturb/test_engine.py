@@ -155,8 +155,7 @@ def test_out_of_memory_with_one_image_is_one_clear_error():
 
 def side_by_side(model, batch, workers):
     """Make a model run so many passes at a time, whatever is fastest here."""
-    model.session.share_out(workers)
-    model._pace = Pace(batch, workers)
+    model.keep_pace(Pace(batch, workers))
     return model
 
 
@@ -196,6 +195,24 @@ def test_out_of_memory_in_one_of_several_workers_halves_the_batch_of_all(tmp_pat
     torch.testing.assert_close(run_plan(model, plan), expected, atol=1e-5, rtol=1e-5)
     assert max(rows) == 4
     assert batching.batch_for(model) == 2
+
+
+def test_a_fixed_batch_that_does_not_fit_is_one_clear_error_because_it_cannot_be_halved(tmp_path, monkeypatch):
+    model = open_model(tiny("fixed-batch", "pad", tmp_path, size=16))
+    monkeypatch.setattr(model, "fixed_batch", 4)
+    model.keep_pace(Pace(4))
+    monkeypatch.setattr(feed.HostFeed, "forward", lambda self, active: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(RunError, match="4 images, which its file insists on"):
+        run_plan(model, random_plan((16, 16), 6, seed=12))
+    monkeypatch.setattr(model, "_forward_chunk", lambda part: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(RunError, match="4 images, which its file insists on"):
+        model.outputs(torch.rand(9, 3, 16, 16))
+
+
+def test_the_engine_and_all_other_passes_share_one_pace(tmp_path):
+    model = open_model(tiny("cnn", "pad", tmp_path, size=16))
+    batching.remember_batch(model, 3)
+    assert model.pace.batch == batching.batch_for(model) == 3
 
 
 def test_other_errors_of_the_network_are_not_taken_for_lack_of_memory():

@@ -15,6 +15,7 @@ from typing import Any
 import captum.attr
 import pytest
 
+from faithface.bench.explainers import GRADIENT_CAMS
 from faithface.bench.subjects import Subject, fresh, random_samples, subjects
 from faithface.model._torchvision import import_onnx2pytorch
 from faithface.model.twin import preprocess
@@ -35,17 +36,8 @@ IMAGES = 4
 MODULES = (cams, score_cam, ablation_cam, cam_head, ensemble, gradients, black_box, surrogates)
 # Counts at which a method takes seconds, not minutes; both sides of a comparison get the same.
 AFFORDABLE = {"masks": 100, "samples": 100, "noisy": 5, "steps": 10}
-CAMS = {
-    "grad-cam": "GradCAM",
-    "grad-cam++": "GradCAMPlusPlus",
-    "hirescam": "HiResCAM",
-    "xgrad-cam": "XGradCAM",
-    "layer-cam": "LayerCAM",
-    "eigen-cam": "EigenCAM",
-    "score-cam": "ScoreCAM",
-    "ablation-cam": "AblationCAM",
-}
-SIX = list(CAMS)[:6]
+CAMS = {**GRADIENT_CAMS, "score-cam": "ScoreCAM", "ablation-cam": "AblationCAM"}
+SIX = list(GRADIENT_CAMS)
 
 
 def affordable(explainer: Any) -> Any:

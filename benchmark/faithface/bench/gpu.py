@@ -37,11 +37,9 @@ def vjp_against_loop(device: str, outputs: int = 512, widths: tuple[int, ...] = 
             out = twin(pixels)
             for k in range(outputs):
                 torch.autograd.grad(out[0, k], pixels, retain_graph=True)
-            _wait(model.device)
 
         def at_once() -> None:
             model.vjp(image, vectors)
-            _wait(model.device)
 
         found = paired(loop, at_once, 2)
     return {"outputs": outputs, **found.as_dict()}
@@ -73,7 +71,6 @@ def changed_shapes(model: OnnxModel, rows: int = 256, passes: int = 8, repeats: 
     def run(batches: list[torch.Tensor]) -> None:
         for batch in batches:
             model.session.run_tensor(batch)
-        _wait(model.device)
 
     def blocks() -> None:
         run([large] * passes + [small] * passes)
@@ -86,8 +83,3 @@ def changed_shapes(model: OnnxModel, rows: int = 256, passes: int = 8, repeats: 
     # In blocks the shape changes twice (from the run before, and in the middle), in turns with every pass.
     change = (found.seconds_b - found.seconds_a) / max(1, 2 * passes - 2)
     return {"rows": rows, "milliseconds": round(change * 1e3, 3), "passes_lost": round(change / one, 3)}
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
-from faithface.errors import NotApplicable, RunError, UsageError
+from faithface.errors import NotApplicable, UsageError
 from faithface.model.device import device_line
-from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows
+from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows, no_memory
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.threads import one_thread
@@ -175,10 +175,10 @@ class OnnxModel(FaceModel):
             try:
                 return self._forward_at(pace, count, make)
             except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
-                if not is_out_of_memory(error) or self.fixed_batch:
+                if not is_out_of_memory(error):
                     raise
-                if pace.batch == 1:
-                    raise RunError(f'model "{self.card.name}": out of memory with a batch of one image') from error
+                if pace.batch == 1 or self.fixed_batch:
+                    raise no_memory(self.card.name, pace.batch) from error
                 pace = self._pace = Pace(pace.batch // 2, pace.workers)
 
     def _forward_at(self, pace: Pace, count: int, make: Callable[[slice], Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """How a network is driven fastest on a machine: rows per pass, and passes side by side. Measured once per open model.
 
 Place in the flow: ``onnx_model`` asks :func:`measure_pace` when the first large batch arrives; the perturbation engine
-drives the session at the same pace. May call ``session`` only; knows nothing of cards or faces.
+drives the session at the same pace. May call ``session`` and ``errors`` only; knows nothing of cards or faces.
 
 Two ways to use the cores of a host: one pass whose operators are divided among them, or one pass per core side by side.
 The first waits for the slowest core after every operator, which small networks notice; the second does not, and keeps a
@@ -19,6 +19,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from faithface.errors import RunError
 from faithface.model.session import Session, thread_count
 
 SMALLEST = {"cpu": 8, "cuda": 32}
@@ -62,6 +63,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return any(words in text for words in MEMORY_WORDS)
+
+
+def no_memory(name: str, batch: int) -> RunError:
+    """Return the error for a batch that does not fit and cannot be made smaller."""
+    images = "one image" if batch == 1 else f"{batch} images, which its file insists on"
+    return RunError(f'model "{name}": out of memory with a batch of {images}')
 
 
 def most_rows(size: tuple[int, int], device: str) -> int:

@@ -1,7 +1,8 @@
 """How many images go through the network at once: asked of the model, or measured; halved when memory runs out.
 
-Place in the flow: asked by ``engine`` before each round. May call the contract's FaceModel and ``model.pace``; keeps
-its answer in ``model.memo``. Where the user named a batch size, or the file has a fixed one, nothing is measured.
+Place in the flow: asked by ``engine`` before each round. May call the contract's FaceModel and ``model.pace``. An
+``OnnxModel`` keeps its own pace, one for the engine and for all other forward passes; for any other model the answer is
+kept in ``model.memo``. Where the user named a batch size, or the file has a fixed one, nothing is measured.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from faithface.contract import FaceModel
+from faithface.model import OnnxModel
 from faithface.model.pace import Pace, fastest_batch
 
 _KEY = "engine batch size"
@@ -17,23 +19,20 @@ _KEY = "engine batch size"
 
 def batch_for(model: FaceModel) -> int:
     """Return the rows of one pass of the engine for this model on its device."""
+    if isinstance(model, OnnxModel):
+        return model.pace.batch
     if _KEY not in model.memo:
-        model.memo[_KEY] = choose_pace(model).batch
-    return int(model.memo[_KEY])
+        known = getattr(model, "batch_given", None)
+        model.memo[_KEY] = Pace(int(known)) if known else measure_batch(model)
+    return int(model.memo[_KEY].batch)
 
 
 def remember_batch(model: FaceModel, batch: int) -> None:
-    """Set the batch size of the engine for this model."""
-    model.memo[_KEY] = max(1, batch)
-
-
-def choose_pace(model: FaceModel) -> Pace:
-    """Return the model's own pace; for a model that keeps none its fixed or named batch, or the fastest by doubling."""
-    own = getattr(model, "pace", None)
-    if isinstance(own, Pace):
-        return own
-    known = getattr(model, "fixed_batch", None) or getattr(model, "batch_given", None)
-    return Pace(int(known)) if known else measure_batch(model)
+    """Set the rows of one pass for this model."""
+    if isinstance(model, OnnxModel):
+        model.keep_pace(Pace(batch, model.pace.workers))
+    else:
+        model.memo[_KEY] = Pace(batch)
 
 
 def measure_batch(model: FaceModel) -> Pace:

@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 
 from faithface.contract import FaceModel
-from faithface.errors import RunError
-from faithface.model.pace import is_out_of_memory
+from faithface.model.pace import is_out_of_memory, no_memory
 from faithface.model.threads import one_thread
 from faithface.perturb.batching import batch_for, remember_batch
 from faithface.perturb.feed import Feed, feed_for
@@ -45,7 +44,7 @@ def run_plan(model: FaceModel, plan: Plan) -> Tensor:
         float32 T×S×K on the CPU.
 
     Raises:
-        RunError: out of memory with a single image.
+        RunError: out of memory with a single image, or with the batch that the file insists on.
     """
     tracks, stops = plan.stops.shape
     if not plan.passes:
@@ -66,8 +65,8 @@ def run_plan(model: FaceModel, plan: Plan) -> Tensor:
             except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
                 if not is_out_of_memory(error):
                     raise
-                if batch == 1:
-                    raise RunError(f'model "{model.card.name}": out of memory with a batch of one image') from error
+                if batch == 1 or getattr(model, "fixed_batch", None):
+                    raise no_memory(model.card.name, batch) from error
                 batch //= 2
                 remember_batch(model, batch)
                 for feed in feeds:
