@@ -89,7 +89,7 @@ def _verdict(holds: bool | None) -> str:
 
 
 def figure(result: dict[str, Any], path: Path) -> None:
-    """Draw efficiency and speed-ups with their bars, and peak memory against samples; the suffix chooses the format."""
+    """Draw efficiency and speed-ups, each with a line at 1, and peak memory; the suffix of ``path`` is the format."""
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(11, 3.6), layout="constrained")
@@ -109,7 +109,7 @@ def figure(result: dict[str, Any], path: Path) -> None:
     middle.legend(fontsize=8)
     grown = [r for r in result["growth"] if "peak_mib" in r]
     right.plot([r["samples"] for r in grown], [r["peak_mib"] for r in grown], "o-", color="#4477aa")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.2 * max((r["peak_mib"] for r in grown), default=1))
     right.set_title("Peak memory (MiB) against samples", fontsize=9)
     for axes in (left, middle, right):
         axes.tick_params(labelsize=8)
