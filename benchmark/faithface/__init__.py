@@ -21,11 +21,14 @@ from faithface.contract import (
     Face,
     FaceModel,
     Maps,
+    Method,
     Metric,
     Pair,
+    Protocol,
     Sample,
     Samples,
     Scores,
+    Value,
     Views,
 )
 from faithface.errors import FaithfaceError, NotApplicable, RunError, UsageError
@@ -33,6 +36,7 @@ from faithface.hookspecs import hookimpl
 from faithface.loading import clean_threshold, load_samples
 from faithface.model import load_card, open_model
 from faithface.plugins import load_registry
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.tasks import ClassTarget, PairTarget
 
 if TYPE_CHECKING:
@@ -53,18 +57,24 @@ __all__ = [
     "FaithfaceError",
     "InputCard",
     "Maps",
+    "Method",
     "Metric",
     "ModelCard",
     "NotApplicable",
     "OutputCard",
     "Pair",
     "PairTarget",
+    "Protocol",
+    "Reason",
+    "ReasonCode",
     "Result",
     "RunError",
     "Sample",
     "Samples",
     "Scores",
+    "Status",
     "UsageError",
+    "Value",
     "Views",
     "clean_threshold",
     "evaluate",

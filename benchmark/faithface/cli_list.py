@@ -106,7 +106,7 @@ def summary(thing: Any) -> str:
 
 
 def tasks_of(thing: Any) -> list[str]:
-    return sorted(thing.tasks)
+    return sorted(thing.info.tasks)
 
 
 def defaults(thing: Any) -> dict[str, str]:
@@ -139,10 +139,10 @@ def show(kind: str, name: str | None, as_json: bool, row: Any, full: Any, words:
 def explainer_row(thing: Any) -> dict[str, Any]:
     return {
         "name": thing.name,
-        "version": thing.version,
+        "version": thing.info.version,
         "tasks": tasks_of(thing),
-        "needs": sorted(thing.needs),
-        "seeded": thing.seeded,
+        "needs": sorted(thing.info.needs),
+        "seeded": thing.info.seeded,
         "summary": summary(thing),
     }
 
@@ -153,7 +153,7 @@ def explainers(name: Name = None, as_json: Json = False) -> None:
     def full(thing: Any) -> dict[str, Any]:
         facts = explainer_row(thing)
         facts.pop("summary")
-        return {**facts, "parameters": defaults(thing), "source": thing.source}
+        return {**facts, "parameters": defaults(thing), "source": thing.info.source}
 
     show("explainers", name, as_json, explainer_row, full)
 
@@ -256,11 +256,11 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
 
         return {
             "id": metric.id,
-            "better": f"{metric.better} {ARROWS[metric.better]}",
+            "better": f"{metric.protocol.better} {ARROWS[metric.protocol.better]}",
             "tasks": tasks_of(metric),
-            "pairs": metric.which,
-            "needs": sorted(metric.needs) or ["maps only"],
-            "passes": metric.forward_passes,
+            "pairs": metric.judged_on,
+            "needs": sorted(metric.protocol.needs) or ["maps only"],
+            "passes": metric.cost,
             "summary": summary(metric),
         }
 
@@ -276,14 +276,14 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
     def full(metric: Any) -> dict[str, Any]:
         return {
             **row(metric),
-            "better": metric.better,
+            "better": metric.protocol.better,
             # JSON has no infinity; null says that there is no bound.
-            "range": [v if abs(v) != float("inf") else None for v in metric.range],
-            "best": metric.best if abs(metric.best) != float("inf") else None,
-            "truth": list(metric.truth),
-            "values": list(metric.value_names),
+            "range": [v if abs(v) != float("inf") else None for v in metric.range_on()],
+            "best": metric.best_on() if abs(metric.best_on()) != float("inf") else None,
+            "truth": list(metric.protocol.truth),
+            "values": list(metric.protocol.value_names),
             "parameters": defaults(metric),
-            "source": metric.source,
+            "source": metric.protocol.source,
         }
 
     show("metrics", name, as_json, row, full)

@@ -1,6 +1,6 @@
-"""The exception family of faithface: everything a user can cause and mend ends in one of these.
+"""The exception family of faithface: everything a user can cause and correct ends in one of these.
 
-Place in the flow: below everything; imports only the standard library.
+Place in the flow: below everything but ``reasons``, which it imports.
 
 * :class:`FaithfaceError`: the base. The command line prints its text as one line and exits with ``exit_code``.
 * :class:`UsageError` (exit 2): what was asked for cannot be asked: an unknown name, a wrong parameter, a bad card or
@@ -15,17 +15,37 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from faithface.reasons import Reason, ReasonCode
+
 
 class FaithfaceError(Exception):
-    """Base of all errors that faithface raises on purpose."""
+    """Base of all errors that faithface raises on purpose.
+
+    Attributes:
+        exit_code: of the command line.
+        code: what happened, for programs; the text is for people.
+    """
 
     exit_code = 1
+    code = ReasonCode.RUN
+
+    def __init__(self, message: str, code: ReasonCode | None = None) -> None:
+        super().__init__(message)
+        self.code = code or type(self).code
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.code, str(self))
+
+    def __reduce__(self) -> tuple[type[FaithfaceError], tuple[str, ReasonCode]]:
+        return type(self), (str(self), self.code)
 
 
 class UsageError(FaithfaceError):
     """The request cannot be carried out as it is written (exit code 2)."""
 
     exit_code = 2
+    code = ReasonCode.USAGE
 
 
 class RunError(FaithfaceError):
@@ -39,6 +59,8 @@ class NotApplicable(UsageError):
 
     The runner turns it into a cell that is shown as "not applicable", never into a number.
     """
+
+    code = ReasonCode.NOT_APPLICABLE
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

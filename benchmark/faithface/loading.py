@@ -7,15 +7,17 @@ Place in the flow: called by ``run`` for each shard, by the Python API and by te
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import Clean, Dataset, Face, FaceModel, Pair, Sample, Samples
 from faithface.errors import UsageError
+from faithface.lazy import torch
 from faithface.tasks import class_probabilities, equal_error_threshold, pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def read_face(face: Face, size: tuple[int, int]) -> Tensor:

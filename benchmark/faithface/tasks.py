@@ -11,14 +11,16 @@ only ``card`` and ``errors``. Functions work on torch tensors, keep gradients, a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.errors import NotApplicable, UsageError
+from faithface.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Task = Literal["verification", "pad", "synthetic-detection"]
 TASKS: tuple[Task, ...] = ("verification", "pad", "synthetic-detection")

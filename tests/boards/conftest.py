@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faithface.api import execute
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.plugins import load_registry
 from faithface.run.plan import Request, make_plan
 from tests.support.runs import Fails, FailsToScore, MeanRelevance, Ramp, with_extras, write_card, write_folder
@@ -20,9 +20,11 @@ from tests.support.runs import Fails, FailsToScore, MeanRelevance, Ramp, with_ex
 class Median(Metric):
     """A protocol whose board number is the median of the maps' maxima; a sample whose id ends in 0 has no value."""
 
-    id = "median@1"
-    better = "lower"
-    best = 0.0
+    protocol = Protocol(
+        id="median@1",
+        better="lower",
+        best=0.0,
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         values = maps.headline.flatten(1).amax(dim=1).numpy().astype(np.float64)

@@ -60,7 +60,7 @@ def random_maps(samples, seed=0):
 def test_the_twin_on_the_device_is_as_close_to_the_session_as_float32_allows(kind, folder):
     _, model = both(kind, "pad", folder)
     _ = model.twin  # TF32 in torch's convolutions is off by about 1e-3, and the twin is then refused
-    assert model.memo["parity"] < 2e-5
+    assert model.parity < 2e-5
 
 
 def test_torchs_own_convolutions_and_products_keep_float32_on_the_device(folder):
@@ -174,7 +174,7 @@ def test_curves_of_pairs_are_the_hosts(kind, alter, folder):
 
 def names(task):
     registered = load_registry().explainers
-    return sorted(n for n, r in registered.items() if n not in NEED_MORE and task in r.object.tasks)
+    return sorted(n for n, r in registered.items() if n not in NEED_MORE and task in r.object.info.tasks)
 
 
 def explain_on_both(name, kind, task, load, folder):
@@ -215,9 +215,12 @@ def test_every_explainer_of_pairs_gives_the_hosts_map(name, folder):
 
 def scored_alone():
     """Return (metric, task) for the metrics that need no ground truth, no family and no clock."""
-    plain = [m for m in METRICS if not {"truth", "family", "out-of-set"} & m.needs and m.id != "cost@1"]
+    plain = [m for m in METRICS if not {"truth", "family", "out-of-set"} & m.protocol.needs and m.id != "cost@1"]
     return [
-        pytest.param(m, task, id=f"{m.id}-{task}") for m in plain for task in ("pad", "verification") if task in m.tasks
+        pytest.param(m, task, id=f"{m.id}-{task}")
+        for m in plain
+        for task in ("pad", "verification")
+        if task in m.protocol.tasks
     ]
 
 
@@ -228,7 +231,7 @@ def test_every_metric_gives_the_hosts_value_of_the_same_maps(metric, task, folde
     found = []
     for opened in both(kind, task, folder):
         samples = load(opened, 4)
-        samples = samples.take(samples.where(metric.which))
+        samples = samples.take(samples.where(metric.judged_on))
         try:
             scores = metric.score(opened, samples, random_maps(samples), explainer)
         except NotApplicable as error:
@@ -239,6 +242,6 @@ def test_every_metric_gives_the_hosts_value_of_the_same_maps(metric, task, folde
     if isinstance(host, str):
         assert device == host
         return
-    again = "explainer" in metric.needs  # near ties among the new maps' pixels may fall the other way
+    again = "explainer" in metric.protocol.needs  # near ties among the new maps' pixels may fall the other way
     for name, expected in host.items():
         np.testing.assert_allclose(device[name], expected, atol=2e-2 if again else 1e-3, err_msg=name)

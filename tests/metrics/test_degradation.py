@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from faithface.contract import FaceModel, Maps, Samples
+from faithface.contract import Cache, FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.degradation import Degradation, blur_width, blurred, marked_scores, tenths
 from faithface.metrics.similarity import ssim
@@ -96,7 +96,7 @@ def test_maps_times_a_thousandth_score_the_same(task: str, request: pytest.Fixtu
     small = Changed(Gradient(), lambda m: m / 1024)
     a = METRIC.score(model, samples, Gradient().explain(model, samples), Gradient())
     b = METRIC.score(model, samples, small.explain(model, samples), small)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_allclose(a.values[name], b.values[name], atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_the_auc_of_pairs_separates_genuine_from_impostor(faces: tuple[FaceModel
 def test_without_labels_or_with_one_class_there_is_no_auc_and_the_rest_stays(pad: tuple[FaceModel, Samples]) -> None:
     model, samples = pad
     unknown = tuple(dataclasses.replace(item, label=None) for item in samples.items)
-    bare = dataclasses.replace(samples, items=unknown, memo={})
+    bare = dataclasses.replace(samples, items=unknown, cache=Cache())
     got = METRIC.score(model, bare, Gradient().explain(model, bare), Gradient())
     assert np.isnan(got.values["auc-low"]).all()
     assert np.isfinite(got.values[""]).all()

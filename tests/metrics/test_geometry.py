@@ -69,7 +69,7 @@ def test_a_map_that_moves_with_the_image_scores_1_exactly(
 ) -> None:
     for model, samples in (pad, faces):
         got = METRIC.score(model, samples, Brightness().explain(model, samples), Brightness())
-        for name in METRIC.value_names:
+        for name in METRIC.protocol.value_names:
             np.testing.assert_allclose(got.values[name], 1.0, atol=1e-9)
 
 
@@ -88,7 +88,7 @@ def test_maps_times_a_thousandth_score_the_same(pad: tuple[FaceModel, Samples]) 
     small = Changed(Gradient(), lambda m: m * 0.001)
     a = METRIC.score(model, samples, Gradient().explain(model, samples), Gradient())
     b = METRIC.score(model, samples, small.explain(model, samples), small)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_allclose(a.values[name], b.values[name], atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Cache, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples, read_face
 from faithface.metrics.inpainting_game import InpaintingGame, against_non_mate
@@ -16,6 +16,7 @@ from faithface.model import open_model
 from tests.metrics.toy_explainers import Changed, Constant, Counting, Gradient, Noise, Precomputed
 from tests.metrics.toy_pairs import ToyPairs
 from tests.reference.pairs_game import slow_inpainting_game
+from tests.support.applies import check
 from tests.support.networks import tiny
 
 METRIC = InpaintingGame()
@@ -34,7 +35,9 @@ class Region(Explainer):
     """The planted region, or everything but it."""
 
     inverted: bool = False
-    name = "toy-region"
+    method = Method(
+        name="toy-region",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         kind = "inpainted" if "inpainted" in samples.items[0].truth else "dissimilarity"
@@ -47,7 +50,9 @@ class Region(Explainer):
 class Strict(Explainer):
     """The gradient's two signs as two positive maps without a single tie."""
 
-    name = "toy-strict"
+    method = Method(
+        name="toy-strict",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()
@@ -119,14 +124,14 @@ def test_maps_times_a_thousandth_score_the_same(faces: tuple[FaceModel, Samples]
     small = Changed(Gradient(), lambda m: m / 1024)
     a = METRIC.score(model, samples, Gradient().explain(model, samples), Gradient())
     b = METRIC.score(model, samples, small.explain(model, samples), small)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_array_equal(a.values[name], b.values[name])
 
 
 def test_triplets_that_the_network_does_not_tell_apart_have_no_value(faces: tuple[FaceModel, Samples]) -> None:
     model, samples = faces
     twins = tuple(replace(item, others={"non-mate": item.b}) for item in samples.items)
-    same = replace(samples, items=twins, memo={})
+    same = replace(samples, items=twins, cache=Cache())
     got = METRIC.score(model, same, Gradient().explain(model, same), Gradient())
     assert np.isnan(got.values[""]).all()
     assert set(got.reasons.values()) == {"the network does not tell mate and non-mate apart (nearest)"}
@@ -136,12 +141,12 @@ def test_by_threshold_only_triplets_on_both_sides_of_it_count(faces: tuple[FaceM
     model, samples = faces
     mate, other = samples.clean.scores, against_non_mate(model, samples).clean.scores
     middle = float((mate + other)[told_apart(samples, model)].median() / 2)
-    at = replace(samples, clean=replace(samples.clean, threshold=middle), memo={})
+    at = replace(samples, clean=replace(samples.clean, threshold=middle), cache=Cache())
     got = InpaintingGame(decision="threshold").score(model, at, Gradient().explain(model, at), Gradient())
     expected = ((mate >= middle) & (other < middle)).numpy()
     assert expected.any()
     np.testing.assert_array_equal(np.isfinite(got.values[""]), expected)
-    bare = replace(samples, clean=replace(samples.clean, threshold=None), memo={})
+    bare = replace(samples, clean=replace(samples.clean, threshold=None), cache=Cache())
     none = InpaintingGame(decision="threshold").score(model, bare, Gradient().explain(model, bare), Gradient())
     assert set(none.reasons.values()) == {"no decision threshold is known, so that flips cannot be counted"}
 
@@ -153,7 +158,7 @@ def test_a_pair_without_a_triplet_has_no_value_and_does_not_disturb_the_others(
     maps = Gradient().explain(model, samples)
     whole = METRIC.score(model, samples, maps, Gradient())
     first = replace(samples.items[0], others={})
-    mixed = replace(samples, items=(first, *samples.items[1:]), memo={})
+    mixed = replace(samples, items=(first, *samples.items[1:]), cache=Cache())
     got = METRIC.score(model, mixed, maps, Gradient())
     assert got.reasons[0] == 'the pair has no "non-mate" face, or no "inpainted" region'
     np.testing.assert_array_equal(got.values[""][1:], whole.values[""][1:])
@@ -173,11 +178,11 @@ def test_constant_maps_are_flagged_and_invalid_ones_have_no_value(faces: tuple[F
 
 def test_it_is_refused_beforehand_without_triplets_or_with_precomputed_maps(faces: tuple[FaceModel, Samples]) -> None:
     model, _ = faces
-    METRIC.check(model.card, ToyPairs(), Gradient())
+    check(METRIC, model.card, ToyPairs(), Gradient())
     with pytest.raises(NotApplicable, match='needs inpainted ground truth; dataset "toy-pairs" has none'):
-        METRIC.check(model.card, ToyPairs(triplets=False), Gradient())
+        check(METRIC, model.card, ToyPairs(triplets=False), Gradient())
     with pytest.raises(NotApplicable, match="explains altered images again"):
-        METRIC.check(model.card, ToyPairs(), Precomputed())
+        check(METRIC, model.card, ToyPairs(), Precomputed())
     with pytest.raises(ValueError, match="points is 1"):
         InpaintingGame(points=1)
     with pytest.raises(ValueError, match="expected nearest or threshold"):

@@ -17,6 +17,7 @@ from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
 from tests.metrics.made import classifier_samples, pair_samples, relevance, score_map, value_of
 from tests.reference import maps as reference
+from tests.support.applies import check
 
 METRICS = [PointingGame(), RelevanceMass(), RelevanceRank(), LocalisationAuc()]
 RANKING = [PointingGame(), RelevanceRank(), LocalisationAuc()]
@@ -77,7 +78,7 @@ def test_scaling_a_map_moves_no_mass(seed: int) -> None:
 def test_the_truth_itself_is_best_and_its_opposite_worst(seed: int) -> None:
     _, truth = case(seed)
     for metric in METRICS:
-        assert value_of(metric, truth, truth) == metric.best
+        assert value_of(metric, truth, truth) == metric.best_on()
         assert value_of(metric, 1.0 - truth, truth) == pytest.approx(max(0.0, _overlap(metric, truth)))
 
 
@@ -232,5 +233,5 @@ def test_a_dataset_without_the_truth_is_refused_before_the_run(classifier) -> No
 
     model, _ = classifier
     with pytest.raises(NotApplicable, match="relevance or similarity or dissimilarity ground truth"):
-        RelevanceMass().check(model.card, Plain())
-    RelevanceMass(truth=("tag",)).check(model.card, Plain())
+        check(RelevanceMass(), model.card, Plain())
+    check(RelevanceMass(truth=("tag",)), model.card, Plain())

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithface.contract import Dataset, Face, FaceModel, Maps, Sample, Samples
+from faithface.contract import Cache, Dataset, Face, FaceModel, Maps, Sample, Samples
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples, read_face
 from faithface.metrics._top_share import published_mask, published_shift, shift
@@ -22,6 +22,7 @@ from faithface.metrics.retention import Retention
 from faithface.metrics.road import Road
 from faithface.model import open_model
 from tests.reference import masking as reference
+from tests.support.applies import check
 from tests.support.networks import sample_batch, tiny
 
 PASSES = {ConfidenceDrop(): 2, Retention(): 2, AverageDrop(): 1, AverageIncrease(): 1, Road(): 19}
@@ -118,7 +119,7 @@ def test_each_costs_the_forward_passes_that_it_states(batch) -> None:
         metric.score(model, samples, some_maps(samples))
         assert model.passes.forward - before.forward == passes * len(samples)
         assert model.passes.backward == before.backward
-        assert str(passes) in metric.forward_passes
+        assert str(passes) in metric.cost
     maps = some_maps(samples)
     before = model.passes.forward
     AverageDrop().score(model, samples, maps)
@@ -132,7 +133,7 @@ def test_an_increasing_transform_of_the_map_moves_no_ranking_metric(batch) -> No
     changed = Maps(**{name: torch.exp(value) for name, value in maps.named().items()})
     for metric in (ConfidenceDrop(), Retention(), Road(points=4)):
         one, other = metric.score(model, samples, maps), metric.score(model, samples, changed)
-        for name in metric.value_names:
+        for name in metric.protocol.value_names:
             np.testing.assert_array_equal(one.values[name], other.values[name])
 
 
@@ -152,7 +153,7 @@ def test_values_do_not_depend_on_the_batch(batch) -> None:
         whole = metric.score(model, samples, maps)
         for i in range(len(samples)):
             alone = metric.score(model, samples.take([i]), maps.take([i]))
-            for name in metric.value_names:
+            for name in metric.protocol.value_names:
                 assert alone.values[name][0] == pytest.approx(whole.values[name][i], abs=1e-5)
 
 
@@ -160,8 +161,8 @@ def test_values_stay_in_the_stated_range(batch) -> None:
     model, samples = batch
     for metric in METRICS:
         values = metric.score(model, samples, some_maps(samples, 3)).values[""]
-        assert (values >= metric.range[0]).all()
-        assert (values <= metric.range[1]).all()
+        assert (values >= metric.range_on()[0]).all()
+        assert (values <= metric.range_on()[1]).all()
 
 
 def test_invalid_maps_have_a_reason_and_spoil_no_other(batch) -> None:
@@ -172,7 +173,7 @@ def test_invalid_maps_have_a_reason_and_spoil_no_other(batch) -> None:
     for metric in METRICS:
         scores, expected = metric.score(model, samples, maps), metric.score(model, samples, whole)
         assert scores.reasons == {1: "the map is not finite"}
-        for name in metric.value_names:
+        for name in metric.protocol.value_names:
             assert np.isnan(scores.values[name][1])
             np.testing.assert_allclose(
                 np.delete(scores.values[name], 1), np.delete(expected.values[name], 1), atol=1e-5
@@ -242,7 +243,7 @@ def test_on_a_linear_model_exact_beats_random_beats_inverted(linear_case) -> Non
     exact = (margin * samples.images).sum(dim=1)
     random = torch.rand(exact.shape, generator=torch.Generator().manual_seed(0))
     for metric in (ConfidenceDrop(share=0.25), Retention(share=0.25)):
-        sign = 1 if metric.better == "higher" else -1
+        sign = 1 if metric.protocol.better == "higher" else -1
         good, chance, bad = (
             sign * metric.score(model, samples, Maps(relevance=m)).values[""].mean() for m in (exact, random, -exact)
         )
@@ -291,7 +292,7 @@ def test_an_increase_by_a_rounding_is_none(classifier) -> None:
     dark.images[:, :, 0, :2] = 0  # hiding these pixels changes nothing
     scores = model.scores(dark.images)
     clean = dataclasses.replace(samples.clean, scores=scores.max(1).values - 1e-7, predicted=scores.argmax(1))
-    dark = dataclasses.replace(dark, clean=clean, memo={})
+    dark = dataclasses.replace(dark, clean=clean, cache=Cache())
     assert AverageIncrease().score(model, dark, Maps(relevance=maps)).values[""].tolist() == [0.0] * len(samples)
 
 
@@ -378,15 +379,15 @@ def test_a_stranger_is_refused_where_faces_are_not_aligned(classifier) -> None:
 
     model, _ = classifier
     with pytest.raises(NotApplicable, match="aligned"):
-        ConfidenceDrop(fill="stranger").check(model.card, Askew())
-    ConfidenceDrop().check(model.card, Askew())
+        check(ConfidenceDrop(fill="stranger"), model.card, Askew())
+    check(ConfidenceDrop(), model.card, Askew())
 
 
 def test_a_clean_score_that_is_not_positive_has_no_relative_drop(verifier) -> None:
     model, samples = verifier
     outputs = samples.clean.outputs.clone()
     outputs[0, 1] = -outputs[0, 0]
-    odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, outputs=outputs), memo={})
+    odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, outputs=outputs), cache=Cache())
     scores = AverageDrop().score(model, odd, some_maps(odd))
     assert np.isnan(scores.values[""][0])
     assert scores.reasons == {0: "the clean score is not positive, so that a relative change has no meaning"}
@@ -395,7 +396,7 @@ def test_a_clean_score_that_is_not_positive_has_no_relative_drop(verifier) -> No
 
 def test_without_a_threshold_drops_have_values_and_flips_a_reason(verifier) -> None:
     model, samples = verifier
-    odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, threshold=None), memo={})
+    odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, threshold=None), cache=Cache())
     for metric, named in ((ConfidenceDrop(), "flips"), (Road(points=3), "morf-decision")):
         scores = metric.score(model, odd, some_maps(odd))
         assert np.isfinite(scores.values[""]).all()

@@ -97,7 +97,7 @@ def test_the_class_and_the_seeds_stay_those_of_the_clean_image(pad: tuple[FaceMo
         assert torch.equal(again.clean.predicted, samples.clean.predicted)
         assert again.ids == samples.ids
         assert again.seed == samples.seed
-        assert again.memo is not samples.memo
+        assert again.cache is not samples.cache
         torch.testing.assert_close(again.clean.outputs, model.outputs(again.images))
 
 

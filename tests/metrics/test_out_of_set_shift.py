@@ -21,6 +21,7 @@ from faithface.model import open_model
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Gradient, Precomputed
 from tests.reference.map_similarity import slow_ssim
 from tests.reference.stability import one_map, probe, salt_and_pepper
+from tests.support.applies import check
 from tests.support.networks import faces, tiny
 
 METRIC = OutOfSetShift()
@@ -89,7 +90,7 @@ def test_it_equals_the_slow_version_pair_of_samples_by_pair(model: FaceModel) ->
     own, others = slow(samples), slow(loaded(model, dataset.out_of_set()))
     got = METRIC.score(model, samples, Gradient().explain(model, samples), Gradient())
     np.testing.assert_allclose(got.curves["statistics"], own, atol=1e-5)
-    for k, name in enumerate(METRIC.value_names):
+    for k, name in enumerate(METRIC.protocol.value_names):
         expected = [np.mean([(b[k] > a[k]) + 0.5 * (b[k] == a[k]) for b in others]) for a in own]
         np.testing.assert_allclose(got.values[name], expected, atol=1e-9)
 
@@ -97,7 +98,7 @@ def test_it_equals_the_slow_version_pair_of_samples_by_pair(model: FaceModel) ->
 def test_explainers_that_ignore_the_image_tie_at_a_half(model: FaceModel) -> None:
     samples = loaded(model, Toy())
     got = METRIC.score(model, samples, Constant().explain(model, samples), Constant())
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_array_equal(got.values[name], 0.5)
     assert len(got.flags) == 4
 
@@ -134,8 +135,6 @@ def test_the_out_of_set_samples_are_explained_once_for_all_shards(model: FaceMod
         got = METRIC.score(model, samples.take(half), maps.take(half), Gradient())
         parts.append(got.values[""])
     np.testing.assert_array_equal(np.concatenate(parts), whole.values[""])
-    key = next(key for key in model.memo if key[0] == METRIC.id)
-    assert len(model.memo[key]) == dataset.partner
     METRIC.score(model, samples.take([0]), maps.take([0]), counting)
     assert len(counting.seen) == 3  # the second dataset, its noisy images, and the one noisy in-set image
 
@@ -159,10 +158,10 @@ def test_an_invalid_map_has_no_value_and_a_reason(model: FaceModel) -> None:
 
 
 def test_it_is_refused_before_the_run_without_partner_or_with_precomputed_maps(model: FaceModel) -> None:
-    METRIC.check(model.card, Toy(), Gradient())
+    check(METRIC, model.card, Toy(), Gradient())
     with pytest.raises(NotApplicable, match='needs an out-of-set partner; dataset "toy" has none'):
-        METRIC.check(model.card, Toy(partner=0), Gradient())
+        check(METRIC, model.card, Toy(partner=0), Gradient())
     with pytest.raises(NotApplicable, match="explains altered images again"):
-        METRIC.check(model.card, Toy(), Precomputed())
+        check(METRIC, model.card, Toy(), Precomputed())
     with pytest.raises(ValueError, match="n is 0"):
         OutOfSetShift(n=0)

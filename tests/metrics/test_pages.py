@@ -35,12 +35,12 @@ def test_its_page_is_what_docstring_and_measured_cost_make_of_it(metric: Metric,
     measured = measure(metric, world)
     assert page.read_text(encoding="utf-8") == render(metric, measured), f"{page.name} is out of date; {AGAIN}"
     # The stated cost is what was measured: of a second explainer, where passes are shared.
-    if "out-of-set" in metric.needs:
+    if "out-of-set" in metric.protocol.needs:
         return  # its one-off part depends on the size of two datasets; see the test below
     for cost in measured:
-        assert re.search(rf"(?<![\d.]){cost.further:g}(?![\d.])", metric.forward_passes), (metric.forward_passes, cost)
-        assert (cost.explanations > 0) == ("explanation" in metric.forward_passes)
-        assert cost.backward == 0 or "backward" in metric.forward_passes
+        assert re.search(rf"(?<![\d.]){cost.further:g}(?![\d.])", metric.cost), (metric.cost, cost)
+        assert (cost.explanations > 0) == ("explanation" in metric.cost)
+        assert cost.backward == 0 or "backward" in metric.cost
 
 
 def test_out_of_set_shift_costs_one_pass_per_sample_and_two_per_out_of_set_sample(world: World) -> None:
@@ -78,24 +78,24 @@ def test_ids_are_unique_and_carry_a_version() -> None:
 
 @each
 def test_its_attributes_are_complete_and_agree_with_each_other(metric: Metric) -> None:
-    low, high = metric.range
+    low, high = metric.range_on()
     assert low < high
-    assert metric.best == (high if metric.better == "higher" else low)
-    assert metric.value_names[0] == ""
-    assert set(metric.directions) <= set(metric.value_names)
-    assert metric.source
+    assert metric.best_on() == (high if metric.protocol.better == "higher" else low)
+    assert metric.protocol.value_names[0] == ""
+    assert len(set(metric.protocol.value_names)) == len(metric.protocol.values)
+    assert metric.protocol.source
     text = " ".join((type(metric).__doc__ or "").split())
     for section in ("Question", "Formula", "Range and direction", "Known weaknesses", "Cost", "Source"):
         assert section in text
-    better = {"higher": "igher is better", "lower": "ower is better"}[metric.better]
+    better = {"higher": "igher is better", "lower": "ower is better"}[metric.protocol.better]
     assert better in text
-    assert f"The best value is {metric.best:.1f}".replace("-", "−").rstrip("0") in text.replace("-", "−")
+    assert f"The best value is {metric.best_on():.1f}".replace("-", "−").rstrip("0") in text.replace("-", "−")
 
 
 @each
 def test_describe_tells_protocol_range_direction_and_parameters(metric: Metric) -> None:
     text = describe(metric)
-    assert text.splitlines()[0].startswith(f"{metric.id} ({metric.better} is better")
+    assert text.splitlines()[0].startswith(f"{metric.id} ({metric.protocol.better} is better")
     assert " ".join((type(metric).__doc__ or "").split()[:6]) in " ".join(text.split())
     assert "range " in text
     assert "best value" in text
@@ -136,9 +136,9 @@ def test_in_the_example_the_right_answer_beats_its_opposite_wherever_truth_is_as
         model, dataset = world.open(task)
         for metric in METRICS:
             faithful = metric.id.partition("@")[0].startswith(("gap", "road", "relevance", "localisation"))
-            if not faithful or task not in metric.tasks:
+            if not faithful or task not in metric.protocol.tasks:
                 continue
-            samples = load_example(model, dataset, metric.which, limit=3)
+            samples = load_example(model, dataset, metric.judged_on, limit=3)
             good, bad = (
                 metric.score(model, samples, explainer.explain(model, samples)).values[""]
                 for explainer in (Good(), Opposite())

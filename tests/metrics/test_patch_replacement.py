@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Cache, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples
 from faithface.metrics.patch_replacement import SHARES, PatchReplacement, patch_mask, patched_pairs
@@ -18,6 +18,7 @@ from faithface.perturb import fill_images
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Precomputed
 from tests.metrics.toy_pairs import ToyPairs
 from tests.reference.pairs_game import slow_patch_replacement
+from tests.support.applies import check
 from tests.support.networks import tiny
 
 METRIC = PatchReplacement()
@@ -36,7 +37,9 @@ class Known(Explainer):
     """The ground truth that patched pairs carry, or the opposite of it."""
 
     sign: float = 1.0
-    name = "toy-known"
+    method = Method(
+        name="toy-known",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         kinds = ["dissimilarity" if item.same else "similarity" for item in samples.items]
@@ -143,7 +146,7 @@ def test_a_constant_map_is_scored_and_flagged_and_an_invalid_one_has_no_value(
 
 def test_without_a_threshold_there_is_no_value(faces: tuple[FaceModel, Samples]) -> None:
     model, samples = faces
-    bare = replace(samples, clean=replace(samples.clean, threshold=None), memo={})
+    bare = replace(samples, clean=replace(samples.clean, threshold=None), cache=Cache())
     got = METRIC.score(model, bare, Constant().explain(model, bare), Constant())
     assert np.isnan(got.values[""]).all()
     assert len(got.reasons) == len(samples)
@@ -153,13 +156,13 @@ def test_it_is_refused_beforehand_for_faces_that_are_not_aligned_for_classifiers
     faces: tuple[FaceModel, Samples], tmp_path: object
 ) -> None:
     model, _ = faces
-    METRIC.check(model.card, ToyPairs(), Gradient())
+    check(METRIC, model.card, ToyPairs(), Gradient())
     with pytest.raises(NotApplicable, match="needs aligned faces"):
-        METRIC.check(model.card, ToyPairs(faces_aligned=False), Gradient())
+        check(METRIC, model.card, ToyPairs(faces_aligned=False), Gradient())
     with pytest.raises(NotApplicable, match="explains altered images again"):
-        METRIC.check(model.card, ToyPairs(), Precomputed())
+        check(METRIC, model.card, ToyPairs(), Precomputed())
     with pytest.raises(NotApplicable, match="is for verification"):
-        METRIC.check(tiny("cnn", "pad", tmp_path, size=16), ToyPairs(), Gradient())  # type: ignore[arg-type]
+        check(METRIC, tiny("cnn", "pad", tmp_path, size=16), ToyPairs(), Gradient())  # type: ignore[arg-type]
 
 
 def test_an_image_of_few_pixels_repeats_its_points(tmp_path: object) -> None:

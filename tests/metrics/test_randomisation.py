@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.randomisation import Randomisation, learned_layers, levels, randomised_model, randomised_proto
 from faithface.model import open_model
@@ -120,7 +120,9 @@ def test_an_explainer_that_never_asks_the_network_fails_the_check(pad: tuple[Fac
 def test_an_explainer_that_depends_on_the_weights_alone_passes_it(pad: tuple[FaceModel, Samples]) -> None:
     @dataclass(frozen=True)
     class Weights(Explainer):
-        name = "toy-weights"
+        method = Method(
+            name="toy-weights",
+        )
 
         def explain(self, model: FaceModel, samples: Samples) -> Maps:
             seed = int(1e6 * float(model.outputs(samples.images[:1]).abs().sum()))
@@ -137,7 +139,7 @@ def test_maps_times_a_thousandth_score_the_same(pad: tuple[FaceModel, Samples]) 
     small = Changed(Gradient(), lambda m: m * 0.001)
     a = METRIC.score(model, samples, Gradient().explain(model, samples), Gradient())
     b = METRIC.score(model, samples, small.explain(model, samples), small)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_allclose(a.values[name], b.values[name], atol=1e-5)
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Metric, Samples
 from faithface.loading import load_samples
 from faithface.metrics.degradation import Degradation
 from faithface.metrics.geometry import Geometry
@@ -35,7 +35,9 @@ class Arbitrary(Explainer):
 
     kind: str
     seed: int
-    name = "toy-arbitrary"
+    method = Method(
+        name="toy-arbitrary",
+    )
 
     def one(self, face: torch.Tensor) -> torch.Tensor:
         digest = hashlib.blake2b(face.numpy().tobytes() + bytes([self.seed]), digest_size=8).digest()
@@ -72,13 +74,13 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceModel, Samples]
 
 
 def check_range(metric: Metric, model: FaceModel, samples: Samples, explainer: Explainer) -> None:
-    samples = samples.take(samples.where(metric.which))
+    samples = samples.take(samples.where(metric.judged_on))
     got = metric.score(model, samples, explainer.explain(model, samples), explainer)
-    assert set(got.values) == set(metric.value_names)
+    assert set(got.values) == set(metric.protocol.value_names)
     headline = got.values[""]
     assert headline.shape == (len(samples),)
     assert headline.dtype == np.float64
-    low, high = metric.range
+    low, high = metric.range_on()
     known = headline[np.isfinite(headline)]
     assert ((known >= low - 1e-9) & (known <= high + 1e-9)).all()
     missing = {i for values in got.values.values() for i in np.flatnonzero(np.isnan(values))}
@@ -106,20 +108,20 @@ def test_on_pairs_every_value_is_in_range_or_missing_with_a_reason(
 @pytest.mark.parametrize("metric", PAIRS, ids=lambda m: m.id)
 def test_samples_one_by_one_score_as_in_a_batch(metric: Metric, faces: tuple[FaceModel, Samples]) -> None:
     model, samples = faces
-    samples = samples.take(samples.where(metric.which))
+    samples = samples.take(samples.where(metric.judged_on))
     explainer = Arbitrary("uniform", 1)
     maps = explainer.explain(model, samples)
     whole = metric.score(model, samples, maps, explainer)
     for i in range(len(samples)):
         alone = metric.score(model, samples.take([i]), maps.take([i]), explainer)
-        for name in metric.value_names:
+        for name in metric.protocol.value_names:
             np.testing.assert_allclose(alone.values[name][0], whole.values[name][i], atol=1e-5)
 
 
 @pytest.mark.parametrize("metric", PAIRS, ids=lambda m: m.id)
 def test_scoring_changes_neither_the_images_nor_the_maps(metric: Metric, faces: tuple[FaceModel, Samples]) -> None:
     model, samples = faces
-    samples = samples.take(samples.where(metric.which))
+    samples = samples.take(samples.where(metric.judged_on))
     explainer = Arbitrary("signed", 2)
     maps = explainer.explain(model, samples)
     before = [t.clone() for t in (samples.images, samples.clean.outputs, maps.similarity, maps.dissimilarity)]

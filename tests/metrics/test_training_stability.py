@@ -78,7 +78,7 @@ def test_ten_runs_make_45_pairs_in_an_order_that_does_not_depend_on_the_mapping(
 def test_equal_runs_score_1_and_inverted_ones_below_0(samples: Samples) -> None:
     one = random_runs(1)["run-0"]
     same = METRIC.score_family({"a": one, "b": one}, samples)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         np.testing.assert_allclose(same.values[name], 1.0, atol=1e-9)
     inverted = METRIC.score_family({"a": one, "b": Maps(relevance=-one.relevance, native=-one.native)}, samples)
     assert (inverted.values[""] < 0).all()
@@ -90,7 +90,7 @@ def test_one_run_with_maps_times_a_thousandth_scores_the_same(samples: Samples) 
     first = runs["run-0"]
     scaled = {**runs, "run-0": Maps(relevance=first.relevance * 0.001, native=first.native * 0.001)}
     a, b = METRIC.score_family(runs, samples), METRIC.score_family(scaled, samples)
-    for name in METRIC.value_names:
+    for name in METRIC.protocol.value_names:
         # One grey level of 255 may be cut off differently after rounding.
         np.testing.assert_allclose(a.values[name], b.values[name], atol=1e-2 if name == "" else 1e-5)
 
@@ -106,7 +106,7 @@ def test_maps_below_7_by_7_and_maps_without_a_native_size_are_scored(samples: Sa
 def test_pairs_are_judged_by_the_probes_similarity_map_and_on_genuine_pairs_only(tmp_path: Path) -> None:
     model = open_model(tiny("cnn", "verification", tmp_path, size=16))
     pairs = pair_batch(model, 4)
-    genuine = pairs.take(pairs.where(METRIC.which))
+    genuine = pairs.take(pairs.where(METRIC.judged_on))
     assert genuine.genuine.all()
     both = {name: torch.rand(2, 2, 16, 16) for name in ("a", "b")}
     runs = {name: Maps(similarity=m, dissimilarity=torch.rand(2, 2, 16, 16)) for name, m in both.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 
 
 def from_faces(samples: Samples, one: Callable[[Tensor], Tensor]) -> Maps:
@@ -27,7 +27,9 @@ def from_faces(samples: Samples, one: Callable[[Tensor], Tensor]) -> Maps:
 class Brightness(Explainer):
     """The sum of the colours: moves exactly as the image moves."""
 
-    name = "toy-brightness"
+    method = Method(
+        name="toy-brightness",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return from_faces(samples, lambda face: face.sum(dim=0))
@@ -37,7 +39,9 @@ class Brightness(Explainer):
 class Constant(Explainer):
     """The same value everywhere."""
 
-    name = "toy-constant"
+    method = Method(
+        name="toy-constant",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return from_faces(samples, lambda face: torch.full(face.shape[1:], 0.5))
@@ -47,8 +51,10 @@ class Constant(Explainer):
 class Noise(Explainer):
     """Random pixels, seeded by the sample: never looks at the image."""
 
-    name = "toy-noise"
-    seeded = True
+    method = Method(
+        name="toy-noise",
+        seeded=True,
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         shape = samples.images.shape[-2:]
@@ -65,8 +71,10 @@ class Noise(Explainer):
 class Gradient(Explainer):
     """The gradient of the explained score, summed over colours: signed; pairs get its two signs."""
 
-    name = "toy-gradient"
-    needs = frozenset({"gradients"})
+    method = Method(
+        name="toy-gradient",
+        needs=frozenset({"gradients"}),
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()
@@ -79,20 +87,24 @@ class Changed(Explainer):
 
     inner: Explainer
     change: Callable[[Tensor], Tensor] = field(metadata={"parameter": False})
-    name = "toy-changed"
+    method = Method(
+        name="toy-changed",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         maps = self.inner.explain(model, samples)
         return Maps(**{name: self.change(value) for name, value in maps.named().items()})
 
 
-@dataclass
+@dataclass(eq=False)
 class Counting(Explainer):
     """Another explainer, keeping the batches that it was asked to explain."""
 
     inner: Explainer
-    seen: list[Samples] = dataclasses.field(default_factory=list)
-    name = "toy-counting"
+    seen: list[Samples] = dataclasses.field(default_factory=list, metadata={"parameter": False})
+    method = Method(
+        name="toy-counting",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         self.seen.append(samples)
@@ -103,8 +115,10 @@ class Counting(Explainer):
 class Precomputed(Explainer):
     """Maps from elsewhere: cannot explain an altered image."""
 
-    name = "toy-precomputed"
-    reexplains = False
+    method = Method(
+        name="toy-precomputed",
+        reexplains=False,
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         raise AssertionError("a metric asked precomputed maps to explain again")

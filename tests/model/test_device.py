@@ -75,7 +75,7 @@ def test_half_precision_computes_in_float16_between_float32_ends_and_stays_near(
     assert 0 < float((a - b).abs().max() / a.abs().max()) < rounded.line.tolerance
     # The twin computes in float32, and is accepted within what float16 rounds.
     assert rounded.twin(images).dtype == torch.float32
-    assert rounded.memo["parity"] <= rounded.line.tolerance
+    assert rounded.parity <= rounded.line.tolerance
 
 
 def test_a_network_given_as_bytes_is_halved_too(tmp_path, monkeypatch):

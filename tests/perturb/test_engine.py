@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithface.contract import FaceModel, Passes
+from faithface.contract import Cache, FaceModel, Passes
 from faithface.errors import RunError
 from faithface.model import open_model
 from faithface.model.pace import LARGEST, SMALLEST, Pace
@@ -26,7 +26,7 @@ class Pixels(FaceModel):
 
     def __init__(self, size=(4, 5), limit=None):
         self.card = type("Card", (), {"input": type("Input", (), {"size": size}), "name": "pixels"})
-        self.device, self.passes, self.memo, self.limit, self.batches = "cpu", Passes(), {}, limit, []
+        self.device, self.passes, self.cache, self.limit, self.batches = "cpu", Passes(), Cache(), limit, []
         self.batch_given = 8
 
     def outputs(self, images):
@@ -234,7 +234,7 @@ def test_otherwise_the_batch_is_measured_once_and_is_no_part_of_the_cost(tmp_pat
     assert 1 <= found <= LARGEST["cpu"]
     assert model.passes.forward == before
     monkeypatch.setattr(model, "_choose_pace", lambda: pytest.fail("measured twice"))
-    model.memo.clear()
+    model.cache.clear()
     assert batching.batch_for(model) == found
 
 

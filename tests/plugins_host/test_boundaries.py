@@ -15,10 +15,12 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer and the ones before it.
 LAYERS = [
-    ["errors", "seeds"],
+    ["lazy", "reasons", "seeds"],
+    ["errors"],
     ["card", "specs", "images"],
     ["tasks"],
     ["contract"],
+    ["applicability"],
     ["loading", "model"],
     ["hookspecs"],
     ["plugins"],

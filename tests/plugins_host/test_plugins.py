@@ -21,7 +21,7 @@ class Flat(faithface.Explainer):
     """A constant map."""
     level: float = 1.0
     kind: str = "plain"
-    name = "{name}"
+    method = faithface.Method(name="{name}")
 
     def explain(self, model, samples):
         shape = (len(samples), *model.size)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.contract import Dataset, Explainer, Face, Maps, Metric, Sample, Samples, Scores
+from faithface.contract import Dataset, Explainer, Face, Maps, Method, Metric, Protocol, Sample, Samples, Scores
 from faithface.errors import NotApplicable
 from faithface.model import open_model
 from faithface.plugins import Provenance, Resolved
@@ -74,8 +74,10 @@ class Answers(Metric):
 
     answer: Any = None
 
-    id = "answers@1"
-    which = "impostor"
+    protocol = Protocol(
+        id="answers@1",
+        judged_on="impostor",
+    )
 
     def score(self, model: Any, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         if isinstance(self.answer, Exception):
@@ -154,7 +156,9 @@ def test_an_explainers_cost_counts_its_passes(tiny_folder: Path) -> None:
 class WaitsForTheNextShard(Explainer):
     """Explains the first batch only when a face of a later shard has been read."""
 
-    name = "waits"
+    method = Method(
+        name="waits",
+    )
 
     def explain(self, model: Any, samples: Samples) -> Maps:
         if samples.items[0].id == "s000":

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Method, Metric, Protocol, Samples, Scores, Value
 from faithface.plugins import Provenance, Registered, Registry
 from tests.support.networks import faces, tiny
 
@@ -91,7 +91,9 @@ class Ramp(Explainer):
 
     slope: float = 1.0
 
-    name = "ramp"
+    method = Method(
+        name="ramp",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         row = torch.linspace(1, 0, samples.images.shape[-1]) * self.slope
@@ -104,7 +106,9 @@ class Fails(Explainer):
 
     way: str = "raise"
 
-    name = "fails"
+    method = Method(
+        name="fails",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         good = torch.zeros(_shape(samples)) + torch.arange(samples.images.shape[-1])
@@ -127,7 +131,9 @@ class Fails(Explainer):
 class Interrupts(Explainer):
     """An explainer that is interrupted (as by Ctrl-C) at its n-th batch, once."""
 
-    name = "interrupts"
+    method = Method(
+        name="interrupts",
+    )
 
     def __init__(self, at: int) -> None:
         self.left = at
@@ -143,9 +149,14 @@ class Interrupts(Explainer):
 class MeanRelevance(Metric):
     """The mean of the map: the simplest metric of all."""
 
-    id = "mean-relevance@1"
-    range = (0.0, float("inf"))
-    value_names = ("", "double")
+    protocol = Protocol(
+        id="mean-relevance@1",
+        range=(0.0, float("inf")),
+        values=(
+            Value(),
+            Value("double"),
+        ),
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         values = maps.headline.flatten(1).mean(dim=1).numpy().astype(np.float64)
@@ -156,7 +167,9 @@ class MeanRelevance(Metric):
 class FailsToScore(Metric):
     """A metric that raises."""
 
-    id = "fails-to-score@1"
+    protocol = Protocol(
+        id="fails-to-score@1",
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         raise RuntimeError("no score today")
@@ -166,10 +179,12 @@ class FailsToScore(Metric):
 class Agreement(Metric):
     """A family metric: the mean absolute difference of two runs' maps."""
 
-    id = "agreement@1"
-    needs = frozenset({"family"})
-    better = "lower"
-    best = 0.0
+    protocol = Protocol(
+        id="agreement@1",
+        better="lower",
+        best=0.0,
+        needs=frozenset({"family"}),
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         raise AssertionError("a family metric is not scored by cell")

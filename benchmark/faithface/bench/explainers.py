@@ -48,7 +48,7 @@ def maps_per_second(subject: Subject, images: int) -> list[dict[str, Any]]:
     rows = []
     for name, registered in sorted(load_registry().explainers.items()):
         explainer = registered.object
-        if model.card.task not in explainer.tasks:
+        if model.card.task not in explainer.info.tasks:
             continue
         row: dict[str, Any] = {"explainer": name, "network": subject.name}
         try:

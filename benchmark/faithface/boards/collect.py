@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from faithface.applicability import family_of
 from faithface.boards.record import (
     VALUE_SCHEMA,
     DatasetRef,
@@ -28,10 +29,10 @@ from faithface.boards.record import (
     Where,
 )
 from faithface.boards.statistics import interval
+from faithface.card import ModelCard
 from faithface.contract import Metric
 from faithface.errors import UsageError
 from faithface.plugins import Resolved
-from faithface.run.misfit import family_of
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan, file_hash
 from faithface.run.store import OK, Store
@@ -73,7 +74,7 @@ def _record(
     numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] != OK else states[metric.spec]
-        numbers.extend(_numbers(metric, status, reason, frame, plan.request.seed))
+        numbers.extend(_numbers(metric, group.model.object, status, reason, frame, plan.request.seed))
     opened = facts["facts"]
     where = {
         **environment,
@@ -94,10 +95,10 @@ def _record(
         explainer=ExplainerRef(
             spec=short(cell.explainer.spec),
             name=cell.explainer.object.name,
-            version=cell.explainer.object.version,
+            version=cell.explainer.object.info.version,
             parameters=_parameters(cell.explainer.object),
-            seeded=cell.explainer.object.seeded,
-            source=cell.explainer.object.source,
+            seeded=cell.explainer.object.info.seeded,
+            source=cell.explainer.object.info.source,
             origin=_origin(cell.explainer),
             note=row["note"],
         ),
@@ -119,20 +120,24 @@ def values_frame(store: Store, cell: int, units: dict[str, list[str]]) -> pl.Dat
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
 
 
-def _numbers(metric: Resolved, status: Status, reason: str, frame: pl.DataFrame, seed: int) -> Iterable[Number]:
-    protocol: Metric = metric.object
-    own = type(protocol).summarise is not Metric.summarise
+def _numbers(
+    metric: Resolved, card: ModelCard, status: Status, reason: str, frame: pl.DataFrame, seed: int
+) -> Iterable[Number]:
+    asked: Metric = metric.object
+    protocol = asked.protocol
+    low, high = asked.range_on(card)
+    own = type(asked).summarise is not Metric.summarise
     for name in protocol.value_names:
         common: dict[str, Any] = {
             "protocol": metric.spec,
             "id": protocol.id,
             "value_name": name,
-            "better": protocol.directions.get(name, protocol.better),
-            "range": (_json(protocol.range[0]), _json(protocol.range[1])),
-            "best": _json(protocol.best),
-            "which": protocol.which,
+            "better": protocol.direction(name),
+            "range": (_json(low), _json(high)),
+            "best": _json(asked.best_on(card)),
+            "which": asked.judged_on,
             "summary": "protocol" if own else "mean",
-            "parameters": _parameters(protocol),
+            "parameters": _parameters(asked),
             "source": protocol.source,
             "origin": _origin(metric),
         }
@@ -142,8 +147,8 @@ def _numbers(metric: Resolved, status: Status, reason: str, frame: pl.DataFrame,
         mine = frame.filter((pl.col("protocol") == metric.spec) & (pl.col("value_name") == name))
         scored = mine.filter(pl.col("value").is_not_null())
         values = scored["value"].to_numpy()
-        number = float(protocol.summarise(values, name)) if len(values) else math.nan
-        summarise = functools.partial(protocol.summarise, name=name) if own else None
+        number = float(asked.summarise(values, name)) if len(values) else math.nan
+        summarise = functools.partial(asked.summarise, name=name) if own else None
         spread = interval(values, scored["units"].to_list(), summarise, seed)
         yield Number(
             **common,

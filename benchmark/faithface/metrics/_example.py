@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from faithface.card import InputCard, ModelCard, OutputCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
+from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples
 from faithface.loading import clean_threshold, load_samples
 from faithface.model import open_model
 from faithface.seeds import rng_for
@@ -203,7 +203,9 @@ class Good(Explainer):
     No network passes, so that what is measured around it is the metric's own.
     """
 
-    name = "good"
+    method = Method(
+        name="good",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if not samples.are_pairs:
@@ -228,8 +230,10 @@ class Random(Explainer):
 
     anew: bool = False
 
-    name = "random"
-    seeded = True
+    method = Method(
+        name="random",
+        seeded=True,
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         def draw(i: int) -> Tensor:
@@ -249,7 +253,9 @@ class Random(Explainer):
 class Opposite(Explainer):
     """The good map upside down: largest where that is smallest."""
 
-    name = "opposite"
+    method = Method(
+        name="opposite",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         good = Good().explain(model, samples)
@@ -264,8 +270,10 @@ class Opposite(Explainer):
 class Gradient(Explainer):
     """The magnitude of the gradient of the explained score: what depends on the network's weights."""
 
-    name = "gradient"
-    needs = frozenset({"gradients"})
+    method = Method(
+        name="gradient",
+        needs=frozenset({"gradients"}),
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()
@@ -323,8 +331,7 @@ def load_example(model: FaceModel, dataset: Dataset, which: str = "all", limit: 
     """
     threshold = None
     if model.card.task == "verification":
-        threshold = model.memo.setdefault("example threshold", None) or clean_threshold(model, dataset)
-        model.memo["example threshold"] = threshold
+        threshold = model.cached(clean_threshold, dataset)
 
     def wanted(item: Sample | Pair) -> bool:
         return (

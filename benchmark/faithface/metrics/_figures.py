@@ -106,7 +106,7 @@ def draw(metric: Metric, example: tuple[FaceModel, Dataset], out: Path) -> None:
 def run(metric: Metric, example: tuple[FaceModel, Dataset]) -> tuple[Samples, list[Scored]]:
     """Score the example with the three explainers of the metric's figure."""
     model, dataset = example
-    samples = load_example(model, dataset, metric.which)
+    samples = load_example(model, dataset, metric.judged_on)
     scored = []
     for name, explainer in CASTS.get(metric.id, RIGHT_OR_WRONG):
         before = model.passes.forward, model.passes.backward
@@ -114,7 +114,7 @@ def run(metric: Metric, example: tuple[FaceModel, Dataset]) -> tuple[Samples, li
         spent = model.passes.forward - before[0], model.passes.backward - before[1]
         # Seconds would make a figure that differs from run to run; the passes do not.
         maps = Maps(maps.relevance, maps.similarity, maps.dissimilarity, cost=Cost(float("nan"), *spent))
-        if "family" in metric.needs:
+        if "family" in metric.protocol.needs:
             scores = metric.score_family(_family(model, samples, explainer), samples)
         else:
             scores = metric.score(model, samples, maps, explainer)

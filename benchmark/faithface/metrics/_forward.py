@@ -9,14 +9,17 @@ is scored by cosine like all others, so that scores stay between −1 and 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import FaceModel, Samples
+from faithface.lazy import torch
 from faithface.metrics._maps import to_numpy
 from faithface.tasks import cosine, pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The pair whose clean score set the threshold lies exactly on it; a rounding must not decide on which side.
 ON_THRESHOLD = 1e-5

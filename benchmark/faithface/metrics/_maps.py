@@ -9,13 +9,16 @@ dissimilarity on an impostor pair. The probe is image A, the one that perturbati
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import Maps, Samples, Scores
 from faithface.errors import UsageError
+from faithface.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONSTANT = "constant map"
 
@@ -33,7 +36,7 @@ def judged(samples: Samples, maps: Maps) -> Tensor:
     Raises:
         UsageError: a map that is needed is not there.
     """
-    return maps.shared("judged", lambda: pick(maps, judged_kinds(samples)))  # type: ignore[no-any-return]
+    return maps.cached(pick, judged_kinds(samples))
 
 
 def pick(maps: Maps, kinds: tuple[str, ...]) -> Tensor:

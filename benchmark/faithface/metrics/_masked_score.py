@@ -5,16 +5,18 @@ Place in the flow: called by both, computed once for both; calls ``_maps``, ``_f
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.card import InputCard
 from faithface.contract import FaceModel, Maps, Samples
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import answers, probes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Toward = Literal["black", "mean"]
 NOT_POSITIVE = "the clean score is not positive, so that a relative change has no meaning"
@@ -25,16 +27,15 @@ def masked_scores(model: FaceModel, samples: Samples, maps: Maps, toward: Toward
 
     One forward pass per sample, shared by all metrics that ask on these maps.
     """
+    return maps.cached(_masked_scores, samples, model, toward)
 
-    def compute() -> np.ndarray:
-        weight = unit_range(_maps.finite(_maps.judged(samples, maps)))[:, None]
-        images = probes(samples)
-        colour = torch.zeros(3) if toward == "black" else normalised_zero(model.card.input)
-        faded = images * weight + colour.to(images)[:, None, None] * (1 - weight)
-        return answers(model, samples, [faded]).scores[0]
 
-    key = ("masked scores", model.card.name, toward)
-    return maps.shared(key, compute)  # type: ignore[no-any-return]
+def _masked_scores(maps: Maps, samples: Samples, model: FaceModel, toward: Toward) -> np.ndarray:
+    weight = unit_range(_maps.finite(_maps.judged(samples, maps)))[:, None]
+    images = probes(samples)
+    colour = torch.zeros(3) if toward == "black" else normalised_zero(model.card.input)
+    faded = images * weight + colour.to(images)[:, None, None] * (1 - weight)
+    return answers(model, samples, [faded]).scores[0]
 
 
 def unit_range(values: Tensor) -> Tensor:

@@ -19,15 +19,18 @@ Rules that hold wherever images are explained again:
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Clean, Explainer, FaceModel, Samples
+from faithface.contract import Cache, Clean, Explainer, FaceModel, Samples
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.tasks import class_probabilities, pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 AGAIN = "a map of an altered image is not finite"
 
@@ -52,7 +55,7 @@ def rescored(model: FaceModel, samples: Samples) -> Samples:
     both = model.outputs(samples.images.flatten(0, 1)).unflatten(0, (len(samples), 2))
     scores = pair_similarity(model.card, both[:, 0], both[:, 1])
     clean = dataclasses.replace(samples.clean, outputs=both, scores=scores)
-    return dataclasses.replace(samples, clean=clean, memo={})
+    return dataclasses.replace(samples, clean=clean, cache=Cache())
 
 
 def _answered(model: FaceModel, samples: Samples, images: Tensor, outputs: Tensor, question: str) -> Samples:
@@ -65,11 +68,11 @@ def _answered(model: FaceModel, samples: Samples, images: Tensor, outputs: Tenso
             predicted = (scores >= old.threshold).long()
         clean = Clean(both, scores, predicted, old.threshold)
         pixels = torch.stack([images, samples.images[:, 1]], dim=1)
-        return dataclasses.replace(samples, images=pixels, clean=clean, memo={})
+        return dataclasses.replace(samples, images=pixels, clean=clean, cache=Cache())
     probabilities = class_probabilities(model.card, outputs)
     predicted = probabilities.argmax(dim=1) if question == "own" else old.predicted
     scores = probabilities.gather(1, predicted[:, None]).squeeze(1)
-    return dataclasses.replace(samples, images=images, clean=Clean(outputs, scores, predicted, None), memo={})
+    return dataclasses.replace(samples, images=images, clean=Clean(outputs, scores, predicted, None), cache=Cache())
 
 
 def explain_again(
@@ -82,7 +85,7 @@ def explain_again(
 
 def need_explainer(metric_id: str, explainer: Explainer | None) -> Explainer:
     """Return the explainer, or say that this metric cannot do without one that explains altered images."""
-    if explainer is None or not explainer.reexplains:
+    if explainer is None or not explainer.info.reexplains:
         raise NotApplicable(
             f'metric "{metric_id}" explains altered images again and needs an explainer that can; '
             "precomputed maps cannot"

@@ -8,19 +8,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Samples, Scores
+from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
 from faithface.perturb.fills import check_fill, fill_images
 from faithface.perturb.ranking import rank
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TopFill = Literal["black", "mean", "blur", "stranger"]
 Reading = Literal["input", "published"]
@@ -43,7 +45,6 @@ class TopShare(Metric):
             raise ValueError(f"reading=published fills with black; got fill={self.fill}: leave one of them out")
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        super().check(card, dataset, explainer)
         check_fill(self.fill, dataset, card.task == "verification")
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:

@@ -23,11 +23,18 @@ KINDS = ("relevance", "human", "tag", *PAIR_MAPS)
 CHANCE = "chance"
 
 
+def asked_truth(metric: Localisation) -> tuple[str, ...]:
+    """Return the kinds of ground truth that a localisation metric, as it is set, takes."""
+    return metric.truth
+
+
+Masks = tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]
+
+
 @dataclass(frozen=True)
 class Localisation(Metric):
     """A metric that compares a map with a ground truth; ``truth`` lists the kinds it takes, the first found wins."""
 
-    needs = frozenset({"truth"})
     truth: tuple[str, ...] = ("relevance", *PAIR_MAPS)
 
     def __post_init__(self) -> None:
@@ -49,7 +56,7 @@ class Localisation(Metric):
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         masks, reasons = self.masks(samples)
-        values = {name: np.full(len(samples), np.nan) for name in self.value_names}
+        values = {name: np.full(len(samples), np.nan) for name in self.protocol.value_names}
         flags: dict[int, str] = {}
         for kind in sorted({kind for kind, _ in masks.values()}):
             chosen = [i for i, (name, _) in masks.items() if name == kind]
@@ -72,37 +79,39 @@ class Localisation(Metric):
         """Return flags, by index, for maps N×H×W that are scored but say little."""
         return _maps.constant(relevance)
 
-    def masks(self, samples: Samples) -> tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]:
+    def masks(self, samples: Samples) -> Masks:
         """Return the kind and the truth (bool P) of every sample that has one, and a reason for every other."""
-        key = ("localisation truth", self.truth)
-        return samples.shared(key, lambda: self._read(samples))  # type: ignore[no-any-return]
+        return samples.cached(_read, self.truth)
 
-    def _read(self, samples: Samples) -> tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]:
-        items: list[Sample | Pair] = list(samples)
-        kinds = [self._kind(item, name) for item, name in zip(items, _maps.judged_kinds(samples), strict=True)]
-        masks: dict[int, tuple[str, np.ndarray]] = {}
-        reasons: dict[int, str] = {}
-        for i, kind in enumerate(kinds):
-            if not kind:
-                have = ", ".join(sorted(items[i].truth)) or "none"
-                wanted = [name for name in self.truth if (name in PAIR_MAPS) == samples.are_pairs] or self.truth
-                reasons[i] = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
-        for kind in sorted(set(kinds) - {""}):
-            chosen = [i for i, name in enumerate(kinds) if name == kind]
-            truth = samples.take(chosen).truth(kind)
-            probes = truth[:, 0] if samples.are_pairs else truth
-            for i, inside in zip(chosen, probes.flatten(1).cpu().numpy() >= 0.5, strict=True):
-                if inside.any() and not inside.all():
-                    masks[i] = (kind, inside)
-                else:
-                    reasons[i] = f"the {kind} ground truth covers {'all' if inside.any() else 'none'} of the image"
-        return masks, reasons
 
-    def _kind(self, item: Sample | Pair, judged: str) -> str:
-        """Return the kind of truth for a sample, or "": for a pair that of its judged map, if there is one."""
-        pair = isinstance(item, Pair)
-        fitting = [kind for kind in self.truth if (kind in PAIR_MAPS) == pair and kind in item.truth]
-        return judged if pair and judged in fitting else next(iter(fitting), "")
+def _read(samples: Samples, allowed: tuple[str, ...]) -> Masks:
+    items: list[Sample | Pair] = list(samples)
+    judged = _maps.judged_kinds(samples)
+    kinds = [_kind(item, name, allowed) for item, name in zip(items, judged, strict=True)]
+    masks: dict[int, tuple[str, np.ndarray]] = {}
+    reasons: dict[int, str] = {}
+    for i, kind in enumerate(kinds):
+        if not kind:
+            have = ", ".join(sorted(items[i].truth)) or "none"
+            wanted = [name for name in allowed if (name in PAIR_MAPS) == samples.are_pairs] or allowed
+            reasons[i] = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
+    for kind in sorted(set(kinds) - {""}):
+        chosen = [i for i, name in enumerate(kinds) if name == kind]
+        truth = samples.take(chosen).truth(kind)
+        probes = truth[:, 0] if samples.are_pairs else truth
+        for i, inside in zip(chosen, probes.flatten(1).cpu().numpy() >= 0.5, strict=True):
+            if inside.any() and not inside.all():
+                masks[i] = (kind, inside)
+            else:
+                reasons[i] = f"the {kind} ground truth covers {'all' if inside.any() else 'none'} of the image"
+    return masks, reasons
+
+
+def _kind(item: Sample | Pair, judged: str, allowed: tuple[str, ...]) -> str:
+    """Return the kind of truth for a sample, or "": for a pair that of its judged map, if there is one."""
+    pair = isinstance(item, Pair)
+    fitting = [kind for kind in allowed if (kind in PAIR_MAPS) == pair and kind in item.truth]
+    return judged if pair and judged in fitting else next(iter(fitting), "")
 
 
 def positive(relevance: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.metrics import _maps
 from faithface.metrics._forward import clean_scores
 from faithface.metrics._masked_score import NOT_POSITIVE, Toward, masked_scores
@@ -15,9 +15,6 @@ from faithface.metrics._masked_score import NOT_POSITIVE, Toward, masked_scores
 @dataclass(frozen=True)
 class AverageDrop(Metric):
     """Relative fall of the score when the image is dimmed where the map is low.
-
-    Question
-        How much of the confidence is lost when only what the explanation highlights is shown?
 
     Formula
         x' = x·m + c·(1 − m), with m the map scaled by its minimum and maximum to [0, 1] and c the colour of ``toward``;
@@ -59,15 +56,21 @@ class AverageDrop(Metric):
         Chattopadhay et al., 2018 (Grad-CAM++).
     """
 
-    id = "average-drop@1"
-    better = "lower"
-    range = (0.0, float("inf"))
-    best = 0.0
-    needs = frozenset({"model"})
-    which = "genuine"
-    value_names = ("", "absolute")
-    source = "Chattopadhay et al., Grad-CAM++, WACV 2018"
-    forward_passes = "1"
+    protocol = Protocol(
+        id="average-drop@1",
+        question="How much of the confidence is lost when only what the explanation highlights is shown?",
+        better="lower",
+        range=(0.0, float("inf")),
+        best=0.0,
+        needs=frozenset({"model"}),
+        values=(
+            Value(),
+            Value("absolute"),
+        ),
+        judged_on="genuine",
+        cost="1",
+        source="Chattopadhay et al., Grad-CAM++, WACV 2018",
+    )
 
     toward: Toward = "black"
 

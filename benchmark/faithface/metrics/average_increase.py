@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.metrics import _maps
 from faithface.metrics._forward import clean_scores
 from faithface.metrics._masked_score import Toward, masked_scores
@@ -21,9 +21,6 @@ ROUNDING = 1e-6
 @dataclass(frozen=True)
 class AverageIncrease(Metric):
     """Whether the score rises when the image is dimmed where the map is low.
-
-    Question
-        Does hiding what the explanation leaves out make the model surer?
 
     Formula
         x' = x·m + c·(1 − m), with m the map scaled by its minimum and maximum to [0, 1] and c the colour of ``toward``;
@@ -57,14 +54,17 @@ class AverageIncrease(Metric):
         Chattopadhay et al., 2018 (Grad-CAM++).
     """
 
-    id = "average-increase@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    needs = frozenset({"model"})
-    which = "genuine"
-    source = "Chattopadhay et al., Grad-CAM++, WACV 2018"
-    forward_passes = "1"
+    protocol = Protocol(
+        id="average-increase@1",
+        question="Does hiding what the explanation leaves out make the model surer?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        judged_on="genuine",
+        cost="1",
+        source="Chattopadhay et al., Grad-CAM++, WACV 2018",
+    )
 
     toward: Toward = "black"
 

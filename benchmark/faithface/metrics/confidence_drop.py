@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faithface.contract import Protocol, Value
 from faithface.metrics._top_share import TopShare
 
 
 @dataclass(frozen=True)
 class ConfidenceDrop(TopShare):
     """Fall of the score when the most relevant tenth of the pixels is removed.
-
-    Question
-        Does the model lose its confidence without what the explanation puts first?
 
     Formula
         value = s(image) − s(image with the top pixels replaced by the fill), where s is the probability of the class
@@ -67,13 +65,21 @@ class ConfidenceDrop(TopShare):
         Ensemble-CAM (2510.19695).
     """
 
-    id = "confidence-drop@1"
-    better = "higher"
-    range = (-2.0, 2.0)
-    best = 2.0
-    needs = frozenset({"model"})
-    which = "genuine"
-    value_names = ("", "control", "flips", "control-flips")
-    source = "Ensemble-CAM, 2510.19695"
-    forward_passes = "2"
+    protocol = Protocol(
+        id="confidence-drop@1",
+        question="Does the model lose its confidence without what the explanation puts first?",
+        better="higher",
+        range=(-2.0, 2.0),
+        best=2.0,
+        needs=frozenset({"model"}),
+        values=(
+            Value(),
+            Value("control"),
+            Value("flips"),
+            Value("control-flips"),
+        ),
+        judged_on="genuine",
+        cost="2",
+        source="Ensemble-CAM, 2510.19695",
+    )
     keep = False

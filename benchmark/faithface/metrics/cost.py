@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.metrics import _maps
 
 
 @dataclass(frozen=True)
 class Cost(Metric):
     """Seconds and network passes that one explanation takes.
-
-    Question
-        What does a user pay for one explanation?
 
     Formula
         What the batch took, divided by its number of samples; the same value for every sample of a batch.
@@ -50,19 +47,26 @@ class Cost(Metric):
         faithface.
     """
 
-    id = "cost@1"
-    better = "lower"
-    range = (0.0, float("inf"))
-    best = 0.0
-    value_names = ("", "forward", "backward")
-    source = "faithface"
+    protocol = Protocol(
+        id="cost@1",
+        question="What does a user pay for one explanation?",
+        better="lower",
+        range=(0.0, float("inf")),
+        best=0.0,
+        values=(
+            Value(),
+            Value("forward"),
+            Value("backward"),
+        ),
+        source="faithface",
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         n = len(samples)
         if maps.cost is None:
-            blank = {name: np.full(n, np.nan) for name in self.value_names}
+            blank = {name: np.full(n, np.nan) for name in self.protocol.value_names}
             return _maps.result(blank, dict.fromkeys(range(n), "the making of these maps was not measured"))
         parts = (maps.cost.seconds, maps.cost.forward, maps.cost.backward)
         return _maps.result(
-            {name: np.full(n, part / n) for name, part in zip(self.value_names, parts, strict=True)}, {}
+            {name: np.full(n, part / n) for name, part in zip(self.protocol.value_names, parts, strict=True)}, {}
         )

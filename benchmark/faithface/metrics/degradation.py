@@ -6,16 +6,14 @@ Place in the flow: a metric that explains again; called by ``run``. May call ``_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch import Tensor
 
-from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import clean_scores, probes
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
@@ -23,6 +21,9 @@ from faithface.metrics.out_of_set_shift import placement
 from faithface.metrics.similarity import eight_bit, ssim
 from faithface.perturb.fills import gaussian_blur
 from faithface.tasks import class_probabilities
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PUBLISHED_SIDE = 224  # the side in pixels for which the published widths of the blur are meant
 SMOOTHING = 5.0  # σ of the map's own smoothing, in pixels of the published size
@@ -90,10 +91,6 @@ def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
 class Degradation(Metric):
     """What blur costs the decision, steered by the map to the low- or to the high-salience area.
 
-    Question
-        Is the decision safe when everything that the map calls unimportant is blurred, and lost when everything that
-        it calls important is?
-
     Formula
         The judged map in 8 bits (minimum to 0, maximum to 255, cut off), C for the *low* variant and 255 − C for the
         *high* one, is smoothed (σ = 5 pixels, whole numbers); v = round(10·C/max C, 1); b = 10 − v; each pixel takes
@@ -142,15 +139,29 @@ class Degradation(Metric):
         Explain To Me, arXiv:2303.11969, measure (e); the difference: ours.
     """
 
-    id = "degradation@1"
-    better: Better = "higher"
-    range = (-2.0, 2.0)
-    best = 2.0
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "score-low", "score-high", "ssim-low", "ssim-high", "auc-clean", "auc-low", "auc-high")
-    directions: ClassVar[Mapping[str, Better]] = {"score-high": "lower", "ssim-high": "lower", "auc-high": "lower"}
-    source = "Explain To Me, arXiv:2303.11969; the difference of scores: ours"
-    forward_passes = "2, and 2 explanations"
+    protocol = Protocol(
+        id="degradation@1",
+        question=(
+            "Is the decision safe when everything that the map calls unimportant is blurred, and lost when "
+            "everything that it calls important is?"
+        ),
+        better="higher",
+        range=(-2.0, 2.0),
+        best=2.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("score-low"),
+            Value("score-high", "lower"),
+            Value("ssim-low"),
+            Value("ssim-high", "lower"),
+            Value("auc-clean"),
+            Value("auc-low"),
+            Value("auc-high", "lower"),
+        ),
+        cost="2, and 2 explanations",
+        source="Explain To Me, arXiv:2303.11969; the difference of scores: ours",
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         explainer = need_explainer(self.id, explainer)
@@ -165,7 +176,7 @@ class Degradation(Metric):
         sign = np.where(samples.genuine, 1, -1) if samples.are_pairs else 1
         values[""] = sign * (values["score-low"] - values["score-high"])
         reasons = reasons_for(own, values["ssim-low"] + values["ssim-high"])
-        done = _maps.result({name: values[name] for name in self.value_names}, reasons, _maps.constant(own))
+        done = _maps.result({name: values[name] for name in self.protocol.value_names}, reasons, _maps.constant(own))
         blank = np.flatnonzero(np.isnan(values["auc-clean"]))
         unlabelled = dict.fromkeys((int(i) for i in blank), "AUC: the label or the positive class is unknown")
         return Scores(done.values, {**unlabelled, **reasons}, done.curves, done.flags)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import textwrap
 import typing
 from typing import Any
 
@@ -18,26 +19,28 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 
 def protocol(metric: Metric) -> str:
     """Return the metric's docstring without its indentation: the protocol's own words."""
-    return inspect.cleandoc(type(metric).__doc__ or "")
+    head, _, rest = inspect.cleandoc(type(metric).__doc__ or "").partition("\n")
+    question = textwrap.fill(metric.protocol.question, 112, initial_indent="    ", subsequent_indent="    ")
+    return f"{head}\n\nQuestion\n{question}\n{rest}"
 
 
 def facts(metric: Metric) -> list[tuple[str, str]]:
     """Return what can be said of a metric without running it, as (name, text) pairs."""
-    low, high = metric.range
+    low, high = metric.range_on()
     told = [
         ("id", metric.id),
-        ("better", f"{metric.better} {ARROWS[metric.better]}"),
+        ("better", f"{metric.protocol.better} {ARROWS[metric.protocol.better]}"),
         ("range", f"{_number(low)} to {_number(high)}"),
-        ("best value", _number(metric.best)),
-        ("tasks", ", ".join(sorted(metric.tasks))),
-        ("pairs", metric.which if "verification" in metric.tasks else ""),
-        ("needs", ", ".join(sorted(metric.needs)) or "maps only"),
+        ("best value", _number(metric.best_on())),
+        ("tasks", ", ".join(sorted(metric.protocol.tasks))),
+        ("pairs", metric.judged_on if "verification" in metric.protocol.tasks else ""),
+        ("needs", ", ".join(sorted(metric.protocol.needs)) or "maps only"),
     ]
-    if metric.truth:
-        told.append(("ground truth", " or ".join(metric.truth)))
-    if len(metric.value_names) > 1:
-        told.append(("values", ", ".join(_value(metric, name) for name in metric.value_names)))
-    told += [("forward passes per sample", metric.forward_passes), ("source", metric.source)]
+    if metric.protocol.truth:
+        told.append(("ground truth", " or ".join(metric.protocol.truth)))
+    if len(metric.protocol.value_names) > 1:
+        told.append(("values", ", ".join(_value(metric, name) for name in metric.protocol.value_names)))
+    told += [("forward passes per sample", metric.cost), ("source", metric.protocol.source)]
     return [(name, text) for name, text in told if text]
 
 
@@ -58,7 +61,7 @@ def describe(metric: Metric) -> str:
         >>> print(describe(Entropy()).splitlines()[0])
         entropy@1 (lower is better ↓)
     """
-    head = f"{metric.id} ({metric.better} is better {ARROWS[metric.better]})"
+    head = f"{metric.id} ({metric.protocol.better} is better {ARROWS[metric.protocol.better]})"
     lines = [head, "", protocol(metric), ""]
     shown = facts(metric)[2:]
     width = max(len(name) for name, _ in shown)
@@ -74,7 +77,7 @@ def _number(value: float) -> str:
 
 
 def _value(metric: Metric, name: str) -> str:
-    arrow = ARROWS[metric.directions.get(name, metric.better)]
+    arrow = ARROWS[metric.protocol.direction(name)]
     return f"{':' + name if name else '(headline)'} {arrow}"
 
 

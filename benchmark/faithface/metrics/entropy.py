@@ -5,18 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.lazy import torch
 from faithface.metrics import _maps
 
 
 @dataclass(frozen=True)
 class Entropy(Metric):
     """Entropy of the map seen as a distribution over places.
-
-    Question
-        Over how much of the image does the explanation spread?
 
     Formula
         p = |m| / Σ|m| over the H·W pixels of the map at the model's input size;
@@ -55,11 +51,14 @@ class Entropy(Metric):
         Bhatt, Weller and Moura, 2020 (complexity), normalised here.
     """
 
-    id = "entropy@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    source = "Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020; normalised here"
+    protocol = Protocol(
+        id="entropy@1",
+        question="Over how much of the image does the explanation spread?",
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        source="Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020; normalised here",
+    )
 
     grid: int = 0
 

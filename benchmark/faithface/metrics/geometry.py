@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import probes
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.similarity import spearman, ssim
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHIFT = 16 / 224  # the published 16 pixels, as a share of the side
 
@@ -82,9 +85,6 @@ def transforms(size: tuple[int, int]) -> list[Transform]:
 class Geometry(Metric):
     """Does the map follow the face through flips, shifts and quarter turns?
 
-    Question
-        When the image is mirrored, moved or turned, is its map mirrored, moved or turned with it?
-
     Formula Twelve transformed images T(x): mirrored left-right and up-down; moved by ±s rows and ±s columns in the
         eight directions, the border repeated; turned by 90° both ways. s is 16/224 of the side (rounded, at least one
         pixel). Each is explained again, for the class that was predicted on the original; value = mean over T of
@@ -127,14 +127,23 @@ class Geometry(Metric):
         Explain To Me, arXiv:2303.11969, measure (c).
     """
 
-    id = "geometry@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "flip", "shift", "rotation", "spearman")
-    source = "Explain To Me, arXiv:2303.11969"
-    forward_passes = "12, and 12 explanations"
+    protocol = Protocol(
+        id="geometry@1",
+        question="When the image is mirrored, moved or turned, is its map mirrored, moved or turned with it?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("flip"),
+            Value("shift"),
+            Value("rotation"),
+            Value("spearman"),
+        ),
+        cost="12, and 12 explanations",
+        source="Explain To Me, arXiv:2303.11969",
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         explainer = need_explainer(self.id, explainer)

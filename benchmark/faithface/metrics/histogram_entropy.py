@@ -6,13 +6,16 @@ Place in the flow: a metric on maps alone; calls only ``_maps`` and the contract
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.lazy import torch
 from faithface.metrics import _maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # A map that was stored in 8 bits and read back may lie a rounding below its level: without this it would fall to the
 # next lower one (float32 leaves up to 1.5e-5 of a level).
@@ -37,9 +40,6 @@ def bits(levels: np.ndarray) -> float:
 @dataclass(frozen=True)
 class HistogramEntropy(Metric):
     """Entropy of the grey levels of the 8-bit map, at the map's native size.
-
-    Question
-        How evenly are the grey levels of the stored map used? In the paper: how unspecific is the salience?
 
     Formula
         The map of m×n cells before any upsampling: positive part, min-max to [0, 1], times 255, truncated to 8 bits.
@@ -73,12 +73,15 @@ class HistogramEntropy(Metric):
         Explain To Me (2303.11969), measure (a). Its stored map of one FFHQ face scores 0.542, here too.
     """
 
-    id = "histogram-entropy@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    which = "genuine"
-    source = "Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969"
+    protocol = Protocol(
+        id="histogram-entropy@1",
+        question="How evenly are the grey levels of the stored map used? In the paper: how unspecific is the salience?",
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        judged_on="genuine",
+        source="Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969",
+    )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         if maps.native is None:

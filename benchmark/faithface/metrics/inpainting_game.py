@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Clean, Explainer, FaceModel, Maps, Metric, Pair, Samples, Scores
+from faithface.contract import Cache, Clean, Explainer, FaceModel, Maps, Metric, Pair, Protocol, Samples, Scores, Value
 from faithface.errors import UsageError
+from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
@@ -26,6 +25,9 @@ from faithface.metrics._reexplain import AGAIN, need_explainer
 from faithface.perturb import Track, plan_tracks, rank, run_plan
 from faithface.perturb.ranking import unit_counts
 from faithface.tasks import pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROLE, TRUTH = "non-mate", "inpainted"
 MATE = 1  # the side of the pair that the non-mate is a version of
@@ -54,7 +56,7 @@ def against_non_mate(model: FaceModel, samples: Samples) -> Samples:
     )
     pixels = torch.stack([samples.images[:, 0], images], dim=1)
     clean = Clean(outputs, scores, predicted, threshold)
-    return dataclasses.replace(samples, items=items, images=pixels, clean=clean, memo={})
+    return dataclasses.replace(samples, items=items, images=pixels, clean=clean, cache=Cache())
 
 
 def replaced_scores(model: FaceModel, samples: Samples, strange: Samples, orders: Tensor, points: int) -> Tensor:
@@ -98,10 +100,6 @@ def share_outside(inside: np.ndarray, orders: np.ndarray, points: int) -> np.nda
 @dataclass(frozen=True)
 class InpaintingGame(Metric):
     """The inpainting game: find the one region that makes two faces two persons.
-
-    Question
-        The non-mate is the mate's own picture with one region of another person. Does the map that says why probe and
-        non-mate differ lead to that region, and to nothing else first?
 
     Formula
         The impostor pair (probe, non-mate) is explained. The pixels of the non-mate are replaced by the mate's, in
@@ -160,17 +158,26 @@ class InpaintingGame(Metric):
     points: int = 51
     decision: Literal["nearest", "threshold"] = "nearest"
 
-    id = "inpainting-game@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    tasks = frozenset({"verification"})
-    needs = frozenset({"model", "explainer", "truth"})
-    truth = (TRUTH,)
-    which = "genuine"
-    value_names = ("", "mate")
-    source = "Williford, May and Byrne, ECCV 2020, arXiv:2008.00916"
-    forward_passes = "99, and 1 explanation"
+    protocol = Protocol(
+        id="inpainting-game@1",
+        question=(
+            "The non-mate is the mate's own picture with one region of another person. Does the map that says why"
+            " probe and non-mate differ lead to that region, and to nothing else first?"
+        ),
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model", "explainer", "truth"}),
+        values=(
+            Value(),
+            Value("mate"),
+        ),
+        judged_on="genuine",
+        cost="99, and 1 explanation",
+        source="Williford, May and Byrne, ECCV 2020, arXiv:2008.00916",
+        tasks=frozenset({"verification"}),
+        ground_truth=(TRUTH,),
+    )
 
     def __post_init__(self) -> None:
         if self.points < 2:
@@ -182,7 +189,7 @@ class InpaintingGame(Metric):
         explainer = need_explainer(self.id, explainer)
         able = [i for i, item in enumerate(samples) if is_triplet(item)]
         reasons = {i: NO_TRIPLET for i in range(len(samples)) if i not in able}
-        values = {name: np.full(len(samples), np.nan) for name in self.value_names}
+        values = {name: np.full(len(samples), np.nan) for name in self.protocol.value_names}
         curves = {name: np.full((len(samples), self.points), np.nan) for name in CURVES}
         flags: dict[int, str] = {}
         if able:

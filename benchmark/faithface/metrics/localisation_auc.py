@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from faithface.metrics._truth import Localisation
+from faithface.contract import Protocol
+from faithface.metrics._truth import Localisation, asked_truth
 
 
 @dataclass(frozen=True)
 class LocalisationAuc(Localisation):
     """Area under the ROC curve of the map as a detector of ground-truth pixels.
-
-    Question
-        Is a pixel of the evidence ranked above one that is not?
 
     Formula
         The probability that a truth pixel drawn at random has a higher relevance than another pixel drawn at random,
@@ -57,11 +55,16 @@ class LocalisationAuc(Localisation):
         Fawcett, 2006 (ROC analysis), over pixels.
     """
 
-    id = "localisation-auc@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    source = "Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 2006; over pixels"
+    protocol = Protocol(
+        id="localisation-auc@1",
+        question="Is a pixel of the evidence ranked above one that is not?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"truth"}),
+        source="Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 2006; over pixels",
+        ground_truth=asked_truth,
+    )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
         inside = int(truth.sum())

@@ -6,15 +6,18 @@ Place in the flow: a metric that explains again; called by ``run``. May call ``_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import probes
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def jittered(samples: Samples, draw: int, radius: float) -> Tensor:
@@ -40,9 +43,6 @@ def unit_norm(maps: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class MaxSensitivity(Metric):
     """The largest change of the map under small uniform noise.
-
-    Question
-        How far can a change of the pixels that nobody sees move the explanation?
 
     Formula Each map is divided by its own Frobenius norm: u(x) = map(x) / ‖map(x)‖; value = max over ``draws`` of ‖u(x
         + d) − u(x)‖, with d uniform in ±``radius`` on each colour value in [0, 1], and x + d kept within [0, 1]. Since
@@ -90,14 +90,20 @@ class MaxSensitivity(Metric):
     radius: float = 0.02
     draws: int = 10
 
-    id = "max-sensitivity@1"
-    better = "lower"
-    range = (0.0, 2.0)
-    best = 0.0
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "mean")
-    source = "Yeh et al., NeurIPS 2019, arXiv:1901.09392"
-    forward_passes = "draws (10), and as many explanations"
+    protocol = Protocol(
+        id="max-sensitivity@1",
+        question="How far can a change of the pixels that nobody sees move the explanation?",
+        better="lower",
+        range=(0.0, 2.0),
+        best=0.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("mean"),
+        ),
+        cost="draws (10), and as many explanations",
+        source="Yeh et al., NeurIPS 2019, arXiv:1901.09392",
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.radius <= 1:

@@ -6,19 +6,20 @@ Place in the flow: a metric that explains again; called by ``run``. May call ``_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import clean_scores, probes
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEVELS = (0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
 PURPOSE = "salt-and-pepper"
@@ -52,24 +53,25 @@ def noisy_images(samples: Samples, level: float) -> Tensor:
 
 def noise_step(model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer, level: float) -> NoiseStep:
     """Explain the batch under one noise level and compare; remembered with the maps, for other metrics."""
+    return maps.cached(_noise_step, samples, model, explainer, level)
 
-    def compute() -> NoiseStep:
-        clean = _maps.judged(samples, maps)
-        ranks = maps.shared("judged-ranks", lambda: average_ranks(clean))
-        again, noisy = explain_again(model, samples, noisy_images(samples, level), explainer)
-        fall = clean_scores(samples) - clean_scores(again)
-        return NoiseStep(ssim(clean, noisy), rank_correlation(ranks, average_ranks(noisy)), fall)
 
-    step: NoiseStep = maps.shared((PURPOSE, level), compute)
-    return step
+def _noise_step(maps: Maps, samples: Samples, model: FaceModel, explainer: Explainer, level: float) -> NoiseStep:
+    clean = _maps.judged(samples, maps)
+    again, noisy = explain_again(model, samples, noisy_images(samples, level), explainer)
+    fall = clean_scores(samples) - clean_scores(again)
+    ranks = maps.cached(judged_ranks, samples)
+    return NoiseStep(ssim(clean, noisy), rank_correlation(ranks, average_ranks(noisy)), fall)
+
+
+def judged_ranks(maps: Maps, samples: Samples) -> np.ndarray:
+    """Return the average ranks of the judged maps' pixels; asked for through :meth:`Maps.cached`."""
+    return average_ranks(_maps.judged(samples, maps))
 
 
 @dataclass(frozen=True)
 class NoiseStability(Metric):
     """Stability of a map under salt-and-pepper noise.
-
-    Question
-        Does noise that hides nothing of the face move its explanation?
 
     Formula
         A share p of the image's colour values is replaced by 0 or 1, with probability one half each, for the eight
@@ -130,15 +132,22 @@ class NoiseStability(Metric):
     level: float = 0.05
     levels: Literal["all", "headline"] = "all"
 
-    id = "noise-stability@1"
-    better: Better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "spearman", "score-fall", "all-levels")
-    directions: ClassVar[Mapping[str, Better]] = {"score-fall": "lower"}
-    source = "Explain To Me, arXiv:2303.11969"
-    forward_passes = "8, and 8 explanations"
+    protocol = Protocol(
+        id="noise-stability@1",
+        question="Does noise that hides nothing of the face move its explanation?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("spearman"),
+            Value("score-fall", "lower"),
+            Value("all-levels"),
+        ),
+        cost="8, and 8 explanations",
+        source="Explain To Me, arXiv:2303.11969",
+    )
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS[1:]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples
 from faithface.metrics import _maps
 from faithface.metrics._reexplain import need_explainer, reasons_for
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.noise_stability import noise_step
+from faithface.reasons import ReasonCode
 from faithface.seeds import rng_for
 
 STATISTICS = ("entropy", "change")
@@ -58,10 +59,6 @@ def placement(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class OutOfSetShift(Metric):
     """How well salience alone separates an out-of-set dataset from the in-set one (AUC).
-
-    Question
-        Shown a kind of attack, generator or capture that it was not made for, does the network's salience change
-        enough to be noticed without looking at its scores?
 
     Formula
         Two statistics of each map: its entropy over places (as ``entropy@1``), and its change 1 − SSIM(map of the
@@ -111,14 +108,23 @@ class OutOfSetShift(Metric):
 
     n: int = 200
 
-    id = "out-of-set-shift@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    needs = frozenset({"model", "explainer", "out-of-set"})
-    value_names = ("", "change")
-    source = "Explain To Me, arXiv:2303.11969; AUC as a mean of placements: ours"
-    forward_passes = "1 and 1 explanation, and once 2 n and 2 n explanations for the out-of-set samples"
+    protocol = Protocol(
+        id="out-of-set-shift@1",
+        question=(
+            "Shown a kind of attack, generator or capture that it was not made for, does the network's salience "
+            "change enough to be noticed without looking at its scores?"
+        ),
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model", "explainer", "out-of-set"}),
+        values=(
+            Value(),
+            Value("change"),
+        ),
+        cost="1 and 1 explanation, and once 2 n and 2 n explanations for the out-of-set samples",
+        source="Explain To Me, arXiv:2303.11969; AUC as a mean of placements: ours",
+    )
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -142,25 +148,28 @@ class OutOfSetShift(Metric):
 
     def _of_partner(self, model: FaceModel, partner: Dataset, like: Samples, explainer: Explainer) -> np.ndarray:
         """Return the statistics of the out-of-set samples, computed once per model and explainer."""
-        # By their texts, which hold all parameters: equal explainers made twice are the same explainer.
-        key = (self.id, self.n, repr(partner), partner.revision, like.seed, like.threshold, repr(explainer))
-        if key not in model.memo:
-            items = partner.items()
-            chosen = chosen_items(partner, self.n, like.seed)
-            parts = []
-            for start in range(0, len(chosen), CHUNK):
-                some = [items[i] for i in chosen[start : start + CHUNK]]
-                samples = load_samples(model, some, like.seed, like.threshold, partner)  # type: ignore[arg-type]
-                parts.append(statistics(model, samples, explainer.explain(model, samples), explainer))
-            found = np.concatenate(parts) if parts else np.empty((0, 2))
-            found = found[np.isfinite(found).all(axis=1)]
-            if not len(found):
-                raise NotApplicable(
-                    f'metric "{self.id}": no map of the out-of-set dataset "{partner.name}" is finite, '
-                    f"of {len(chosen)} samples"
-                )
-            model.memo[key] = found
-        return model.memo[key]  # type: ignore[no-any-return]
+        found = model.cached(_partner_statistics, partner, self.n, like.seed, like.threshold, explainer)
+        if not len(found):
+            raise NotApplicable(
+                f'metric "{self.id}": no map of the out-of-set dataset "{partner.name}" is finite',
+                ReasonCode.NO_OUT_OF_SET,
+            )
+        return found
+
+
+def _partner_statistics(
+    model: FaceModel, partner: Dataset, n: int, seed: int, threshold: float | None, explainer: Explainer
+) -> np.ndarray:
+    """Return the finite statistics, float64 n×2, of up to ``n`` samples of a dataset."""
+    items = partner.items()
+    chosen = chosen_items(partner, n, seed)
+    parts = [np.empty((0, 2))]
+    for start in range(0, len(chosen), CHUNK):
+        some = [items[i] for i in chosen[start : start + CHUNK]]
+        samples = load_samples(model, some, seed, threshold, partner)  # type: ignore[arg-type]
+        parts.append(statistics(model, samples, explainer.explain(model, samples), explainer))
+    found = np.concatenate(parts)
+    return found[np.isfinite(found).all(axis=1)]
 
 
 METRICS = (OutOfSetShift(),)

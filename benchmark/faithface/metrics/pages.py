@@ -7,14 +7,15 @@ docstrings. May call ``describe``, ``_example`` (where figures and costs are com
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Samples
-from faithface.errors import NotApplicable
+from faithface.applicability import metric_applies
+from faithface.contract import Cache, Dataset, Explainer, FaceModel, Maps, Method, Metric, Samples
 from faithface.metrics import METRICS
 from faithface.metrics._example import Good, Opposite, load_example, open_example
 from faithface.metrics._figures import draw, figure_name
@@ -75,14 +76,16 @@ class World:
         return self.opened[task]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Counting(Explainer):
     """Another explainer, counting the samples that it was asked for."""
 
     inner: Explainer
-    seen: list[int]
+    seen: list[int] = dataclasses.field(default_factory=list, metadata={"parameter": False})
 
-    name = "counting"
+    method = Method(
+        name="counting",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         self.seen.append(len(samples))
@@ -91,7 +94,7 @@ class _Counting(Explainer):
 
 def tasks_of(metric: Metric) -> list[str]:
     """Return the example's tasks that a metric can score."""
-    return [task for task in ("pad", "verification") if task in metric.tasks]
+    return [task for task in ("pad", "verification") if task in metric.protocol.tasks]
 
 
 def example_task(metric: Metric, world: World) -> str:
@@ -101,11 +104,7 @@ def example_task(metric: Metric, world: World) -> str:
 
 def fits(metric: Metric, model: FaceModel, dataset: Dataset) -> bool:
     """Return whether a metric can score an example."""
-    try:
-        metric.check(model.card, dataset, Good())
-    except NotApplicable:
-        return False
-    return True
+    return metric_applies(model.card, dataset, Good(), metric, [model.card, model.card]) is None
 
 
 def measure(metric: Metric, world: World) -> list[Measured]:
@@ -115,19 +114,18 @@ def measure(metric: Metric, world: World) -> list[Measured]:
         model, dataset = world.open(task)
         if not fits(metric, model, dataset):
             continue
-        samples = load_example(model, dataset, metric.which, limit=2)
+        samples = load_example(model, dataset, metric.judged_on, limit=2)
         # What a metric keeps with the model for later batches is part of its price: start without it.
-        kept = dict(model.memo)
-        model.memo.clear()
+        kept, model.cache = model.cache, Cache()
         costs = []
         for inner in (Good(), Opposite()):
-            explainer = _Counting(inner, [])
+            explainer = _Counting(inner)
             maps = inner.explain(model, samples)
             before = model.passes.forward, model.passes.backward
             score(metric, model, samples, maps, explainer)
             spent = model.passes.forward - before[0], model.passes.backward - before[1], sum(explainer.seen)
             costs.append([count / len(samples) for count in spent])
-        model.memo.update(kept)
+        model.cache = kept
         (forward, backward, explanations), (further, _, _) = costs
         found.append(Measured(task, forward, backward, explanations, further))
     return found
@@ -135,7 +133,7 @@ def measure(metric: Metric, world: World) -> list[Measured]:
 
 def score(metric: Metric, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer) -> None:
     """Score a batch, or, for a family metric, the same maps as two runs."""
-    if "family" in metric.needs:
+    if "family" in metric.protocol.needs:
         metric.score_family({"run-0": maps, "run-1": maps}, samples)
     else:
         metric.score(model, samples, maps, explainer)
@@ -213,7 +211,7 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
 
 def render_index(metrics: Iterable[Metric]) -> str:
     """Return the text of the list of all protocols."""
-    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.better]} | {cell(summary(m))} |" for m in metrics]
+    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.protocol.better]} | {cell(summary(m))} |" for m in metrics]
     head = "Every number carries the id of its protocol. A change that can move a number makes a new version."
     return (
         "\n\n".join([NOTE, "# Protocols", head, "\n".join(["| id | better | what |", "| --- | --- | --- |", *rows])])

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
 from faithface.metrics._reexplain import altered, need_explainer
 from faithface.perturb import Track, fill_images, plan_tracks, rank, run_plan
 from faithface.tasks import pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATCHES = 27
 PATCH = 16 / 112  # the published 16 pixels, as a share of the side
@@ -95,10 +97,6 @@ def mending_scores(model: FaceModel, samples: Samples, patched: Samples, orders:
 class PatchReplacement(Metric):
     """Decision-based patch replacement: does the map find the patches that disturb a decision?
 
-    Question
-        Patches of a wrong face lie on the probe. If the pixels that the map blames for the decision get their original
-        content back, is the decision mended, and how soon?
-
     Formula
         27 patches of 16×16 pixels (of a side of 112; a seventh of the side for others), corners uniform, overlaps
         allowed. Impostor pairs: patches of the reference at the same place, which raise the similarity. Genuine pairs:
@@ -147,18 +145,28 @@ class PatchReplacement(Metric):
         arXiv:2304.13409 (Patch-LFW).
     """
 
-    id = "patch-replacement@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    tasks = frozenset({"verification"})
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "fnmr", "fmr", "random")
-    source = "Huber et al., arXiv:2304.13409"
-    forward_passes = "39, and 1 explanation"
+    protocol = Protocol(
+        id="patch-replacement@1",
+        question=(
+            "Patches of a wrong face lie on the probe. If the pixels that the map blames for the decision get "
+            "their original content back, is the decision mended, and how soon?"
+        ),
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("fnmr"),
+            Value("fmr"),
+            Value("random"),
+        ),
+        cost="39, and 1 explanation",
+        source="Huber et al., arXiv:2304.13409",
+        tasks=frozenset({"verification"}),
+    )
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        super().check(card, dataset, explainer)
         if not dataset.aligned:
             raise NotApplicable(
                 f'metric "{self.id}" pastes parts of one face into another and needs aligned faces; '
@@ -170,7 +178,7 @@ class PatchReplacement(Metric):
         n, threshold = len(samples), samples.threshold
         if threshold is None:
             blank = np.full(n, np.nan)
-            return _maps.result(dict.fromkeys(self.value_names, blank), dict.fromkeys(range(n), NO_THRESHOLD))
+            return _maps.result(dict.fromkeys(self.protocol.value_names, blank), dict.fromkeys(range(n), NO_THRESHOLD))
         patched = patched_pairs(model, samples)
         found = explainer.explain(model, patched)
         similar, dissimilar = (_maps.pick(found, (kind,) * n) for kind in ("similarity", "dissimilarity"))

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.metrics._truth import CHANCE, Localisation
+from faithface.contract import Protocol, Value
+from faithface.metrics._truth import CHANCE, Localisation, asked_truth
 
 
 @dataclass(frozen=True)
 class PointingGame(Localisation):
     """Whether the map's maximum lies inside the ground truth.
-
-    Question
-        If the explanation may point at one pixel, is it evidence?
 
     Formula
         1 if the most relevant pixel belongs to the truth, else 0. The board's number is the mean: hits / (hits +
@@ -61,12 +59,20 @@ class PointingGame(Localisation):
         Zhang et al., 2016 (excitation backprop).
     """
 
-    id = "pointing-game@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    value_names = ("", CHANCE)
-    source = "Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016"
+    protocol = Protocol(
+        id="pointing-game@1",
+        question="If the explanation may point at one pixel, is it evidence?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"truth"}),
+        values=(
+            Value(),
+            Value(CHANCE),
+        ),
+        source="Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016",
+        ground_truth=asked_truth,
+    )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
         return float(truth[order[0]])

@@ -17,10 +17,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable
 from faithface.metrics import _maps
 from faithface.metrics._reexplain import need_explainer, reasons_for, rescored
+from faithface.metrics.noise_stability import judged_ranks
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
 from faithface.model.onnx_model import OnnxModel, open_model
 from faithface.seeds import rng_for
@@ -82,16 +83,17 @@ def randomised_proto(proto: onnx.ModelProto, layers: int, seed: int) -> onnx.Mod
 
 def randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
     """Return the model with its last ``layers`` learned layers randomised; opened once and kept with the model."""
-    key = ("randomisation", layers, seed)
-    if key not in model.memo:
-        assert isinstance(model, OnnxModel)
-        with tempfile.TemporaryDirectory() as folder:
-            onnx.save(randomised_proto(model.proto, layers, seed), Path(folder) / "randomised.onnx")
-            changes = {"root": Path(folder), "file": "randomised.onnx", "sha256": ""}
-            opened = open_model(model.card.model_copy(update=changes), model.line.name, model.batch_given)
-            opened.keep_pace(model.pace)  # the same layers; and its file is about to go
-            model.memo[key] = opened
-    return model.memo[key]  # type: ignore[no-any-return]
+    return model.cached(_randomised_model, layers, seed)
+
+
+def _randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
+    assert isinstance(model, OnnxModel)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(randomised_proto(model.proto, layers, seed), Path(folder) / "randomised.onnx")
+        changes = {"root": Path(folder), "file": "randomised.onnx", "sha256": ""}
+        opened = open_model(model.card.model_copy(update=changes), model.line.name, model.batch_given)
+        opened.keep_pace(model.pace)  # the same layers; and its file is about to go
+    return opened
 
 
 def levels(layers: int, steps: int) -> list[int]:
@@ -107,9 +109,6 @@ def levels(layers: int, steps: int) -> list[int]:
 @dataclass(frozen=True)
 class Randomisation(Metric):
     """Sanity check by cascading randomisation of the network's weights.
-
-    Question
-        An explanation of what a network has learned must change when it forgets. Does it?
 
     Formula
         The learned layers (convolutions and matrix products) are randomised from the output downwards: the last one
@@ -163,14 +162,21 @@ class Randomisation(Metric):
 
     steps: int = 5
 
-    id = "randomisation@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    needs = frozenset({"model", "explainer"})
-    value_names = ("", "ssim", "all-layers")
-    source = "Adebayo et al., NeurIPS 2018, arXiv:1810.03292"
-    forward_passes = "steps (5; pairs: 10), and 5 explanations"
+    protocol = Protocol(
+        id="randomisation@1",
+        question="An explanation of what a network has learned must change when it forgets. Does it?",
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        needs=frozenset({"model", "explainer"}),
+        values=(
+            Value(),
+            Value("ssim"),
+            Value("all-layers"),
+        ),
+        cost="steps (5; pairs: 10), and 5 explanations",
+        source="Adebayo et al., NeurIPS 2018, arXiv:1810.03292",
+    )
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -185,7 +191,7 @@ class Randomisation(Metric):
                 f'model "{model.card.name}" has none that are stored as such'
             )
         own = _maps.judged(samples, maps)
-        ranks = maps.shared("judged-ranks", lambda: average_ranks(own))
+        ranks = maps.cached(judged_ranks, samples)
         alike, ordered = [], []
         chosen = levels(count, self.steps)
         for layers in chosen:

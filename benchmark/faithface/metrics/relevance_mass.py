@@ -10,16 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from faithface.contract import Protocol, Value
 from faithface.metrics import _maps
-from faithface.metrics._truth import CHANCE, Localisation, positive
+from faithface.metrics._truth import CHANCE, Localisation, asked_truth, positive
 
 
 @dataclass(frozen=True)
 class RelevanceMass(Localisation):
     """Share of the positive relevance that lies inside the ground truth.
-
-    Question
-        How much of what the explanation points at is the evidence?
 
     Formula
         Σ over the truth of max(m, 0) / Σ over the image of max(m, 0).
@@ -65,12 +63,20 @@ class RelevanceMass(Localisation):
         Arras, Osman and Samek, 2022 (CLEVR-XAI); Kohlbrenner et al., 2020.
     """
 
-    id = "relevance-mass@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    value_names = ("", CHANCE)
-    source = "Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022"
+    protocol = Protocol(
+        id="relevance-mass@1",
+        question="How much of what the explanation points at is the evidence?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"truth"}),
+        values=(
+            Value(),
+            Value(CHANCE),
+        ),
+        source="Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022",
+        ground_truth=asked_truth,
+    )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
         mass = positive(relevance)

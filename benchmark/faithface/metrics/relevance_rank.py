@@ -9,15 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.metrics._truth import CHANCE, Localisation
+from faithface.contract import Protocol, Value
+from faithface.metrics._truth import CHANCE, Localisation, asked_truth
 
 
 @dataclass(frozen=True)
 class RelevanceRank(Localisation):
     """Share of the K most relevant pixels that lie inside a ground truth of K pixels.
-
-    Question
-        Of as many pixels as the evidence has, how many did the explanation put first?
 
     Formula
         K = number of truth pixels; value = number of truth pixels among the K most relevant / K.
@@ -61,12 +59,20 @@ class RelevanceRank(Localisation):
         Arras, Osman and Samek, 2022 (CLEVR-XAI).
     """
 
-    id = "relevance-rank@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    value_names = ("", CHANCE)
-    source = "Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022"
+    protocol = Protocol(
+        id="relevance-rank@1",
+        question="Of as many pixels as the evidence has, how many did the explanation put first?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"truth"}),
+        values=(
+            Value(),
+            Value(CHANCE),
+        ),
+        source="Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022",
+        ground_truth=asked_truth,
+    )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
         return float(truth[order[: int(truth.sum())]].mean())

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faithface.contract import Protocol, Value
 from faithface.metrics._top_share import TopShare
 
 
 @dataclass(frozen=True)
 class Retention(TopShare):
     """Fall of the score when only the most relevant tenth of the pixels is kept.
-
-    Question
-        Is what the explanation puts first enough for the model?
 
     Formula
         value = s(image) − s(image with all but the top pixels replaced by the fill), where s is the probability of
@@ -62,13 +60,21 @@ class Retention(TopShare):
         Ensemble-CAM (2510.19695), table 3.
     """
 
-    id = "retention@1"
-    better = "lower"
-    range = (-2.0, 2.0)
-    best = -2.0
-    needs = frozenset({"model"})
-    which = "genuine"
-    value_names = ("", "control", "flips", "control-flips")
-    source = "Ensemble-CAM, 2510.19695"
-    forward_passes = "2"
+    protocol = Protocol(
+        id="retention@1",
+        question="Is what the explanation puts first enough for the model?",
+        better="lower",
+        range=(-2.0, 2.0),
+        best=-2.0,
+        needs=frozenset({"model"}),
+        values=(
+            Value(),
+            Value("control"),
+            Value("flips"),
+            Value("control-flips"),
+        ),
+        judged_on="genuine",
+        cost="2",
+        source="Ensemble-CAM, 2510.19695",
+    )
     keep = True

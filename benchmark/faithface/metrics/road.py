@@ -7,29 +7,26 @@ Place in the flow: a metric with forward passes; calls ``_maps``, ``_forward``, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Better, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
 from faithface.perturb.curves import area
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.ranking import Ranking, rank, unit_counts
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Road(Metric):
     """Remove and debias: the gap between removing the least and the most relevant pixels, imputed from the rest.
-
-    Question
-        Does information leave the image faster with the pixels ranked first than with those ranked last, when the
-        removed ones are filled in so that the mask itself tells the model nothing?
 
     Formula
         At fractions f = 0, 0.1, … 1 the round(f·H·W) most relevant pixels (MoRF), or as many of the least relevant ones
@@ -82,16 +79,27 @@ class Road(Metric):
         Rong et al., 2022 (ROAD).
     """
 
-    id = "road@1"
-    better = "higher"
-    range = (-2.0, 2.0)
-    best = 2.0
-    needs = frozenset({"model"})
-    which = "genuine"
-    value_names = ("", "morf", "lerf", "morf-decision", "lerf-decision")
-    directions: ClassVar[Mapping[str, Better]] = {"morf": "lower", "morf-decision": "lower"}
-    source = "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022"
-    forward_passes = "2 · (points − 2) + 1 = 19"
+    protocol = Protocol(
+        id="road@1",
+        question=(
+            "Does information leave the image faster with the pixels ranked first than with those ranked last, "
+            "when the removed ones are filled in so that the mask itself tells the model nothing?"
+        ),
+        better="higher",
+        range=(-2.0, 2.0),
+        best=2.0,
+        needs=frozenset({"model"}),
+        values=(
+            Value(),
+            Value("morf", "lower"),
+            Value("lerf"),
+            Value("morf-decision", "lower"),
+            Value("lerf-decision"),
+        ),
+        judged_on="genuine",
+        cost="2 · (points − 2) + 1 = 19",
+        source="Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022",
+    )
 
     points: int = 11
     noise: float = 0.01

@@ -14,12 +14,16 @@ Three rules hold wherever maps are compared:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.errors import UsageError
+from faithface.lazy import torch
 from faithface.perturb.ranking import stable_descending
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WINDOW = 7
 

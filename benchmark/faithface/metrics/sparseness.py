@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.lazy import torch
 from faithface.metrics import _maps
 
 
 @dataclass(frozen=True)
 class Sparseness(Metric):
     """Gini index of the relevance.
-
-    Question
-        How unequally is relevance shared between pixels?
 
     Formula
         With |m| in ascending order x_1 … x_n: value = Σ (2i − n − 1)·x_i / (n·Σ x_i), over the n = H·W pixels of the
@@ -51,11 +47,14 @@ class Sparseness(Metric):
         Chalasani et al., 2020.
     """
 
-    id = "sparseness@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    source = "Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020"
+    protocol = Protocol(
+        id="sparseness@1",
+        question="How unequally is relevance shared between pixels?",
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        source="Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020",
+    )
 
     grid: int = 0
 

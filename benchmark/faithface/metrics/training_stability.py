@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable, UsageError
 from faithface.metrics import _maps
 from faithface.metrics.similarity import average_ranks, eight_bit, rank_correlation, ssim
@@ -29,9 +29,6 @@ def native(maps: Maps) -> Tensor:
 @dataclass(frozen=True)
 class TrainingStability(Metric):
     """Similarity of the maps of independently trained runs of one network.
-
-    Question
-        Trained again from another seed, does the network look at the same places?
 
     Formula
         For each sample, over all pairs of runs (45 for ten runs) of a family:
@@ -72,17 +69,24 @@ class TrainingStability(Metric):
         Explain To Me, arXiv:2303.11969, measure (d).
     """
 
-    id = "training-stability@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    needs = frozenset({"family"})
-    which = "genuine"
-    value_names = ("", "spearman", "input-size", "input-size-spearman")
-    source = "Explain To Me, arXiv:2303.11969"
+    protocol = Protocol(
+        id="training-stability@1",
+        question="Trained again from another seed, does the network look at the same places?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"family"}),
+        values=(
+            Value(),
+            Value("spearman"),
+            Value("input-size"),
+            Value("input-size-spearman"),
+        ),
+        judged_on="genuine",
+        source="Explain To Me, arXiv:2303.11969",
+    )
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        super().check(card, dataset, explainer)
         if not card.family:
             raise NotApplicable(
                 f'metric "{self.id}" compares the training runs of a family; {card.name} names none: '

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Activations, FaceModel, Passes
+from faithface.contract import Activations, Cache, FaceModel, Passes
 from faithface.errors import NotApplicable, UsageError
 from faithface.model.device import device_line
 from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows, no_memory
@@ -68,7 +68,7 @@ class OnnxModel(FaceModel):
             raise UsageError(f"batch size is {batch_size}; expected at least 1")
         self.line = device_line(device)
         self.card, self.device = card, self.line.torch
-        self.passes, self.memo = Passes(), {}
+        self.passes, self.cache = Passes(), Cache()
         self.batch_given: int | None = None
         self.notes: list[str] = []
         self.proto = load_proto(card.path)
@@ -224,7 +224,7 @@ class OnnxModel(FaceModel):
         twin, difference, reason = build_twin(self)
         if twin is None:
             raise NotApplicable(reason)
-        self.memo["parity"] = difference
+        self.parity = difference
         return twin
 
     def gradient(self, images: Tensor, target: Target) -> Tensor:

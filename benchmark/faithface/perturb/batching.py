@@ -8,23 +8,18 @@ kept in ``model.memo``. Where the user named a batch size, or the file has a fix
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from faithface.contract import FaceModel
+from faithface.lazy import torch
 from faithface.model import OnnxModel
 from faithface.model.pace import Pace, fastest_batch
-
-_KEY = "engine batch size"
 
 
 def batch_for(model: FaceModel) -> int:
     """Return the rows of one pass of the engine for this model on its device."""
     if isinstance(model, OnnxModel):
         return model.pace.batch
-    if _KEY not in model.memo:
-        known = getattr(model, "batch_given", None)
-        model.memo[_KEY] = Pace(int(known)) if known else measure_batch(model)
-    return int(model.memo[_KEY].batch)
+    return model.cached(_own_pace)[0].batch
 
 
 def remember_batch(model: FaceModel, batch: int) -> None:
@@ -32,7 +27,13 @@ def remember_batch(model: FaceModel, batch: int) -> None:
     if isinstance(model, OnnxModel):
         model.keep_pace(Pace(batch, model.pace.workers))
     else:
-        model.memo[_KEY] = Pace(batch)
+        model.cached(_own_pace)[0] = Pace(batch)
+
+
+def _own_pace(model: FaceModel) -> list[Pace]:
+    """Return a list of one pace, to be replaced in place: asked for through :meth:`FaceModel.cached`."""
+    known = getattr(model, "batch_given", None)
+    return [Pace(int(known)) if known else measure_batch(model)]
 
 
 def measure_batch(model: FaceModel) -> Pace:

@@ -13,21 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import UsageError, nearest
+from faithface.lazy import torch
 from faithface.model.threads import one_thread
 from faithface.perturb.engine import run_plan
 from faithface.perturb.fills import altered_images, check_fill, fill_images
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
+from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import class_probabilities, pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Direction = Literal["deletion", "insertion"]
 Alter = Literal["probe", "both"]
@@ -49,8 +52,8 @@ class Curves:
 
     fractions: np.ndarray
     scores: Mapping[str, np.ndarray]
-    reasons: Mapping[int, str] = field(default_factory=dict)
-    flags: Mapping[int, str] = field(default_factory=dict)
+    reasons: Mapping[int, Reason] = field(default_factory=dict)
+    flags: Mapping[int, Reason] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,19 @@ def curves(
     kind = kind or next(iter(maps.named()))
     fill = fill or {"similarity": "stranger", "dissimilarity": "partner"}.get(kind, "blur")
     setting = _Setting(kind, fill, grid, points, alter)
-    relevance = _maps_of(samples, maps, setting)
+    _maps_of(samples, maps, setting)  # refuses maps of a wrong kind or shape
     check_fill(fill, samples.dataset, samples.are_pairs)
-    missing = [d for d in directions if ("curve", setting, d) not in maps.memo]
+    known = maps.cached(_known_curves, setting)
     with one_thread():
-        reasons, flags = maps.shared(("remarks", setting.kind, setting.alter), lambda: _remarks(relevance))
-        for direction, scores in _compute(model, samples, maps, relevance, setting, missing, reasons).items():
-            maps.memo[("curve", setting, direction)] = scores
-    found: dict[str, np.ndarray] = {d: maps.memo[("curve", setting, d)] for d in directions}
-    return Curves(np.linspace(0, 1, points), found, reasons, flags)
+        reasons, flags = maps.cached(_remarks, samples, setting)
+        missing = [d for d in directions if d not in known]
+        known.update(_compute(model, samples, maps, setting, missing, reasons))
+    return Curves(np.linspace(0, 1, points), {d: known[d] for d in directions}, reasons, flags)
+
+
+def _known_curves(maps: Maps, setting: _Setting) -> dict[str, np.ndarray]:
+    """Return the curves known so far by direction, to be filled in: asked for through :meth:`Maps.cached`."""
+    return {}
 
 
 def area(curve: np.ndarray) -> np.ndarray:
@@ -137,30 +144,34 @@ def _maps_of(samples: Samples, maps: Maps, setting: _Setting) -> Tensor:
     return found[:, : setting.sides] if samples.are_pairs else found[:, None]
 
 
-def _remarks(relevance: Tensor) -> tuple[dict[int, str], dict[int, str]]:
+def _remarks(maps: Maps, samples: Samples, setting: _Setting) -> tuple[dict[int, Reason], dict[int, Reason]]:
+    relevance = _maps_of(samples, maps, setting)
     low, high = (m.cpu().numpy() for m in relevance.flatten(2).aminmax(dim=2))
     # A NaN anywhere makes both extremes NaN, an infinity one of them.
     finite = (np.isfinite(low) & np.isfinite(high)).all(axis=1)
     constant = (low == high).any(axis=1)
-    reasons = {int(i): "map holds non-finite values" for i in np.flatnonzero(~finite)}
-    return reasons, {int(i): "constant map" for i in np.flatnonzero(constant & finite)}
+    bad = Reason(ReasonCode.NON_FINITE_MAP, "the map holds non-finite values")
+    flat = Reason(ReasonCode.CONSTANT_MAP, "constant map")
+    return {int(i): bad for i in np.flatnonzero(~finite)}, {int(i): flat for i in np.flatnonzero(constant & finite)}
+
+
+def _rankings(maps: Maps, samples: Samples, kind: str, grid: int, alter: str) -> list[Ranking]:
+    setting = _Setting(kind, "", grid, 2, alter)
+    relevance = _maps_of(samples, maps, setting)
+    return [rank(relevance[:, s], samples, grid, SIDES[s]) for s in range(setting.sides)]
 
 
 def _compute(
     model: FaceModel,
     samples: Samples,
     maps: Maps,
-    relevance: Tensor,
     setting: _Setting,
     directions: Sequence[str],
-    invalid: Mapping[int, str],
+    invalid: Mapping[int, Reason],
 ) -> dict[str, np.ndarray]:
     if not directions:
         return {}
-    rankings = maps.shared(
-        ("ranking", setting.kind, setting.grid, setting.alter),
-        lambda: [rank(relevance[:, s], samples, setting.grid, SIDES[s]) for s in range(setting.sides)],
-    )
+    rankings = maps.cached(_rankings, samples, setting.kind, setting.grid, setting.alter)
     units = rankings[0].units
     counts = {"deletion": unit_counts(units, setting.points), "insertion": kept_counts(units, setting.points)}
     # Between the ends, each count is run once, however many points round to it.
@@ -169,7 +180,7 @@ def _compute(
     run = _run_linear if setting.fill == "linear" else _run_lanes
     outputs = run(model, samples, rankings, setting, rows, inner)
     clean = samples.clean.scores.double().cpu().numpy()
-    filled = _filled_scores(model, samples, setting)
+    filled = samples.cached(_filled_scores, model, setting.fill, setting.sides)
     curves: dict[str, np.ndarray] = {}
     for direction in directions:
         start, end = (clean, filled) if direction == "deletion" else (filled, clean)
@@ -238,29 +249,23 @@ def _run_linear(
     return outputs
 
 
-def _filled_scores(model: FaceModel, samples: Samples, setting: _Setting) -> np.ndarray:
-    """Return the scores of the fully masked samples (float64 N), computed once per batch and fill."""
-
-    def compute() -> np.ndarray:
-        sides = setting.sides
-        if setting.fill == "partner":
-            outputs = samples.clean.outputs.flip(1)[:, :sides].transpose(0, 1)
+def _filled_scores(samples: Samples, model: FaceModel, fill: str, sides: int) -> np.ndarray:
+    """Return the scores of the fully masked samples (float64 N); asked for through :meth:`Samples.cached`."""
+    if fill == "partner":
+        outputs = samples.clean.outputs.flip(1)[:, :sides].transpose(0, 1)
+    else:
+        if fill == "linear":
+            images = altered_images(samples, sides).cpu().numpy()
+            full = np.ones(images.shape[-2:], dtype=bool)
+            made = [
+                [impute_linear(images[i, s], full, samples.rng(i, f"linear{SIDES[s]}")) for s in range(sides)]
+                for i in range(len(samples))
+            ]
+            fills = torch.from_numpy(np.array(made, dtype=np.float32)).to(samples.images.device)
         else:
-            if setting.fill == "linear":
-                images = altered_images(samples, sides).cpu().numpy()
-                full = np.ones(images.shape[-2:], dtype=bool)
-                made = [
-                    [impute_linear(images[i, s], full, samples.rng(i, f"linear{SIDES[s]}")) for s in range(sides)]
-                    for i in range(len(samples))
-                ]
-                fills = torch.from_numpy(np.array(made, dtype=np.float32)).to(samples.images.device)
-            else:
-                fills = fill_images(model, samples, setting.fill, sides)
-            outputs = model.outputs(fills.flatten(0, 1)).unflatten(0, (len(samples), sides)).transpose(0, 1)
-        return _scores(model, samples, outputs[:, :, None], np.arange(len(samples)))[:, 0]
-
-    key = ("filled", model.card.name, setting.fill, setting.sides)
-    return samples.shared(key, compute)  # type: ignore[no-any-return]
+            fills = fill_images(model, samples, fill, sides)
+        outputs = model.outputs(fills.flatten(0, 1)).unflatten(0, (len(samples), sides)).transpose(0, 1)
+    return _scores(model, samples, outputs[:, :, None], np.arange(len(samples)))[:, 0]
 
 
 def _scores(model: FaceModel, samples: Samples, outputs: Tensor, rows: np.ndarray) -> np.ndarray:

@@ -17,19 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import FaceModel
+from faithface.lazy import torch
 from faithface.model.pace import is_out_of_memory, no_memory
 from faithface.model.threads import one_thread
 from faithface.perturb.batching import batch_for, remember_batch
 from faithface.perturb.feed import Feed, feed_for
 from faithface.perturb.plan import Lane, Plan, lay_out
 
-Part = tuple[tuple[np.ndarray, np.ndarray], Tensor]  # (tracks, stops) of the rows of one pass, and their outputs
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Part = tuple[tuple[np.ndarray, np.ndarray], "Tensor"]  # (tracks, stops) of the rows of one pass, and their outputs
 
 
 def run_plan(model: FaceModel, plan: Plan) -> Tensor:

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.card import InputCard
 from faithface.contract import FaceModel
+from faithface.lazy import torch
 from faithface.model.session import TORCH_DTYPES, Session
 from faithface.model.twin import preprocess
 from faithface.perturb.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Feed(Protocol):

@@ -16,18 +16,20 @@ All fills but ``linear`` are images that do not depend on the mask:
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch import Tensor
 
 from faithface.card import InputCard
 from faithface.contract import Dataset, FaceModel, Samples
 from faithface.errors import NotApplicable, UsageError, nearest
+from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.perturb.strangers import draw_strangers, face_index
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Fill = Literal["stranger", "partner", "blur", "black", "mean", "rise", "linear"]
 ClassFill = Literal["stranger", "blur", "black", "mean", "rise", "linear"]
@@ -77,8 +79,7 @@ def fill_images(model: FaceModel, samples: Samples, fill: str, sides: int = 1) -
     check_fill(fill, samples.dataset if fill == "stranger" or samples.dataset else None, samples.are_pairs)
     if fill == "linear":
         raise UsageError("fill linear depends on the mask and has no fill image; use faithface.perturb.linear")
-    found: Tensor = samples.shared(("fill", fill, sides), lambda: _make(model, samples, fill, sides))
-    return found
+    return samples.cached(_make, model, fill, sides)
 
 
 def altered_images(samples: Samples, sides: int = 1) -> Tensor:
@@ -86,7 +87,7 @@ def altered_images(samples: Samples, sides: int = 1) -> Tensor:
     return samples.images[:, :sides] if samples.are_pairs else samples.images[:, None]
 
 
-def _make(model: FaceModel, samples: Samples, fill: str, sides: int) -> Tensor:
+def _make(samples: Samples, model: FaceModel, fill: str, sides: int) -> Tensor:
     images = altered_images(samples, sides)
     if fill == "stranger":
         assert samples.dataset is not None  # check_fill has seen to it

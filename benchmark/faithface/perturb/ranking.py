@@ -7,13 +7,16 @@ Place in the flow: the first step of every perturbation metric; ``plan`` and ``c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import Samples
 from faithface.errors import UsageError
+from faithface.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STEP = 2.0**-20  # cells are ranked by their means in steps of this share of the map's largest |value| (rule 2)
 
@@ -72,11 +75,11 @@ def kept_counts(units: int, points: int) -> np.ndarray:
 
 def tie_breaks(samples: Samples, units: int, side: str = "") -> np.ndarray:
     """Return one permutation of the units per sample, seeded from the sample id: the same for every explainer."""
+    return samples.cached(_tie_breaks, units, side)
 
-    def draw() -> np.ndarray:
-        return np.stack([samples.rng(i, f"ties{side}").permutation(units) for i in range(len(samples))])
 
-    return samples.shared(("ties", units, side), draw)  # type: ignore[no-any-return]
+def _tie_breaks(samples: Samples, units: int, side: str) -> np.ndarray:
+    return np.stack([samples.rng(i, f"ties{side}").permutation(units) for i in range(len(samples))])
 
 
 def rank(maps: Tensor, samples: Samples, grid: int = 0, side: str = "") -> Ranking:

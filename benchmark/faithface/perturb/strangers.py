@@ -37,10 +37,11 @@ class FaceIndex:
 
 def face_index(model: FaceModel, dataset: Dataset) -> FaceIndex:
     """Return the index of a dataset, built once per model."""
-    key = ("faces", id(dataset))
-    if key not in model.memo:
-        model.memo[key] = build_index(dataset)
-    return model.memo[key]  # type: ignore[no-any-return]
+    return model.cached(_build_index, dataset)
+
+
+def _build_index(_model: FaceModel, dataset: Dataset) -> FaceIndex:
+    return build_index(dataset)
 
 
 def build_index(dataset: Dataset) -> FaceIndex:

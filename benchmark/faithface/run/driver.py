@@ -289,7 +289,7 @@ def settle_cell(store: Store, cell: int) -> tuple[str, str]:
 
 def settle_metrics(store: Store, plan: Plan) -> None:
     """Mark the metrics of finished cells: ``ok``, or not applicable if no sample was of the kind they are judged on."""
-    which = {metric.spec: metric.object.which for metric in plan.metrics}
+    which = {metric.spec: metric.object.judged_on for metric in plan.metrics}
     for row in store.cells():
         scored = {r["metric"] for r in store.scores(row["id"])}
         for metric in row["metrics"]:

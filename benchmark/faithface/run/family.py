@@ -17,7 +17,7 @@ from faithface.loading import load_samples
 from faithface.model import open_model
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
-from faithface.run.shard import SHARD_SIZE, CellShard, Curve, Value, check_scores, describe, one_line
+from faithface.run.shard import SHARD_SIZE, CellShard, Curve, ScoredValue, check_scores, describe, one_line
 from faithface.run.store import FAILED, NOT_APPLICABLE, OK, Store
 
 
@@ -47,7 +47,7 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> N
             samples = load_samples(model, wanted, plan.request.seed, threshold, dataset)  # type: ignore[arg-type]
             by_run = {g.model.object.name: load_maps(directory, g, c, samples.ids, model.device) for g, c in runs}
             finite = torch.stack([_finite(maps) for maps in by_run.values()]).all(dim=0).cpu().numpy()
-            chosen = np.intersect1d(samples.where(metric.which), np.flatnonzero(finite))
+            chosen = np.intersect1d(samples.where(metric.judged_on), np.flatnonzero(finite))
             if not len(chosen):
                 continue
             scores = metric.score_family({k: m.take(chosen) for k, m in by_run.items()}, samples.take(chosen))
@@ -59,7 +59,7 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> N
                     for i, at in enumerate(chosen):
                         reason = "" if np.isfinite(column[i]) else scores.reasons.get(i, "no reason given")
                         flag = scores.flags.get(i, "")
-                        done.values.append(Value(text, name, samples.ids[at], float(column[i]), reason, flag))
+                        done.values.append(ScoredValue(text, name, samples.ids[at], float(column[i]), reason, flag))
                 for name, points in scores.curves.items():
                     done.curves.extend(Curve(text, name, samples.ids[at], points[i]) for i, at in enumerate(chosen))
                 shards.append(done)

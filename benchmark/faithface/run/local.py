@@ -107,7 +107,7 @@ def shards(group: Group, dataset: Dataset, pending: Pending) -> Iterator[ShardWo
 
 def scored_here(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics that are scored in a shard: all but those that need several models at once."""
-    return {text: m.object for text, m in metrics.items() if "family" not in m.object.needs}
+    return {text: m.object for text, m in metrics.items() if "family" not in m.object.protocol.needs}
 
 
 def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
@@ -118,7 +118,7 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
 def warm_up(model: FaceModel, group: Group) -> None:
     """Before the clock of the first explainer runs: measure the model's pace, and build the twin if it is needed."""
     getattr(model, "pace", None)
-    if any({"gradients", "activations"} & set(cell.explainer.object.needs) for cell in group.cells):
+    if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
             _ = model.twin
         except NotApplicable:
@@ -132,8 +132,8 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     session = getattr(model, "session", None)
     facts["provider"] = getattr(session, "provider", "")
     facts["notes"] = list(getattr(model, "notes", []))
-    if "parity" in model.memo:
-        facts["twin_parity"] = float(model.memo["parity"])
+    if model.parity is not None:
+        facts["twin_parity"] = model.parity
     return facts
 
 

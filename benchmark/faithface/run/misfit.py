@@ -8,41 +8,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
-from faithface.errors import NotApplicable, UsageError
+from faithface.applicability import explainer_applies, metric_applies
+from faithface.errors import UsageError
 from faithface.plugins import Resolved
 
 if TYPE_CHECKING:
     from faithface.run.plan import Group
-
-
-def explainer_misfit(card: ModelCard, dataset: Dataset, explainer: Explainer) -> str:
-    """Say why an explainer cannot explain this model on this dataset; "" if it can, as far as is known now."""
-    if card.task not in explainer.tasks:
-        return f'explainer "{explainer.name}" is for {", ".join(sorted(explainer.tasks))}; {card.name} is {card.task}'
-    if "truth" in explainer.needs and not dataset.truths():
-        return f'explainer "{explainer.name}" needs ground truth; dataset "{dataset.name}" has none'
-    return ""
-
-
-def metric_misfit(
-    card: ModelCard, dataset: Dataset, explainer: Explainer, metric: Metric, models: Sequence[Resolved]
-) -> str:
-    """Say why a metric cannot be scored here; "" if it can, as far as is known now."""
-    try:
-        metric.check(card, dataset, explainer)
-    except NotApplicable as error:
-        return str(error)
-    if "family" in metric.needs:
-        runs = [m for m in models if family_of(m.object) == family_of(card) and m.object.task == card.task]
-        if len(runs) < 2:
-            return f'metric "{metric.id}" compares training runs; family "{family_of(card)}" has only one in this run'
-    return ""
-
-
-def family_of(card: ModelCard) -> str:
-    return card.family or card.name
 
 
 def refuse_misfits(
@@ -73,20 +44,26 @@ def refuse_misfits(
             raise UsageError(f'dataset "{dataset.spec}" is for {dataset.object.task}; no such model was given: {have}')
     if "explainers" not in inherited:
         for explainer in explainers:
-            misfits = [explainer_misfit(g.model.object, g.dataset.object, explainer.object) for g in groups]
-            if all(misfits):
-                raise UsageError(misfits[0])
+            why = [explainer_applies(g.model.object, g.dataset.object, explainer.object) for g in groups]
+            if why and (first := why[0]) and all(why):
+                raise UsageError(first.detail, first.code)
     cells = [(group, cell) for group in groups for cell in group.cells]
     if "metrics" not in inherited:
         for metric in metrics:
             if not any(metric.spec in cell.metrics for _group, cell in cells):
                 # The metric's own reason; it has none if no explainer is left that it could score.
                 found = (
-                    metric_misfit(g.model.object, g.dataset.object, cell.explainer.object, metric.object, models)
+                    metric_applies(
+                        g.model.object,
+                        g.dataset.object,
+                        cell.explainer.object,
+                        metric.object,
+                        [m.object for m in models],
+                    )
                     for g, cell in cells
                 )
-                if why := next(filter(None, found), ""):
-                    raise UsageError(why)
+                if found_reason := next(filter(None, found), None):
+                    raise UsageError(found_reason.detail, found_reason.code)
     if all(cell.reason for _group, cell in cells):
         missing = " and ".join(f"--{what.removesuffix('s')}" for what in sorted(inherited))
         raise UsageError(f"nothing of the suite is left to run: {cells[0][1].reason}; give {missing} too")

@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric, Pair, Sample
 from faithface.errors import UsageError
 from faithface.plugins import Provenance, Registry, Resolved
-from faithface.run.misfit import explainer_misfit, family_of, metric_misfit, refuse_misfits
+from faithface.run.misfit import refuse_misfits
 from faithface.run.suite import Published, Suite
 from faithface.seeds import seed_for
 from faithface.specs import canonical
@@ -231,13 +232,15 @@ def _cell(
     metrics: Sequence[Resolved],
     models: Sequence[Resolved],
 ) -> Cell:
-    reason = explainer_misfit(model.object, dataset.object, explainer.object)
+    whole = explainer_applies(model.object, dataset.object, explainer.object)
+    reason = whole.detail if whole else ""
+    cards = [m.object for m in models]
     fits: dict[str, Resolved] = {}
     skipped: dict[str, str] = {}
     for metric in metrics:
-        why = reason or metric_misfit(model.object, dataset.object, explainer.object, metric.object, models)
+        why = whole or metric_applies(model.object, dataset.object, explainer.object, metric.object, cards)
         if why:
-            skipped[metric.spec] = why
+            skipped[metric.spec] = why.detail
         else:
             fits[metric.spec] = metric
     if not reason and not fits:
@@ -249,7 +252,7 @@ def _families(groups: Sequence[Group], metrics: Sequence[Resolved]) -> tuple[Fam
     jobs: dict[tuple[str, str, str, str, str], list[tuple[Group, Cell]]] = {}
     wanted: dict[tuple[str, str, str, str, str], tuple[Resolved, Resolved]] = {}
     for metric in metrics:
-        if "family" not in metric.object.needs:
+        if "family" not in metric.object.protocol.needs:
             continue
         for group in groups:
             for cell in group.cells:

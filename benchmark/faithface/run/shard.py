@@ -48,7 +48,7 @@ class ShardWork:
 
 
 @dataclass(frozen=True)
-class Value:
+class ScoredValue:
     """One number: of a metric, a named value and a sample. NaN with a reason; a flag marks a remark."""
 
     metric: str
@@ -92,7 +92,7 @@ class CellShard:
     cell: int
     number: int
     ids: tuple[str, ...]
-    values: list[Value] = field(default_factory=list)
+    values: list[ScoredValue] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     failure: tuple[str, str] | None = None
     metric_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -226,12 +226,14 @@ def score_metric(
     result: CellShard,
 ) -> None:
     """Score one metric on the samples it is judged on, and put values, curves and failures into ``result``."""
-    judged = samples.where(metric.which)
+    judged = samples.where(metric.judged_on)
     ids = samples.ids
     for i in judged:
         if int(i) in problems:
             reason = problems[int(i)]
-            result.values.extend(Value(text, name, ids[i], float("nan"), reason) for name in metric.value_names)
+            result.values.extend(
+                ScoredValue(text, name, ids[i], float("nan"), reason) for name in metric.protocol.value_names
+            )
     chosen = np.intersect1d(judged, valid)
     if not len(chosen):
         return
@@ -247,8 +249,8 @@ def score_metric(
     for name, column in values.items():
         for i, at in enumerate(chosen):
             value = float(column[i])
-            reason = "" if np.isfinite(value) else scores.reasons.get(i, "no reason given")
-            result.values.append(Value(text, name, ids[at], value, reason, scores.flags.get(i, "")))
+            reason = "" if np.isfinite(value) else str(scores.reasons.get(i, "no reason given"))
+            result.values.append(ScoredValue(text, name, ids[at], value, reason, str(scores.flags.get(i, ""))))
     for name, points in scores.curves.items():
         for i, at in enumerate(chosen):
             result.curves.append(Curve(text, name, ids[at], np.asarray(points[i], dtype=np.float32)))
@@ -257,12 +259,12 @@ def score_metric(
 def check_scores(metric: Metric, scores: Scores, count: int) -> dict[str, np.ndarray]:
     """Hold a metric's answer against its own declaration: the named values, one float per sample."""
     values = {name: np.asarray(column, dtype=np.float64) for name, column in scores.values.items()}
-    if set(values) != set(metric.value_names):
-        raise ValueError(f"returned values {sorted(values)}; expected {sorted(metric.value_names)}")
+    if set(values) != set(metric.protocol.value_names):
+        raise ValueError(f"returned values {sorted(values)}; expected {sorted(metric.protocol.value_names)}")
     for name, column in values.items():
         if column.shape != (count,):
             raise ValueError(f"returned shape {column.shape} for value '{name}'; expected ({count},)")
-    return {name: values[name] for name in metric.value_names}
+    return {name: values[name] for name in metric.protocol.value_names}
 
 
 def sample_facts(model: FaceModel, samples: Samples, positions: Sequence[int]) -> tuple[SampleFacts, ...]:

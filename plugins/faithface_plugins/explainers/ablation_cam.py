@@ -6,14 +6,16 @@ Place in the flow: registered by the package; runs the model's twin with one lay
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.tasks import Target
 from faithface_plugins.explainers.cams import cam_maps
 from faithface_plugins.explainers.common import chunks, core_twin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Ablated copies of one image in a pass of the twin.
 ABLATION_CHUNK = 32
@@ -39,9 +41,11 @@ class AblationCam(Explainer):
 
     layer: str = ""
 
-    name = "ablation-cam"
-    needs = frozenset({"activations"})
-    source = "Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360"
+    method = Method(
+        name="ablation-cam",
+        needs=frozenset({"activations"}),
+        source="Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()

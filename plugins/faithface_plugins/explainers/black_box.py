@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scalar_of, scores_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ class Occlusion(Explainer):
     fill: Fill = "black"
     score: Score = "logit"
 
-    name = "occlusion"
-    source = "Zeiler & Fergus 2014, arXiv:1311.2901"
+    method = Method(
+        name="occlusion",
+        source="Zeiler & Fergus 2014, arXiv:1311.2901",
+    )
 
     def __post_init__(self) -> None:
         for key in ("window", "stride"):
@@ -111,9 +116,11 @@ class Rise(Explainer):
     fill: Fill = "black"
     score: Score = "probability"
 
-    name = "rise"
-    seeded = True
-    source = "Petsiuk et al. 2018, arXiv:1806.07421"
+    method = Method(
+        name="rise",
+        seeded=True,
+        source="Petsiuk et al. 2018, arXiv:1806.07421",
+    )
 
     def __post_init__(self) -> None:
         if self.masks < 1 or self.cells < 1:

@@ -7,17 +7,20 @@ Place in the flow: registered by the package; reads the model's graph to see whe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx
-import torch
-from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
 from faithface.tasks import ClassTarget, PairTarget, Target
 from faithface_plugins.explainers.cam_math import resize
 from faithface_plugins.explainers.common import core_twin
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Operators that are linear (up to a constant) in their one input that is not a constant.
 _ARITHMETIC = frozenset({"Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "BatchNormalization"})
@@ -60,9 +63,11 @@ class Cam(Explainer):
             positions; or the pair's similarity is not the cosine.
     """
 
-    name = "cam"
-    needs = frozenset({"activations", "gradients"})
-    source = "Zhou et al. 2016, arXiv:1512.04150"
+    method = Method(
+        name="cam",
+        needs=frozenset({"activations", "gradients"}),
+        source="Zhou et al. 2016, arXiv:1512.04150",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if model.card.output.similarity != "cosine" and samples.are_pairs:

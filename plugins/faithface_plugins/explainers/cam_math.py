@@ -9,8 +9,12 @@ means calling it with −g; that is how pairs get their dissimilarity map.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+from faithface.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MINMAX_EPS = 1e-7  # pytorch-grad-cam's, so that maps can be compared number by number
 

@@ -25,13 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface_plugins.explainers import cam_math
 from faithface_plugins.explainers.common import unsigned_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cam_maps(samples: Samples, size: tuple[int, int], positive: Tensor, negative: Tensor | None, layer: str) -> Maps:
@@ -80,9 +82,11 @@ class GradCam(Explainer):
 
     layer: str = ""
 
-    name = "grad-cam"
-    needs = frozenset({"gradients", "activations"})
-    source = "Selvaraju et al. 2017, arXiv:1610.02391"
+    method = Method(
+        name="grad-cam",
+        needs=frozenset({"gradients", "activations"}),
+        source="Selvaraju et al. 2017, arXiv:1610.02391",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.grad_cam)
@@ -107,9 +111,11 @@ class GradCamPlusPlus(Explainer):
 
     layer: str = ""
 
-    name = "grad-cam++"
-    needs = frozenset({"gradients", "activations"})
-    source = "Chattopadhay et al. 2018, arXiv:1710.11063"
+    method = Method(
+        name="grad-cam++",
+        needs=frozenset({"gradients", "activations"}),
+        source="Chattopadhay et al. 2018, arXiv:1710.11063",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.grad_cam_plus_plus)
@@ -131,9 +137,11 @@ class HiResCam(Explainer):
 
     layer: str = ""
 
-    name = "hirescam"
-    needs = frozenset({"gradients", "activations"})
-    source = "Draelos & Carin 2020, arXiv:2011.08891"
+    method = Method(
+        name="hirescam",
+        needs=frozenset({"gradients", "activations"}),
+        source="Draelos & Carin 2020, arXiv:2011.08891",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.hires_cam)
@@ -155,9 +163,11 @@ class XGradCam(Explainer):
 
     layer: str = ""
 
-    name = "xgrad-cam"
-    needs = frozenset({"gradients", "activations"})
-    source = "Fu et al. 2020, arXiv:2008.02312"
+    method = Method(
+        name="xgrad-cam",
+        needs=frozenset({"gradients", "activations"}),
+        source="Fu et al. 2020, arXiv:2008.02312",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.xgrad_cam)
@@ -178,9 +188,11 @@ class LayerCam(Explainer):
 
     layer: str = ""
 
-    name = "layer-cam"
-    needs = frozenset({"gradients", "activations"})
-    source = "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943"
+    method = Method(
+        name="layer-cam",
+        needs=frozenset({"gradients", "activations"}),
+        source="Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.layer_cam)
@@ -205,9 +217,11 @@ class EigenCam(Explainer):
 
     layer: str = ""
 
-    name = "eigen-cam"
-    needs = frozenset({"activations"})
-    source = "Muhammad & Yeasin 2020, arXiv:2008.00299"
+    method = Method(
+        name="eigen-cam",
+        needs=frozenset({"activations"}),
+        source="Muhammad & Yeasin 2020, arXiv:2008.00299",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()

@@ -7,16 +7,17 @@ Place in the flow: imported by the explainers beside it; may call ``faithface.co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from faithface.card import InputCard, ModelCard
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
 from faithface.model.twin import Twin
 from faithface.tasks import ClassTarget, Target, class_probabilities
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Fill = Literal["black", "mean"]
 Score = Literal["probability", "logit"]

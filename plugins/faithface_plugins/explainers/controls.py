@@ -12,16 +12,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Samples
+from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable, UsageError
+from faithface.lazy import torch
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import unsigned_maps
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GREY = (0.299, 0.587, 0.114)
 
@@ -41,10 +43,12 @@ class RandomMap(Explainer):
 
     grid: int = 0
 
-    name = "random"
-    needs = frozenset[str]()
-    seeded = True
-    source = "control"
+    method = Method(
+        name="random",
+        needs=frozenset[str](),
+        seeded=True,
+        source="control",
+    )
 
     def __post_init__(self) -> None:
         if self.grid < 0:
@@ -81,9 +85,11 @@ class CentrePrior(Explainer):
 
     sigma: float = 0.25
 
-    name = "centre-prior"
-    needs = frozenset[str]()
-    source = "control"
+    method = Method(
+        name="centre-prior",
+        needs=frozenset[str](),
+        source="control",
+    )
 
     def __post_init__(self) -> None:
         if not self.sigma > 0:
@@ -106,9 +112,11 @@ class Edges(Explainer):
     Cost: none.
     """
 
-    name = "edges"
-    needs = frozenset[str]()
-    source = "control"
+    method = Method(
+        name="edges",
+        needs=frozenset[str](),
+        source="control",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return unsigned_maps(sobel(samples.views().images), samples)
@@ -134,20 +142,22 @@ class Inverted(Explainer):
     Cost: the other explainer's.
     """
 
-    name: str = field(default="inverted", metadata={"parameter": False})
     inner: Explainer | None = field(default=None, metadata={"parameter": False})
+    asked: str = field(default="", metadata={"parameter": False})
 
-    needs = frozenset[str]()
-    source = "control"
+    method = Method(name="inverted", needs=frozenset(), source="control")
 
-    def __post_init__(self) -> None:
-        if self.inner is not None:
-            for attribute in ("needs", "tasks", "seeded", "reexplains"):
-                object.__setattr__(self, attribute, getattr(self.inner, attribute))
-            object.__setattr__(self, "version", f"{type(self).version}.{self.inner.version}")
+    @property
+    def info(self) -> Method:
+        """What is inverted decides all but the name."""
+        if self.inner is None:
+            return self.method
+        of = self.inner.info
+        version = f"{self.method.version}.{of.version}"
+        return dataclasses.replace(of, name=f"inverted:{self.asked}", version=version, source=self.method.source)
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
-        return dataclasses.replace(self, name=f"inverted:{argument}", inner=resolve(argument))
+        return dataclasses.replace(self, asked=argument, inner=resolve(argument))
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if self.inner is None:
@@ -182,9 +192,11 @@ class Oracle(Explainer):
 
     kind: Literal["relevance", "human", "tag"] = "relevance"
 
-    name = "oracle"
-    needs = frozenset({"truth"})
-    source = "ground truth of the data set"
+    method = Method(
+        name="oracle",
+        needs=frozenset({"truth"}),
+        source="ground truth of the data set",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if not samples.are_pairs:

@@ -6,18 +6,20 @@ Place in the flow: registered through ``verification``; calls ``FaceModel.output
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from scipy.stats import rankdata
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.seeds import rng_for
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.common import Fill, fill_color
 from faithface_plugins.explainers.pair_common import equal_images, pair_maps, partners, require_pairs, scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Scores that differ by less than rounding noise are equal; ranking would turn the noise into a map.
 EQUAL_SCORES = 1e-6
@@ -61,10 +63,12 @@ class CorrRise(Explainer):
     correlation: Literal["spearman", "pearson"] = "spearman"
     fill: Fill = "black"
 
-    name = "corrrise"
-    tasks = frozenset({"verification"})
-    seeded = True
-    source = "Lu, Xu & Ebrahimi 2024, arXiv:2305.08546"
+    method = Method(
+        name="corrrise",
+        tasks=frozenset({"verification"}),
+        seeded=True,
+        source="Lu, Xu & Ebrahimi 2024, arXiv:2305.08546",
+    )
 
     def __post_init__(self) -> None:
         if self.masks < 2:

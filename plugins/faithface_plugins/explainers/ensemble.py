@@ -8,15 +8,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import UsageError
+from faithface.lazy import torch
 from faithface.specs import configure, parameters
 from faithface_plugins.explainers import cams
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Values this close to the threshold tie with it. A resized map has plateaus, equal but for rounding that varies with
 # the batch; an exact comparison would keep some of a plateau in one batch and all of it in another.
@@ -50,21 +53,31 @@ class EnsembleCam(Explainer):
     layer: str = ""
     _bound: tuple[Explainer, ...] = field(default=(), repr=False)
 
-    name = "ensemble-cam"
-    needs = frozenset({"gradients", "activations"})
-    source = "arXiv:2510.19695"
+    method = Method(
+        name="ensemble-cam",
+        needs=frozenset({"gradients", "activations"}),
+        source="arXiv:2510.19695",
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.quantile < 1:
             raise ValueError(f"quantile is {self.quantile}; expected 0 <= quantile < 1 (0.9 keeps the top 10 %)")
         if not self.members:
             raise ValueError("members is empty; name at least one explainer")
-        if self._bound:
-            # What holds for the whole follows from the members; the class attributes describe the defaults.
-            object.__setattr__(self, "needs", frozenset[str]().union(*(m.needs for m in self._bound)))
-            object.__setattr__(self, "tasks", frozenset.intersection(*(m.tasks for m in self._bound)))
-            object.__setattr__(self, "seeded", any(m.seeded for m in self._bound))
-            object.__setattr__(self, "reexplains", all(m.reexplains for m in self._bound))
+
+    @property
+    def info(self) -> Method:
+        """What holds for the whole follows from the members; ``method`` describes the defaults."""
+        if not self._bound:
+            return self.method
+        members = [member.info for member in self._bound]
+        return dataclasses.replace(
+            self.method,
+            needs=frozenset().union(*(m.needs for m in members)),
+            tasks=frozenset.intersection(*(m.tasks for m in members)),
+            seeded=any(m.seeded for m in members),
+            reexplains=all(m.reexplains for m in members),
+        )
 
     def bind(self, resolve: Callable[[str], Explainer]) -> Explainer:
         bound = tuple(self._with_layer(resolve(name)) for name in self.members)

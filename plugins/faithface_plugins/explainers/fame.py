@@ -6,13 +6,15 @@ Place in the flow: registered through ``verification``; calls ``FaceModel.gradie
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.tasks import PairTarget, pair_similarity
 from faithface_plugins.explainers.pair_common import pair_maps, partners, require_cosine, require_pairs, scaled, smooth
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GREY = (0.2989, 0.587, 0.114)
 PIXEL = 1 / 255
@@ -51,10 +53,12 @@ class Fame(Explainer):
     steps: int = 75
     smoothing: float = 5.0
 
-    name = "fame"
-    tasks = frozenset({"verification"})
-    needs = frozenset({"gradients"})
-    source = "FAME, CVPRW 2026, arXiv:2605.12017"
+    method = Method(
+        name="fame",
+        tasks=frozenset({"verification"}),
+        needs=frozenset({"gradients"}),
+        source="FAME, CVPRW 2026, arXiv:2605.12017",
+    )
 
     def __post_init__(self) -> None:
         if self.steps < 1:

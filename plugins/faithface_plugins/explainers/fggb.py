@@ -6,12 +6,10 @@ Place in the flow: registered through ``verification``; calls ``FaceModel.vjp`` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface_plugins.explainers.pair_common import (
     cosine_threshold,
     equal_images,
@@ -21,6 +19,9 @@ from faithface_plugins.explainers.pair_common import (
     smooth,
     unit,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Bytes of gradient maps that are held at a time: all 512 channels at 112×112, a quarter of them at 224×224.
 HELD = 128 * 2**20
@@ -69,10 +70,12 @@ class Fggb(Explainer):
     smoothing: float = 5.0
     threshold: float | None = None
 
-    name = "fggb"
-    tasks = frozenset({"verification"})
-    needs = frozenset({"gradients"})
-    source = "Lu, Xu & Ebrahimi 2024, arXiv:2403.04549"
+    method = Method(
+        name="fggb",
+        tasks=frozenset({"verification"}),
+        needs=frozenset({"gradients"}),
+        source="Lu, Xu & Ebrahimi 2024, arXiv:2403.04549",
+    )
 
     def __post_init__(self) -> None:
         if self.smoothing < 0:

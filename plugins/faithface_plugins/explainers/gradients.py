@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples, Views
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples, Views
 from faithface.errors import NotApplicable
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import (
@@ -95,9 +95,11 @@ class Saliency(Explainer):
 
     channels: Channels = "max-of-abs"
 
-    name = "saliency"
-    needs = frozenset({"gradients"})
-    source = "Simonyan et al. 2013, arXiv:1312.6034"
+    method = Method(
+        name="saliency",
+        needs=frozenset({"gradients"}),
+        source="Simonyan et al. 2013, arXiv:1312.6034",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import Saliency as CaptumSaliency
@@ -124,9 +126,11 @@ class InputXGradient(Explainer):
 
     channels: Channels = "sum"
 
-    name = "input-x-gradient"
-    needs = frozenset({"gradients"})
-    source = "Shrikumar et al. 2016, arXiv:1605.01713"
+    method = Method(
+        name="input-x-gradient",
+        needs=frozenset({"gradients"}),
+        source="Shrikumar et al. 2016, arXiv:1605.01713",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import InputXGradient as CaptumInputXGradient
@@ -160,10 +164,12 @@ class SmoothGrad(Explainer):
     sigma: float = 0.15
     channels: Channels = "sum-of-abs"
 
-    name = "smoothgrad"
-    needs = frozenset({"gradients"})
-    seeded = True
-    source = "Smilkov et al. 2017, arXiv:1706.03825"
+    method = Method(
+        name="smoothgrad",
+        needs=frozenset({"gradients"}),
+        seeded=True,
+        source="Smilkov et al. 2017, arXiv:1706.03825",
+    )
 
     def __post_init__(self) -> None:
         if self.noisy < 1:
@@ -218,9 +224,11 @@ class IntegratedGradients(Explainer):
     baseline: Fill = "black"
     channels: Channels = "sum"
 
-    name = "integrated-gradients"
-    needs = frozenset({"gradients"})
-    source = "Sundararajan et al. 2017, arXiv:1703.01365"
+    method = Method(
+        name="integrated-gradients",
+        needs=frozenset({"gradients"}),
+        source="Sundararajan et al. 2017, arXiv:1703.01365",
+    )
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -267,9 +275,11 @@ class GuidedBackprop(Explainer):
 
     channels: Channels = "max-of-abs"
 
-    name = "guided-backprop"
-    needs = frozenset({"gradients"})
-    source = "Springenberg et al. 2014, arXiv:1412.6806"
+    method = Method(
+        name="guided-backprop",
+        needs=frozenset({"gradients"}),
+        source="Springenberg et al. 2014, arXiv:1412.6806",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import GuidedBackprop as CaptumGuidedBackprop

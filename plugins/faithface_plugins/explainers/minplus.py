@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.pair_common import pair_maps, partners, require_pairs, scaled
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Direction = Literal["minus", "plus"]
 
@@ -65,9 +66,11 @@ class MinPlus(Explainer):
     step: float = 14.0
     steps: int = 5
 
-    name = "minplus"
-    tasks = frozenset({"verification"})
-    source = "Mery & Morris, WACV 2022; Mery, CVPRW 2022"
+    method = Method(
+        name="minplus",
+        tasks=frozenset({"verification"}),
+        source="Mery & Morris, WACV 2022; Mery, CVPRW 2022",
+    )
 
     def __post_init__(self) -> None:
         for key in ("width", "step"):

@@ -8,13 +8,17 @@ Pairs are seen as 2N single faces in the order a0, b0, a1, b1, …; the partner 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REFERENCE_SIZE = 112  # the input size at which the papers give lengths in pixels
 

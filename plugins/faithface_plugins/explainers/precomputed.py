@@ -20,15 +20,18 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Samples
+from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import UsageError
+from faithface.lazy import torch
 from faithface.specs import configure, split_params
 from faithface_plugins.explainers.cam_math import resize
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Raw = dict[str, np.ndarray]
 
@@ -46,19 +49,20 @@ class Precomputed(Explainer):
         UsageError: no such folder; a sample without a map; a file that is no map of the right kind.
     """
 
-    name: str = field(default="maps", metadata={"parameter": False})
     directory: str = field(default="", metadata={"parameter": False})
     provenance: str = ""
 
-    needs = frozenset[str]()
-    reexplains = False
-    source = "precomputed"
+    method = Method(name="maps", needs=frozenset(), source="precomputed", reexplains=False)
+
+    @property
+    def info(self) -> Method:
+        return dataclasses.replace(self.method, name=f"maps:{self.directory}") if self.directory else self.method
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
         directory, params = split_params(argument) if argument.endswith(")") else (argument, ())
         if not Path(directory).is_dir():
             raise UsageError(f"maps:{directory}: no such folder; expected one with a file per sample, such as ID.npz")
-        opened = dataclasses.replace(self, name=f"maps:{directory}", directory=directory)
+        opened = dataclasses.replace(self, directory=directory)
         return configure(opened, params, 'explainer "maps"')  # type: ignore[no-any-return]
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:

@@ -6,13 +6,15 @@ Place in the flow: registered by the package; activations from the twin, scores 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface_plugins.explainers.cams import cam_maps
 from faithface_plugins.explainers.common import Fill, fill_color, scores_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,11 @@ class ScoreCam(Explainer):
     layer: str = ""
     fill: Fill = "black"
 
-    name = "score-cam"
-    needs = frozenset({"scores", "activations"})
-    source = "Wang et al. 2020, arXiv:1910.01279"
+    method = Method(
+        name="score-cam",
+        needs=frozenset({"scores", "activations"}),
+        source="Wang et al. 2020, arXiv:1910.01279",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         views = samples.views()

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface.seeds import seed_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scores_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Segmentation = Literal["slic", "grid"]
 HELD = 1e6  # weight of the whole and of the empty image, against 1 of the others
@@ -46,6 +48,11 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
     return rows[:, None] * min(side, width) + columns[None, :]
 
 
+def segments(samples: Samples, segmentation: Segmentation, count: int) -> list[Tensor]:
+    """Return the segments of every view of a batch; asked for through :meth:`Samples.cached`."""
+    return [segment(image, segmentation, count) for image in samples.views().images]
+
+
 def paint_coefficients(
     model: FaceModel,
     samples: Samples,
@@ -65,9 +72,7 @@ def paint_coefficients(
     views = samples.views()
     color = fill_color(model.card.input, fill).to(views.images)
     # Both explainers of this file cut the same images, and cutting takes a tenth of their time.
-    cut = samples.shared(
-        ("segments", segmentation, count), lambda: [segment(image, segmentation, count) for image in views.images]
-    )
+    cut = samples.cached(segments, segmentation, count)
     maps = []
     for i, (image, labels, seed_id) in enumerate(zip(views.images, cut, views.seed_ids, strict=True)):
         generator = torch.Generator().manual_seed(seed_for(samples.seed, seed_id, purpose))
@@ -133,9 +138,11 @@ class Lime(Explainer):
     fill: Fill = "black"
     score: Score = "probability"
 
-    name = "lime"
-    seeded = True
-    source = "Ribeiro et al. 2016, arXiv:1602.04938"
+    method = Method(
+        name="lime",
+        seeded=True,
+        source="Ribeiro et al. 2016, arXiv:1602.04938",
+    )
 
     def __post_init__(self) -> None:
         _check_counts(self.samples, self.segments)
@@ -180,9 +187,11 @@ class KernelShap(Explainer):
     fill: Fill = "black"
     score: Score = "logit"
 
-    name = "kernel-shap"
-    seeded = True
-    source = "Lundberg & Lee 2017, arXiv:1705.07874"
+    method = Method(
+        name="kernel-shap",
+        seeded=True,
+        source="Lundberg & Lee 2017, arXiv:1705.07874",
+    )
 
     def __post_init__(self) -> None:
         _check_counts(self.samples, self.segments)

@@ -6,11 +6,10 @@ Place in the flow: registered through ``verification``; calls ``FaceModel.output
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface_plugins.explainers.pair_common import (
     equal_images,
     pair_maps,
@@ -21,6 +20,9 @@ from faithface_plugins.explainers.pair_common import (
     smooth,
     unit,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Place = tuple[int, int]
 
@@ -37,14 +39,14 @@ class XFace(Explainer):
         similarity = max(S, 0),  dissimilarity = max(−S, 0)
 
     A patch that covers what the faces share drives them apart (positive: similar). The distance d_i of the occluded
-    image depends on the method:
+    image depends on the variant:
 
     * 1: the mean distance to all occluded versions of the other image (patches of the same size);
     * 2: the distance to the other image as it is;
     * 3: the distance to the other image occluded at the same place.
 
     Parameters:
-        method: 1, 2 or 3.
+        variant: 1, 2 or 3.
         sizes: sides of the patches in pixels at 112×112.
         stride: step between patches in pixels at 112×112.
         smoothing: σ of a Gaussian kernel five pixels wide, at 112×112; 0: none.
@@ -54,23 +56,25 @@ class XFace(Explainer):
     forward pass per patch and image, 1,130 at the defaults and 112×112; equal images within a batch share theirs (the
     meter counts them all).
 
-    As in the authors' code: method 1 is the default, a patch of side p covers p + 1 pixels, positions run 0, 5, … below
+    As in the authors' code: variant 1 is the default, a patch of side p covers p + 1 pixels, positions run 0, 5, … below
     side − p, and the mean runs over all patches, so that pixels near the border, which fewer patches cover, get smaller
     values. Left out: their scaling to [0, 1] and the colour map, which change no ranking, and the confidence score.
     """
 
-    method: int = 1
+    variant: int = 1
     sizes: tuple[str, ...] = ("7", "14", "28")
     stride: float = 5.0
     smoothing: float = 5.0
 
-    name = "xface"
-    tasks = frozenset({"verification"})
-    source = "Knoche et al. 2023, arXiv:2211.13735"
+    method = Method(
+        name="xface",
+        tasks=frozenset({"verification"}),
+        source="Knoche et al. 2023, arXiv:2211.13735",
+    )
 
     def __post_init__(self) -> None:
-        if self.method not in (1, 2, 3):
-            raise ValueError(f"method is {self.method}; expected 1, 2 or 3")
+        if self.variant not in (1, 2, 3):
+            raise ValueError(f"method is {self.variant}; expected 1, 2 or 3")
         if not self.sizes or not all(_is_length(size) for size in self.sizes):
             raise ValueError(f"sizes is {'+'.join(self.sizes)}; expected lengths in pixels above 0 and below 112")
         if not self.stride > 0:
@@ -101,9 +105,9 @@ class XFace(Explainer):
 
     def _distances(self, embedded: Tensor, clean: Tensor) -> Tensor:
         """Return the cosine distance of each patch, 2N×P, from unit embeddings of the occluded images, 2N×P×D."""
-        if self.method == 1:
+        if self.variant == 1:
             other = partners(embedded).mean(dim=1, keepdim=True)
-        elif self.method == 2:
+        elif self.variant == 2:
             other = partners(clean)[:, None]
         else:
             other = partners(embedded)

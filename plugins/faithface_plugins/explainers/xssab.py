@@ -6,13 +6,14 @@ Place in the flow: registered through ``verification``; calls ``FaceModel.vjp`` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from faithface.contract import Explainer, FaceModel, Maps, Samples
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
+from faithface.lazy import torch
 from faithface_plugins.explainers.pair_common import cosine_threshold, pair_maps, partners, require_pairs, unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ class Xssab(Explainer):
     maps: Literal["arguments", "difference"] = "arguments"
     threshold: float | None = None
 
-    name = "xssab"
-    tasks = frozenset({"verification"})
-    needs = frozenset({"gradients"})
-    source = "Huber et al. 2024, arXiv:2304.13409"
+    method = Method(
+        name="xssab",
+        tasks=frozenset({"verification"}),
+        needs=frozenset({"gradients"}),
+        source="Huber et al. 2024, arXiv:2304.13409",
+    )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         require_pairs(self.name, samples)

@@ -15,6 +15,7 @@ from faithface.perturb.ranking import tie_breaks
 from faithface.tasks import class_probabilities, pair_similarity
 from tests.perturb.sets import class_set, load, pair_set
 from tests.reference import curves as reference
+from tests.support.applies import check
 from tests.support.networks import tiny
 
 SIZE = 16
@@ -101,7 +102,7 @@ def test_classifier_areas_and_gap_equal_the_slow_loop(classifier, fill, grid, po
 def test_pair_areas_and_gaps_equal_the_slow_loop_with_their_default_fills(verifier, kind, form):
     everything, all_maps = pair_batch(verifier)
     metrics = {d: BY_ID[f"{d}-{kind}{form}@1"] for d in ("deletion", "insertion", "gap")}
-    chosen = everything.where(metrics["gap"].which)
+    chosen = everything.where(metrics["gap"].judged_on)
     assert len(chosen) == 2
     samples, maps = everything.take(chosen), all_maps.take(chosen)
     area = {}
@@ -164,8 +165,8 @@ def test_alter_both_changes_each_image_by_its_own_map_at_the_same_fraction(verif
 
 def test_pairs_parameter_chooses_the_pairs_and_the_direction_of_the_gap_stays_that_of_the_map(verifier):
     cls = type(BY_ID["gap-similarity@1"])
-    assert [cls(pairs=p).which for p in ("genuine", "impostor", "all")] == ["genuine", "impostor", "all"]
-    assert type(BY_ID["gap-dissimilarity@1"])().which == "impostor"
+    assert [cls(pairs=p).judged_on for p in ("genuine", "impostor", "all")] == ["genuine", "impostor", "all"]
+    assert type(BY_ID["gap-dissimilarity@1"])().judged_on == "impostor"
     samples, maps = pair_batch(verifier)
     found = cls(pairs="all", fill="black").score(verifier, samples, maps)
     area = {d: perturb.area(c) for d, c in found.curves.items()}
@@ -175,13 +176,13 @@ def test_pairs_parameter_chooses_the_pairs_and_the_direction_of_the_gap_stays_th
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
 @pytest.mark.parametrize("grid", [0, 5])
 def test_values_stay_in_the_declared_range_and_name_their_curves(metric, grid, classifier, verifier):
-    model, batch = (classifier, class_batch) if "pad" in metric.tasks else (verifier, pair_batch)
+    model, batch = (classifier, class_batch) if "pad" in metric.protocol.tasks else (verifier, pair_batch)
     samples, maps = batch(model)
     found = type(metric)(grid=grid).score(model, samples, maps)
     assert found.values[""].dtype == np.float64
-    assert ((metric.range[0] <= found.values[""]) & (found.values[""] <= metric.range[1])).all()
+    assert ((metric.range_on()[0] <= found.values[""]) & (found.values[""] <= metric.range_on()[1])).all()
     assert set(found.curves) == set(metric.read)
-    assert metric.best in metric.range
+    assert metric.best_on() in metric.range_on()
 
 
 @pytest.mark.parametrize(
@@ -310,13 +311,13 @@ def test_without_a_threshold_there_is_no_decision_but_a_similarity(verifier):
 def test_an_unaligned_dataset_is_refused_before_the_run_starts(name, verifier):
     dataset = type(pair_set(2, SIZE))(is_aligned=False)
     with pytest.raises(NotApplicable, match="aligned"):
-        BY_ID[name].check(verifier.card, dataset)
-    type(BY_ID[name])(fill="blur").check(verifier.card, dataset)
+        check(BY_ID[name], verifier.card, dataset)
+    check(type(BY_ID[name])(fill="blur"), verifier.card, dataset)
 
 
 def test_a_task_that_does_not_fit_is_refused_before_the_run_starts(classifier):
     with pytest.raises(NotApplicable, match="verification"):
-        BY_ID["gap-similarity@1"].check(classifier.card, class_set(2, SIZE))
+        check(BY_ID["gap-similarity@1"], classifier.card, class_set(2, SIZE))
 
 
 @pytest.mark.parametrize("wrong", [{"grid": -1}, {"points": 1}])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.contract import Explainer, Face, Pair, Sample
+from faithface.contract import Cache, Explainer, Face, Pair, Sample
 from faithface.errors import NotApplicable, UsageError
 from faithface.loading import load_samples
 from faithface_plugins.explainers import (
@@ -51,7 +51,7 @@ REFUSED = {
 def may_refuse(kind: str, explainer: Explainer) -> str:
     names, reason = REFUSED.get(kind, (set(), ""))
     if kind == "linear":
-        return reason if explainer.needs & names else "no ReLU" if explainer.name == "guided-backprop" else ""
+        return reason if explainer.info.needs & names else "no ReLU" if explainer.name == "guided-backprop" else ""
     return reason if explainer.name in names else ""
 
 
@@ -101,21 +101,21 @@ def test_a_map_is_the_same_alone_in_a_batch_and_in_another_place(
             assert (values[1] - again.named()[key][-1]).abs().max() <= 1e-4 * scale, (key, chosen)
 
 
-@pytest.mark.parametrize("explainer", [e for e in EXPLAINERS if e.seeded], ids=lambda e: e.name)
+@pytest.mark.parametrize("explainer", [e for e in EXPLAINERS if e.info.seeded], ids=lambda e: e.name)
 def test_a_seeded_explainer_repeats_its_map_and_another_seed_gives_another(
     opened: Callable[..., Any], explainer: Explainer
 ) -> None:
     model, samples = opened("cnn", n=1)
     first = explainer.explain(model, samples).relevance
-    assert torch.equal(first, explainer.explain(model, replace(samples, memo={})).relevance)
-    assert not torch.equal(first, explainer.explain(model, replace(samples, seed=7, memo={})).relevance)
+    assert torch.equal(first, explainer.explain(model, replace(samples, cache=Cache())).relevance)
+    assert not torch.equal(first, explainer.explain(model, replace(samples, seed=7, cache=Cache())).relevance)
 
 
 def test_what_is_not_seeded_does_not_move_with_the_seed(opened: Callable[..., Any]) -> None:
     model, samples = opened("cnn", n=1)
-    other = replace(samples, seed=7, memo={})
+    other = replace(samples, seed=7, cache=Cache())
     for explainer in EXPLAINERS:
-        if not explainer.seeded:
+        if not explainer.info.seeded:
             first, second = (explainer.explain(model, s).relevance for s in (samples, other))
             assert torch.equal(first, second), explainer.name
 
@@ -144,7 +144,7 @@ def test_an_embedding_of_norm_zero_gives_finite_maps(opened: Callable[..., Any],
         outputs = samples.clean.outputs.clone()
         outputs[:, side] = 0
         clean = replace(samples.clean, outputs=outputs, scores=torch.zeros(1))
-        check(explainer.explain(model, replace(samples, clean=clean, memo={})), 1, (32, 32), True)
+        check(explainer.explain(model, replace(samples, clean=clean, cache=Cache())), 1, (32, 32), True)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_every_explainer_says_what_it_is() -> None:
     for explainer in EXPLAINERS:
         text = type(explainer).__doc__ or ""
         assert explainer.name
-        assert explainer.source
+        assert explainer.info.source
         assert "Cost:" in text, explainer.name
         for parameter in fields(explainer):  # type: ignore[arg-type]
             if parameter.metadata.get("parameter", True) and not parameter.name.startswith("_"):

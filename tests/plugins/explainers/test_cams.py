@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faithface.contract import Cache
 from faithface.errors import NotApplicable, UsageError
 from faithface_plugins.explainers import cam_math
 from faithface_plugins.explainers.cams import EXPLAINERS, EigenCam, GradCam, HiResCam
@@ -67,7 +68,7 @@ def test_the_larger_of_a_faces_two_coarse_maps_has_maximum_one(opened: Callable[
 def test_swapping_the_two_faces_swaps_their_maps(opened: Callable[..., Any]) -> None:
     model, samples = opened("cnn", "verification")
     clean = replace(samples.clean, outputs=samples.clean.outputs.flip(1))
-    swapped = replace(samples, images=samples.images.flip(1), clean=clean, memo={})
+    swapped = replace(samples, images=samples.images.flip(1), clean=clean, cache=Cache())
     for explainer in EXPLAINERS:
         one, other = explainer.explain(model, samples), explainer.explain(model, swapped)
         for kind in ("similarity", "dissimilarity"):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from skimage import filters
 
-from faithface.contract import Explainer, Maps
+from faithface.contract import Cache, Explainer, Maps, Method
 from faithface.errors import NotApplicable, UsageError
 from faithface_plugins.explainers.controls import CentrePrior, Edges, Inverted, Oracle, RandomMap, sobel
 
@@ -22,10 +22,10 @@ from faithface_plugins.explainers.controls import CentrePrior, Edges, Inverted, 
 def test_random_depends_on_seed_and_sample_only(opened: Callable[..., Any]) -> None:
     model, samples = opened("cnn", n=3)
     maps = RandomMap().explain(model, samples).relevance
-    brighter = replace(samples, images=samples.images * 0.5, memo={})
+    brighter = replace(samples, images=samples.images * 0.5, cache=Cache())
     assert torch.equal(maps, RandomMap().explain(model, brighter).relevance)
     assert torch.equal(maps[2:], RandomMap().explain(model, samples.take([2])).relevance)
-    assert not torch.equal(maps, RandomMap().explain(model, replace(samples, seed=1, memo={})).relevance)
+    assert not torch.equal(maps, RandomMap().explain(model, replace(samples, seed=1, cache=Cache())).relevance)
 
 
 def test_random_maps_of_a_pair_are_independent_of_each_other(opened: Callable[..., Any]) -> None:
@@ -86,13 +86,15 @@ def test_inverted_reverses_the_order_of_each_face_and_stays_nonnegative(opened: 
 def test_inverted_takes_over_what_is_true_of_the_other_explainer(opened: Callable[..., Any]) -> None:
     turned = Inverted().with_argument("random(grid=7)", lambda text: {"random(grid=7)": RandomMap(grid=7)}[text])
     assert turned.name == "inverted:random(grid=7)"
-    assert turned.seeded
+    assert turned.info.seeded
     assert turned.needs == frozenset()
 
 
 def test_inverted_turns_the_native_map_too(opened: Callable[..., Any]) -> None:
     class Fixed(Explainer):
-        name = "fixed"
+        method = Method(
+            name="fixed",
+        )
 
         def explain(self, model: Any, samples: Any) -> Maps:
             native = torch.tensor([[[0.0, 2.0], [1.0, 0.5]]])
@@ -112,7 +114,7 @@ def test_oracle_shows_the_ground_truth_resized_by_area(opened: Callable[..., Any
     model, samples = opened("cnn", n=1)
     mask = np.zeros((64, 64), dtype=bool)
     mask[:32, :31] = True
-    known = replace(samples, items=(replace(samples.items[0], truth={"relevance": lambda: mask}),), memo={})
+    known = replace(samples, items=(replace(samples.items[0], truth={"relevance": lambda: mask}),), cache=Cache())
     found = Oracle().explain(model, known).relevance[0]
     assert found[:16, :15].min() == 1
     assert found[0, 15] == pytest.approx(0.5)
@@ -127,7 +129,7 @@ def test_oracle_of_a_pair_gives_zeros_for_the_map_that_has_no_truth(opened: Call
         replace(item, truth={kind: lambda: mask})
         for item, kind in zip(samples.items, ("similarity", "dissimilarity"), strict=True)
     )
-    maps = Oracle().explain(model, replace(samples, items=items, memo={}))
+    maps = Oracle().explain(model, replace(samples, items=items, cache=Cache()))
     expected = torch.from_numpy(mask.astype(np.float32))
     assert torch.equal(maps.similarity, torch.stack([expected, torch.zeros(2, 32, 32)]))
     assert torch.equal(maps.dissimilarity, torch.stack([torch.zeros(2, 32, 32), expected]))

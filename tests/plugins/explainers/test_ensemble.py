@@ -79,7 +79,7 @@ def test_any_members_are_resolved_by_name_and_averaged(opened: Callable[..., Any
     noise, hill = (e.explain(model, samples).relevance for e in known.values())
     expected = (noise / noise.amax((1, 2), keepdim=True) + hill / hill.amax((1, 2), keepdim=True)) / 2
     torch.testing.assert_close(ensemble.explain(model, samples).relevance, expected)
-    assert ensemble.seeded
+    assert ensemble.info.seeded
     assert ensemble.needs == frozenset()
 
 

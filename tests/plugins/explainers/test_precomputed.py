@@ -70,7 +70,7 @@ def test_it_cannot_explain_again_and_keeps_its_declared_provenance(opened: Calla
     model, samples = opened("cnn", n=1)
     np.savez(tmp_path / f"{samples.ids[0]}.npz", relevance=np.ones((4, 4)))
     explainer = open_maps(tmp_path, "(provenance=our 2023 paper)")
-    assert not explainer.reexplains
+    assert not explainer.info.reexplains
     assert explainer.explain(model, samples).note["provenance"] == "our 2023 paper"
 
 

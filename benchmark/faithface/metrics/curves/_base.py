@@ -43,9 +43,6 @@ def check_parameters(grid: int, points: int) -> None:
 class ClassCurve(Metric):
     """A curve metric of classifiers; subclasses say which curves they read and give the protocol."""
 
-    tasks = CLASSIFIERS
-    needs = frozenset({"model"})
-    source = SOURCE
     read: ClassVar[tuple[Direction, ...]] = ("deletion",)
 
     fill: ClassFill = "blur"
@@ -56,12 +53,16 @@ class ClassCurve(Metric):
         check_parameters(self.grid, self.points)
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        super().check(card, dataset, explainer)
         check_fill(self.fill, dataset, pairs=False)
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         found = curves(model, samples, maps, "relevance", self.fill, self.grid, self.points, directions=self.read)
         return scores_of(found.scores, found.reasons, found.flags, 1)
+
+
+def judged_pairs(metric: PairCurve) -> Which:
+    """Return the pairs that a curve metric, as it is set, is judged on."""
+    return metric.pairs
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,6 @@ class PairCurve(Metric):
         form: ``decision`` = is the decision at the clean threshold right; ``score`` = the similarity itself.
     """
 
-    tasks = VERIFICATION
-    needs = frozenset({"model"})
-    source = PAIR_SOURCE
     read: ClassVar[tuple[Direction, ...]] = ("deletion",)
     kind: ClassVar[Literal["similarity", "dissimilarity"]] = "similarity"
     form: ClassVar[Literal["decision", "score"]] = "decision"
@@ -89,12 +87,7 @@ class PairCurve(Metric):
     def __post_init__(self) -> None:
         check_parameters(self.grid, self.points)
 
-    @property
-    def which(self) -> Which:  # type: ignore[override]
-        return self.pairs
-
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        super().check(card, dataset, explainer)
         check_fill(self.fill, dataset, pairs=True)
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Which
-from faithface.metrics.curves._base import ClassCurve, PairCurve
+from faithface.contract import Protocol, Which
+from faithface.metrics.curves._base import (
+    CLASSIFIERS,
+    PAIR_SOURCE,
+    SOURCE,
+    VERIFICATION,
+    ClassCurve,
+    PairCurve,
+    judged_pairs,
+)
 from faithface.perturb.fills import Fill
 
 
 @dataclass(frozen=True)
 class Deletion(ClassCurve):
     """Area under the predicted class's probability while the most relevant pixels are removed.
-
-    Question
-        How soon does the model lose its answer when the pixels that the map calls most relevant are removed?
 
     Formula
         The H·W pixels of the map are ranked once, descending. At fractions f = 0, 1/50, …, 1 the first k =
@@ -68,21 +73,25 @@ class Deletion(ClassCurve):
         Petsiuk, Das and Saenko, 2018 (RISE). The fills for faces: faithface.
     """
 
-    id = "deletion@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="deletion@1",
+        question=(
+            "How soon does the model lose its answer when the pixels that the map calls most relevant are removed?"
+        ),
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=SOURCE,
+        tasks=CLASSIFIERS,
+    )
     read = ("deletion",)
 
 
 @dataclass(frozen=True)
 class DeletionSimilarity(PairCurve):
     """Area under the share of right decisions while the probe's most similar pixels are replaced.
-
-    Question
-        How soon does a genuine pair stop matching when what the map calls similar is replaced by another person's
-        face?
 
     Formula
         The H·W pixels of the probe's similarity map are ranked once, descending. At fractions f = 0, 1/50, …, 1 the
@@ -136,11 +145,21 @@ class DeletionSimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "deletion-similarity@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="deletion-similarity@1",
+        question=(
+            "How soon does a genuine pair stop matching when what the map calls similar is replaced by another "
+            "person's face?"
+        ),
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("deletion",)
     kind = "similarity"
     form = "decision"
@@ -149,10 +168,6 @@ class DeletionSimilarity(PairCurve):
 @dataclass(frozen=True)
 class DeletionSimilarityScore(PairCurve):
     """Area under the similarity of the pair while the probe's most similar pixels are replaced.
-
-    Question
-        How soon does a genuine pair stop matching when what the map calls similar is replaced by another person's
-        face?
 
     Formula
         The H·W pixels of the probe's similarity map are ranked once, descending. At fractions f = 0, 1/50, …, 1 the
@@ -203,11 +218,21 @@ class DeletionSimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "deletion-similarity-score@1"
-    better = "lower"
-    range = (-1.0, 1.0)
-    best = -1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="deletion-similarity-score@1",
+        question=(
+            "How soon does a genuine pair stop matching when what the map calls similar is replaced by another "
+            "person's face?"
+        ),
+        better="lower",
+        range=(-1.0, 1.0),
+        best=-1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("deletion",)
     kind = "similarity"
     form = "score"
@@ -216,10 +241,6 @@ class DeletionSimilarityScore(PairCurve):
 @dataclass(frozen=True)
 class DeletionDissimilarity(PairCurve):
     """Area under the share of right decisions while the probe's most dissimilar pixels are replaced.
-
-    Question
-        How soon do two people look alike to the model when what the map calls dissimilar is replaced by the
-        partner's own pixels?
 
     Formula
         The H·W pixels of the probe's dissimilarity map are ranked once, descending. At fractions f = 0, 1/50, …, 1
@@ -274,11 +295,21 @@ class DeletionDissimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "deletion-dissimilarity@1"
-    better = "lower"
-    range = (0.0, 1.0)
-    best = 0.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="deletion-dissimilarity@1",
+        question=(
+            "How soon do two people look alike to the model when what the map calls dissimilar is replaced by the"
+            " partner's own pixels?"
+        ),
+        better="lower",
+        range=(0.0, 1.0),
+        best=0.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("deletion",)
     kind = "dissimilarity"
     form = "decision"
@@ -290,10 +321,6 @@ class DeletionDissimilarity(PairCurve):
 @dataclass(frozen=True)
 class DeletionDissimilarityScore(PairCurve):
     """Area under the similarity of the pair while the probe's most dissimilar pixels are replaced.
-
-    Question
-        How soon do two people look alike to the model when what the map calls dissimilar is replaced by the
-        partner's own pixels?
 
     Formula
         The H·W pixels of the probe's dissimilarity map are ranked once, descending. At fractions f = 0, 1/50, …, 1
@@ -345,11 +372,21 @@ class DeletionDissimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "deletion-dissimilarity-score@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="deletion-dissimilarity-score@1",
+        question=(
+            "How soon do two people look alike to the model when what the map calls dissimilar is replaced by the"
+            " partner's own pixels?"
+        ),
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("deletion",)
     kind = "dissimilarity"
     form = "score"

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Which
-from faithface.metrics.curves._base import ClassCurve, PairCurve
+from faithface.contract import Protocol, Which
+from faithface.metrics.curves._base import CLASSIFIERS, VERIFICATION, ClassCurve, PairCurve, judged_pairs
 from faithface.perturb.fills import Fill
 
 GAP_SOURCE = "faithface; areas after Petsiuk, Das, Saenko, RISE, BMVC 2018, and Lu, Xu, Ebrahimi, CorrRISE, WACV 2024"
@@ -19,9 +19,6 @@ GAP_SOURCE = "faithface; areas after Petsiuk, Das, Saenko, RISE, BMVC 2018, and 
 @dataclass(frozen=True)
 class Gap(ClassCurve):
     """Insertion minus deletion: the headline of the curve metrics, which reads without a reference.
-
-    Question
-        How much better does the model do with what the map calls relevant than without it?
 
     Formula
         value = area(insertion) − area(deletion), by the trapezoid rule on [0, 1]; p(f) is the probability of the
@@ -71,21 +68,23 @@ class Gap(ClassCurve):
         Petsiuk, Das and Saenko, 2018 (RISE). The gap and the fills for faces: faithface.
     """
 
-    id = "gap@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    source = GAP_SOURCE
-    forward_passes = "98, and 1 per fill (shared with deletion and insertion)"
+    protocol = Protocol(
+        id="gap@1",
+        question="How much better does the model do with what the map calls relevant than without it?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="98, and 1 per fill (shared with deletion and insertion)",
+        source=GAP_SOURCE,
+        tasks=CLASSIFIERS,
+    )
     read = ("insertion", "deletion")
 
 
 @dataclass(frozen=True)
 class GapSimilarity(PairCurve):
     """Insertion minus deletion of the share of right decisions, on genuine pairs.
-
-    Question
-        How much better does a genuine pair match with what the map calls similar than without it?
 
     Formula
         value = area(insertion) − area(deletion), by the trapezoid rule on [0, 1]; insertion is the curve that puts
@@ -140,12 +139,18 @@ class GapSimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The gap and the fills: faithface.
     """
 
-    id = "gap-similarity@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    source = GAP_SOURCE
-    forward_passes = "98, and 1 per fill (shared with deletion and insertion)"
+    protocol = Protocol(
+        id="gap-similarity@1",
+        question="How much better does a genuine pair match with what the map calls similar than without it?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="98, and 1 per fill (shared with deletion and insertion)",
+        source=GAP_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion", "deletion")
     kind = "similarity"
     form = "decision"
@@ -154,9 +159,6 @@ class GapSimilarity(PairCurve):
 @dataclass(frozen=True)
 class GapSimilarityScore(PairCurve):
     """Insertion minus deletion of the similarity of the pair, on genuine pairs.
-
-    Question
-        How much better does a genuine pair match with what the map calls similar than without it?
 
     Formula
         value = area(insertion) − area(deletion), by the trapezoid rule on [0, 1]; insertion is the curve that puts
@@ -208,12 +210,18 @@ class GapSimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The gap and the fills: faithface.
     """
 
-    id = "gap-similarity-score@1"
-    better = "higher"
-    range = (-2.0, 2.0)
-    best = 2.0
-    source = GAP_SOURCE
-    forward_passes = "98, and 1 per fill (shared with deletion and insertion)"
+    protocol = Protocol(
+        id="gap-similarity-score@1",
+        question="How much better does a genuine pair match with what the map calls similar than without it?",
+        better="higher",
+        range=(-2.0, 2.0),
+        best=2.0,
+        needs=frozenset({"model"}),
+        cost="98, and 1 per fill (shared with deletion and insertion)",
+        source=GAP_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion", "deletion")
     kind = "similarity"
     form = "score"
@@ -222,9 +230,6 @@ class GapSimilarityScore(PairCurve):
 @dataclass(frozen=True)
 class GapDissimilarity(PairCurve):
     """Insertion minus deletion of the share of right decisions, on impostor pairs.
-
-    Question
-        How much more alike are two people without what the map calls dissimilar than with it?
 
     Formula
         value = area(insertion) − area(deletion), by the trapezoid rule on [0, 1]; insertion is the curve that puts
@@ -281,12 +286,18 @@ class GapDissimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The gap and the fills: faithface.
     """
 
-    id = "gap-dissimilarity@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    source = GAP_SOURCE
-    forward_passes = "98, and 1 per fill (shared with deletion and insertion)"
+    protocol = Protocol(
+        id="gap-dissimilarity@1",
+        question="How much more alike are two people without what the map calls dissimilar than with it?",
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="98, and 1 per fill (shared with deletion and insertion)",
+        source=GAP_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion", "deletion")
     kind = "dissimilarity"
     form = "decision"
@@ -298,9 +309,6 @@ class GapDissimilarity(PairCurve):
 @dataclass(frozen=True)
 class GapDissimilarityScore(PairCurve):
     """Deletion minus insertion of the similarity of the pair, on impostor pairs.
-
-    Question
-        How much more alike are two people without what the map calls dissimilar than with it?
 
     Formula
         value = area(deletion) − area(insertion), by the trapezoid rule on [0, 1]; insertion is the curve that puts
@@ -353,12 +361,18 @@ class GapDissimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The gap and the fills: faithface.
     """
 
-    id = "gap-dissimilarity-score@1"
-    better = "higher"
-    range = (-2.0, 2.0)
-    best = 2.0
-    source = GAP_SOURCE
-    forward_passes = "98, and 1 per fill (shared with deletion and insertion)"
+    protocol = Protocol(
+        id="gap-dissimilarity-score@1",
+        question="How much more alike are two people without what the map calls dissimilar than with it?",
+        better="higher",
+        range=(-2.0, 2.0),
+        best=2.0,
+        needs=frozenset({"model"}),
+        cost="98, and 1 per fill (shared with deletion and insertion)",
+        source=GAP_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion", "deletion")
     kind = "dissimilarity"
     form = "score"

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Which
-from faithface.metrics.curves._base import ClassCurve, PairCurve
+from faithface.contract import Protocol, Which
+from faithface.metrics.curves._base import (
+    CLASSIFIERS,
+    PAIR_SOURCE,
+    SOURCE,
+    VERIFICATION,
+    ClassCurve,
+    PairCurve,
+    judged_pairs,
+)
 from faithface.perturb.fills import Fill
 
 
 @dataclass(frozen=True)
 class Insertion(ClassCurve):
     """Area under the predicted class's probability while the most relevant pixels are put back.
-
-    Question
-        How soon does the model find its answer again when the pixels that the map calls most relevant are put back
-        into a masked image?
 
     Formula
         The H·W pixels of the map are ranked once, descending. The image starts as the fill image; at fractions f =
@@ -69,20 +73,26 @@ class Insertion(ClassCurve):
         Petsiuk, Das and Saenko, 2018 (RISE). The fills for faces: faithface.
     """
 
-    id = "insertion@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="insertion@1",
+        question=(
+            "How soon does the model find its answer again when the pixels that the map calls most relevant are "
+            "put back into a masked image?"
+        ),
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=SOURCE,
+        tasks=CLASSIFIERS,
+    )
     read = ("insertion",)
 
 
 @dataclass(frozen=True)
 class InsertionSimilarity(PairCurve):
     """Area under the share of right decisions while the probe's most similar pixels are put back.
-
-    Question
-        How soon does another person's face match the reference when what the map calls similar is put into it?
 
     Formula
         The H·W pixels of the probe's similarity map are ranked once, descending. The image starts as the fill
@@ -137,11 +147,20 @@ class InsertionSimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "insertion-similarity@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="insertion-similarity@1",
+        question=(
+            "How soon does another person's face match the reference when what the map calls similar is put into it?"
+        ),
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion",)
     kind = "similarity"
     form = "decision"
@@ -150,9 +169,6 @@ class InsertionSimilarity(PairCurve):
 @dataclass(frozen=True)
 class InsertionSimilarityScore(PairCurve):
     """Area under the similarity of the pair while the probe's most similar pixels are put back.
-
-    Question
-        How soon does another person's face match the reference when what the map calls similar is put into it?
 
     Formula
         The H·W pixels of the probe's similarity map are ranked once, descending. The image starts as the fill
@@ -204,11 +220,20 @@ class InsertionSimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "insertion-similarity-score@1"
-    better = "higher"
-    range = (-1.0, 1.0)
-    best = 1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="insertion-similarity-score@1",
+        question=(
+            "How soon does another person's face match the reference when what the map calls similar is put into it?"
+        ),
+        better="higher",
+        range=(-1.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion",)
     kind = "similarity"
     form = "score"
@@ -217,10 +242,6 @@ class InsertionSimilarityScore(PairCurve):
 @dataclass(frozen=True)
 class InsertionDissimilarity(PairCurve):
     """Area under the share of right decisions while the probe's most dissimilar pixels are put back.
-
-    Question
-        How soon do two people stop looking alike when, starting from the partner's own image, what the map calls
-        dissimilar is put back?
 
     Formula
         The H·W pixels of the probe's dissimilarity map are ranked once, descending. The image starts as the fill
@@ -276,11 +297,21 @@ class InsertionDissimilarity(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "insertion-dissimilarity@1"
-    better = "higher"
-    range = (0.0, 1.0)
-    best = 1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="insertion-dissimilarity@1",
+        question=(
+            "How soon do two people stop looking alike when, starting from the partner's own image, what the map "
+            "calls dissimilar is put back?"
+        ),
+        better="higher",
+        range=(0.0, 1.0),
+        best=1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion",)
     kind = "dissimilarity"
     form = "decision"
@@ -292,10 +323,6 @@ class InsertionDissimilarity(PairCurve):
 @dataclass(frozen=True)
 class InsertionDissimilarityScore(PairCurve):
     """Area under the similarity of the pair while the probe's most dissimilar pixels are put back.
-
-    Question
-        How soon do two people stop looking alike when, starting from the partner's own image, what the map calls
-        dissimilar is put back?
 
     Formula
         The H·W pixels of the probe's dissimilarity map are ranked once, descending. The image starts as the fill
@@ -348,11 +375,21 @@ class InsertionDissimilarityScore(PairCurve):
         Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018. The fills: faithface.
     """
 
-    id = "insertion-dissimilarity-score@1"
-    better = "lower"
-    range = (-1.0, 1.0)
-    best = -1.0
-    forward_passes = "49, and 1 per fill"
+    protocol = Protocol(
+        id="insertion-dissimilarity-score@1",
+        question=(
+            "How soon do two people stop looking alike when, starting from the partner's own image, what the map "
+            "calls dissimilar is put back?"
+        ),
+        better="lower",
+        range=(-1.0, 1.0),
+        best=-1.0,
+        needs=frozenset({"model"}),
+        cost="49, and 1 per fill",
+        source=PAIR_SOURCE,
+        tasks=VERIFICATION,
+        judged_on=judged_pairs,
+    )
     read = ("insertion",)
     kind = "dissimilarity"
     form = "score"

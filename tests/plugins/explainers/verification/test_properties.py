@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from faithface.card import InputCard, ModelCard, OutputCard
-from faithface.contract import Activations, Clean, Explainer, Face, FaceModel, Pair, Passes, Samples
+from faithface.contract import Activations, Cache, Clean, Explainer, Face, FaceModel, Pair, Passes, Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.specs import configure, parse_spec
 from faithface.tasks import Target, pair_similarity
@@ -40,7 +40,7 @@ class Formula(FaceModel):
     """A verification model that is a differentiable function of pixels, for answers that are known in closed form."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], size: int = 28, similarity: Any = "cosine") -> None:
-        self.network, self.device, self.passes, self.memo = network, "cpu", Passes(), {}
+        self.network, self.device, self.passes, self.cache = network, "cpu", Passes(), Cache()
         output = OutputCard(kind="embedding", similarity=similarity)
         self.card = ModelCard(
             name="formula", task="verification", file="none", input=InputCard(size=(size, size)), output=output
@@ -159,7 +159,7 @@ def test_the_batch_changes_nothing(opened: Callable[..., Any], name: str, kind: 
 @every
 def test_swapping_the_roles_swaps_the_maps(opened: Callable[..., Any], name: str) -> None:
     model, samples = opened("cnn", "verification")
-    swapped = replace(samples, images=samples.images.flip(1), memo={})
+    swapped = replace(samples, images=samples.images.flip(1), cache=Cache())
     swapped = replace(swapped, clean=replace(samples.clean, outputs=samples.clean.outputs.flip(1)))
     maps, back = SMALL[name].explain(model, samples), SMALL[name].explain(model, swapped)
     for key in ("similarity", "dissimilarity"):
@@ -170,7 +170,7 @@ def test_swapping_the_roles_swaps_the_maps(opened: Callable[..., Any], name: str
 @every
 def test_a_face_in_two_pairs_costs_and_looks_the_same_as_alone(opened: Callable[..., Any], name: str) -> None:
     model, samples = opened("cnn", "verification")
-    twice = replace(samples.take([0, 1, 1]), memo={})
+    twice = replace(samples.take([0, 1, 1]), cache=Cache())
 
     def cost(batch: Samples) -> tuple[int, int]:
         before = model.passes.forward, model.passes.backward

@@ -1,0 +1,75 @@
+"""What cannot apply to what, as far as is known before anything runs, as values.
+
+Place in the flow: ``run.plan`` asks for each cell; the documentation tools ask for examples. May call the contract,
+``errors`` and ``reasons``. A metric's own :meth:`~faithface.contract.Metric.check` decides what its parameters rule
+out; everything that follows from a ``Method`` or ``Protocol`` is decided here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Metric
+from faithface.errors import NotApplicable
+from faithface.reasons import Reason, ReasonCode
+
+
+def explainer_applies(card: ModelCard, dataset: Dataset, explainer: Explainer) -> Reason | None:
+    """Return why an explainer cannot explain this model on this dataset; None if it can, as far as is known now."""
+    info = explainer.info
+    if card.task not in info.tasks:
+        return Reason(
+            ReasonCode.OTHER_TASK,
+            f'explainer "{info.name}" is for {", ".join(sorted(info.tasks))}; {card.name} is {card.task}',
+        )
+    if "truth" in info.needs and not dataset.truths():
+        return Reason(
+            ReasonCode.NO_GROUND_TRUTH,
+            f'explainer "{info.name}" needs ground truth; dataset "{dataset.name}" has none',
+        )
+    return None
+
+
+def metric_applies(
+    card: ModelCard, dataset: Dataset, explainer: Explainer | None, metric: Metric, models: Iterable[ModelCard] = ()
+) -> Reason | None:
+    """Return why a metric cannot be scored here; None if it can, as far as is known now.
+
+    Args:
+        explainer: None: any.
+        models: all models of the run, among which a family metric looks for the other training runs.
+    """
+    what, protocol = f'metric "{metric.id}"', metric.protocol
+    if card.task not in protocol.tasks:
+        return Reason(
+            ReasonCode.OTHER_TASK, f"{what} is for {', '.join(sorted(protocol.tasks))}; {card.name} is {card.task}"
+        )
+    if "truth" in protocol.needs and not (set(metric.ground_truth) & dataset.truths()):
+        return Reason(
+            ReasonCode.NO_GROUND_TRUTH,
+            f'{what} needs {" or ".join(metric.ground_truth)} ground truth; dataset "{dataset.name}" has none',
+        )
+    if "out-of-set" in protocol.needs and dataset.out_of_set() is None:
+        return Reason(
+            ReasonCode.NO_OUT_OF_SET, f'{what} needs an out-of-set partner; dataset "{dataset.name}" has none'
+        )
+    if explainer is not None and "explainer" in protocol.needs and not explainer.info.reexplains:
+        return Reason(ReasonCode.CANNOT_REEXPLAIN, f'{what} explains altered images again; "{explainer.name}" cannot')
+    try:
+        metric.check(card, dataset, explainer)
+    except NotApplicable as error:
+        return error.reason
+    if "family" in protocol.needs:
+        runs = [m for m in models if family_of(m) == family_of(card) and m.task == card.task]
+        if len(runs) < 2:
+            return Reason(
+                ReasonCode.SINGLE_RUN,
+                f'{what} compares training runs; family "{family_of(card)}" has only one in this run',
+            )
+    return None
+
+
+def family_of(card: ModelCard) -> str:
+    """Return the family of a model: the card's, or the model alone."""
+    return card.family or card.name

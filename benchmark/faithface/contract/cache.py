@@ -1,0 +1,39 @@
+"""A place for what several explainers or metrics compute on the same batch, maps or model.
+
+Place in the flow: held by ``Samples``, ``Maps`` and ``FaceModel``. Imports only the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+H = TypeVar("H")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Cache:
+    """Results of functions by function and arguments, kept for as long as the object that holds the cache.
+
+    What a function returns is shared by all who ask: it must not be changed, unless the function returns a container
+    that is meant to be filled.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, Any] = {}
+
+    def get(self, holder: H, function: Callable[Concatenate[H, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``function(holder, *args, **kwargs)``, computed once; the arguments must be hashable."""
+        key = (function, args, tuple(sorted(kwargs.items())))
+        if key not in self._found:
+            self._found[key] = function(holder, *args, **kwargs)
+        found: T = self._found[key]
+        return found
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._found.clear()

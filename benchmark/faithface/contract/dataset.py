@@ -1,0 +1,126 @@
+"""What is explained: faces, samples with a class, pairs, and the datasets that hold them.
+
+Place in the flow: plugin authors subclass :class:`Dataset`; ``loading`` turns its items into pixels. May call
+``errors`` and ``tasks``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from faithface.errors import UsageError
+from faithface.tasks import Task
+
+Mask = Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Face:
+    """One image of a face, read when it is asked for.
+
+    Attributes:
+        id: unique within the dataset, stable between runs.
+        read: returns float32 H×W×3, RGB, in [0, 1], of any size.
+        identity: whose face; None where it is not known.
+    """
+
+    id: str
+    read: Callable[[], np.ndarray] = field(repr=False, compare=False)
+    identity: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with a class, for classifiers (presentation attacks, synthetic faces).
+
+    Attributes:
+        id: unique within the dataset and a safe file name, such as ``attack--0007``.
+        face: the image.
+        label: the class's name; None where unknown.
+        truth: ground truth by kind, each a callable that returns an array at the image's own size:
+            ``"relevance"`` bool H×W (the pixels that carry the evidence), ``"human"`` float32 H×W in [0, 1]
+            (an annotator's salience), ``"tag"`` bool H×W (a planted shortcut). Empty where none is known.
+        others: further faces that a protocol needs, by role, such as the bona fide ``"twin"`` of an attack.
+    """
+
+    id: str
+    face: Face
+    label: str | None = None
+    truth: Mapping[str, Mask] = field(default_factory=dict, repr=False, compare=False)
+    others: Mapping[str, Face] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        return (self.face,)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two faces, for verification: ``a`` is the probe, ``b`` the reference.
+
+    Attributes:
+        id: unique within the dataset and a safe file name, such as ``stem_a--stem_b``.
+        same: True for a genuine pair, False for an impostor pair.
+        truth: ground truth by kind, each a callable that returns bool 2×H×W (for ``a``, ``b``): ``"similarity"``,
+            ``"dissimilarity"``. Empty where none is known.
+        others: further faces that a protocol needs, by role, such as ``"non-mate"`` for the inpainting game.
+        kind: a name for the sort of pair where a set has several (``"part-swap"``), or "".
+    """
+
+    id: str
+    a: Face
+    b: Face
+    same: bool
+    truth: Mapping[str, Mask] = field(default_factory=dict, repr=False, compare=False)
+    others: Mapping[str, Face] = field(default_factory=dict, repr=False, compare=False)
+    kind: str = ""
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        return (self.a, self.b)
+
+
+class Dataset(ABC):
+    """A named, ordered, light sequence of samples. Concrete datasets are frozen dataclasses; fields are parameters.
+
+    Attributes:
+        name: unique, lower case.
+        task: what the samples are for.
+        revision: changes whenever a pixel, a label or the order can change; part of every record.
+        classes: class names for classifiers; empty for verification.
+        positive: the attack or synthetic class; "" for verification.
+        aligned: the faces sit at the same place in every image (forbids ``stranger`` and ``partner`` fills if False).
+    """
+
+    name: str = ""
+    task: Task = "verification"
+    revision: str = "1"
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    aligned: bool = True
+    licence: str = ""
+    source: str = ""
+
+    @abstractmethod
+    def items(self) -> Sequence[Sample] | Sequence[Pair]:
+        """Return the samples in their fixed order, without reading pixels. Cheap to call again."""
+
+    def fits(self, task: Task) -> bool:
+        """Say whether models of a task can run on these samples (a folder of classes fits both classifier tasks)."""
+        return task == self.task
+
+    def out_of_set(self) -> Dataset | None:
+        """Return the dataset of unseen kinds that belongs to this one, or None."""
+        return None
+
+    def truths(self) -> frozenset[str]:
+        """Return the kinds of ground truth that at least some samples have."""
+        return frozenset()
+
+    def with_argument(self, argument: str) -> Dataset:
+        """Return this dataset opened on what follows the colon in ``name:argument`` (``folder:PATH``)."""
+        raise UsageError(f'dataset "{self.name}" takes no argument, got "{argument}"; write {self.name}')

@@ -1,0 +1,73 @@
+"""What became of a cell, a metric or a value, and why: values that travel from the place that decides to the board.
+
+Place in the flow: below everything; imports only the standard library. ``errors`` carries a code with each exception,
+metrics give one with each value they cannot compute, the store keeps it, and boards print it. Nothing reads a detail
+text to find out what happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of a cell (one explainer on one model and dataset) or of a metric in it."""
+
+    PENDING = "pending"
+    OK = "ok"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+
+
+class ReasonCode(StrEnum):
+    """Why there is no number, or what is to be said of one that is there."""
+
+    # Not applicable, known before anything runs.
+    OTHER_TASK = "other-task"
+    NO_GROUND_TRUTH = "no-ground-truth"
+    NO_OUT_OF_SET = "no-out-of-set"
+    NOT_ALIGNED = "not-aligned"
+    CANNOT_REEXPLAIN = "cannot-reexplain"
+    SINGLE_RUN = "single-run"
+    # Not applicable, known once the model or the samples are open.
+    NO_TWIN = "no-twin"
+    QUANTISED = "quantised"
+    NO_LAYER = "no-layer"
+    NO_THRESHOLD = "no-threshold"
+    NO_SAMPLES = "no-samples"
+    NOT_APPLICABLE = "not-applicable"
+    # A value of one sample that is not there.
+    NON_FINITE_MAP = "non-finite-map"
+    NON_FINITE_SCORE = "non-finite-score"
+    UNDEFINED = "undefined"
+    # Failures, by whose they are.
+    EXPLAINER_RAISED = "explainer-raised"
+    EXPLAINER_RETURNED = "explainer-returned"
+    METRIC_RAISED = "metric-raised"
+    METRIC_RETURNED = "metric-returned"
+    MODEL_UNUSABLE = "model-unusable"
+    DATASET_UNUSABLE = "dataset-unusable"
+    WORKER_LOST = "worker-lost"
+    USAGE = "usage"
+    RUN = "run"
+    # Remarks on values that are there.
+    CONSTANT_MAP = "constant-map"
+    NOT_DETERMINISTIC = "not-deterministic"
+    REMARK = "remark"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code that programs act on, and a detail that people read.
+
+    Attributes:
+        code: what happened.
+        detail: one line of text; never parsed.
+    """
+
+    code: ReasonCode
+    detail: str
+
+    def __str__(self) -> str:
+        return self.detail
