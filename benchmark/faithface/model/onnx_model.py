@@ -69,6 +69,7 @@ class OnnxModel(FaceModel):
         self.line = device_line(device)
         self.card, self.device = card, self.line.torch
         self.passes, self.cache = Passes(), Cache()
+        self.parity: float | None = None
         self.batch_given: int | None = None
         self.notes: list[str] = []
         self.proto = load_proto(card.path)
