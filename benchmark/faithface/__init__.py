@@ -2,47 +2,110 @@
 
 >>> import faithface
 >>> result = faithface.evaluate(  # doctest: +SKIP
-...     model="card.toml", dataset="pairs:pairs.csv@faces", explainers=["fggb", "random"],
-metrics=["gap-similarity-score@1"]
+...     model="card.toml",
+...     dataset="pairs:pairs.csv@faces",
+...     explainers=["fggb", "random"],
+...     metrics=["gap-similarity-score@1"],
 ... )
+
+Each name is imported from its module when it is first asked for, so that ``import faithface`` costs next to nothing and
+a plugin that only declares explainers loads neither torch nor the runner. ``dir(faithface)`` shows them all.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
-from faithface.contract import (
-    Activations,
-    Clean,
-    Cost,
-    Dataset,
-    Explainer,
-    Face,
-    FaceModel,
-    Maps,
-    Method,
-    Metric,
-    Pair,
-    Protocol,
-    Sample,
-    Samples,
-    Scores,
-    Value,
-    Views,
-)
-from faithface.errors import FaithfaceError, NotApplicable, RunError, UsageError
-from faithface.hookspecs import hookimpl
-from faithface.loading import clean_threshold, load_samples
-from faithface.model import load_card, open_model
-from faithface.plugins import load_registry
-from faithface.reasons import Reason, ReasonCode, Status
-from faithface.tasks import ClassTarget, PairTarget
 
 if TYPE_CHECKING:
     from faithface.api import Result, evaluate
+    from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+    from faithface.contract import (
+        Activations,
+        Clean,
+        Cost,
+        Dataset,
+        Explainer,
+        Face,
+        FaceModel,
+        Maps,
+        Method,
+        Metric,
+        Pair,
+        Protocol,
+        Sample,
+        Samples,
+        Scores,
+        Value,
+        Views,
+    )
+    from faithface.errors import FaithfaceError, NotApplicable, RunError, UsageError
+    from faithface.hookspecs import hookimpl
+    from faithface.loading import clean_threshold, load_samples
+    from faithface.model import load_card, open_model
+    from faithface.plugins import load_registry
+    from faithface.reasons import Reason, ReasonCode, Status
+    from faithface.tasks import ClassTarget, PairTarget
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "faithface.api": (
+        "Result",
+        "evaluate",
+    ),
+    "faithface.card": (
+        "ExplainCard",
+        "InputCard",
+        "ModelCard",
+        "OutputCard",
+    ),
+    "faithface.contract": (
+        "Activations",
+        "Clean",
+        "Cost",
+        "Dataset",
+        "Explainer",
+        "Face",
+        "FaceModel",
+        "Maps",
+        "Method",
+        "Metric",
+        "Pair",
+        "Protocol",
+        "Sample",
+        "Samples",
+        "Scores",
+        "Value",
+        "Views",
+    ),
+    "faithface.errors": (
+        "FaithfaceError",
+        "NotApplicable",
+        "RunError",
+        "UsageError",
+    ),
+    "faithface.hookspecs": ("hookimpl",),
+    "faithface.loading": (
+        "clean_threshold",
+        "load_samples",
+    ),
+    "faithface.model": (
+        "load_card",
+        "open_model",
+    ),
+    "faithface.plugins": ("load_registry",),
+    "faithface.reasons": (
+        "Reason",
+        "ReasonCode",
+        "Status",
+    ),
+    "faithface.tasks": (
+        "ClassTarget",
+        "PairTarget",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Activations",
@@ -87,9 +150,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The API draws in polars and the whole runner; a plugin that only imports the contract should not pay for them.
-    if name in ("evaluate", "Result"):
-        from faithface import api
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'faithface' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
 
-        return getattr(api, name)
-    raise AttributeError(f"module 'faithface' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

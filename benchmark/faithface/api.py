@@ -14,9 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
-from faithface.boards.build import RECORDS, Board, make_board
+from faithface.boards.board import Board, make_board
 from faithface.boards.collect import make_records
-from faithface.boards.record import Kept, write_records
+from faithface.boards.record import RECORDS, Kept, write_records
 from faithface.boards.render import table_markdown
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric

@@ -57,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def board(finished: Path, tmp_path: Path) -> Path:
     """A board built from it, free to be altered."""
-    from faithface.boards.build import add_runs
+    from faithface.boards.publish import add_runs
 
     (made,) = add_runs([finished], tmp_path / "leaderboards")
     assert made == tmp_path / "leaderboards" / "tiny" / "v3"

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from faithface.boards.build import add_runs, make_board, rebuild
+from faithface.boards.board import make_board
+from faithface.boards.publish import add_runs, rebuild
 from faithface.boards.record import Record, read_record, read_records
 from faithface.boards.render import cell_text, escape, figure
 from faithface.errors import UsageError

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from faithface import cli_progress
-from faithface.cli_progress import Bars, Lines, make_reporter
+from faithface.cli import progress as progress_module
+from faithface.cli.progress import Bars, Lines, make_reporter
 from faithface.plugins import Provenance, Resolved
 from faithface.run.driver import Silent
 from faithface.run.plan import Cell, Group
@@ -63,7 +63,7 @@ def test_lines_tell_rate_and_time_left_every_ten_seconds(
     made: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(cli_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     group, (cell, _) = group_and_cells(made)
     reporter = Lines()
     reporter.start(group, cell, 0, 100)

@@ -32,9 +32,10 @@ from faithface.boards.statistics import interval
 from faithface.card import ModelCard
 from faithface.contract import Metric
 from faithface.errors import UsageError
+from faithface.hashing import file_hash
 from faithface.plugins import Resolved
 from faithface.run.paths import short
-from faithface.run.plan import Cell, Group, Plan, file_hash
+from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import OK, Store
 from faithface.specs import format_value, parameters
 

@@ -1,7 +1,7 @@
 """One record per cell: everything that is needed to read, doubt and re-run its numbers.
 
 Place in the flow: ``collect`` makes records of a finished run; :func:`write_records` puts one JSON and one Parquet file
-of per-sample values for each on disk; :func:`read_records` reads them back for ``build``.
+of per-sample values for each on disk; :func:`read_records` reads them back for ``publish``.
 
 Four versions are different things and are named so: ``record_schema`` (this file), ``suite.version`` (the board),
 ``protocol`` (in a metric's id), and ``distribution_version`` (a package).
@@ -20,11 +20,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faithface.errors import UsageError
+from faithface.hashing import file_hash
 from faithface.run.paths import safe
-from faithface.run.plan import file_hash
 from faithface.run.suite import Published
 
 RECORD_SCHEMA = 1
+RECORDS = "records"
 Status = Literal["ok", "failed", "not applicable"]
 Trust = Literal["self-reported", "re-run", "independent"]
 

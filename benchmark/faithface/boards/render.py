@@ -1,6 +1,6 @@
 """Boards as text: Markdown for people, CSV for programs. The same records give the same bytes: fixed formats, no dates.
 
-Place in the flow: ``build`` hands over a board; :func:`board_files` returns what to write, by relative path.
+Place in the flow: ``publish`` hands over a board; :func:`board_files` returns what to write, by relative path.
 Imports tabulate.
 """
 
@@ -10,15 +10,12 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.record import Number, Record
 from faithface.run.paths import safe
-
-if TYPE_CHECKING:
-    from faithface.boards.build import Board, Column, Row, Table
 
 ARROW = {"higher": "↑", "lower": "↓"}
 JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}

@@ -1,7 +1,7 @@
 """What became of a run, in lines that a person can act on.
 
 Place in the flow: ``driver`` asks for it at the end; the command line prints it and takes its exit code; ``export``
-and ``boards.build`` ask whether a run is finished. Reads the store.
+and ``boards.publish`` ask whether a run is finished. Reads the store.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric, Pair, Sample
 from faithface.errors import UsageError
+from faithface.hashing import file_hash
 from faithface.plugins import Provenance, Registry, Resolved
 from faithface.run.misfit import refuse_misfits
 from faithface.run.suite import Published, Suite
@@ -323,19 +324,6 @@ def default_directory(plan: Plan) -> Path:
     """Return ``runs/<suite>-<hash>``: the same command always finds its own directory again."""
     text = json.dumps(plan.identity, sort_keys=True)
     return Path("runs") / f"{plan.request.suite[0]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-
-
-def file_hash(path: Path) -> str:
-    """Return the sha256 of a file.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); put the model's weights there") from None
 
 
 def fingerprint(parts: Iterable[Resolved]) -> str:

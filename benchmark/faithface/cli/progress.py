@@ -1,6 +1,6 @@
 """Progress of a run: a bar per cell on a terminal, plain lines elsewhere. Always on stderr, so that stdout stays clean.
 
-Place in the flow: handed to ``run.driver`` by ``cli_run``; knows nothing of what is computed.
+Place in the flow: handed to ``run.driver`` by ``cli.run``; knows nothing of what is computed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``faithface leaderboard build``.
 
-Place in the flow: calls ``boards.build``.
+Place in the flow: calls ``boards.publish``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def build(
     A board's tables are a pure function of its records: `faithface leaderboard build leaderboards/demo/v0` must
     change nothing.
     """
-    from faithface.boards.build import RECORDS, add_runs, rebuild
+    from faithface.boards.publish import add_runs, rebuild
+    from faithface.boards.record import RECORDS
     from faithface.run.store import FILE
 
     runs = [path for path in sources if (path / FILE).is_file()]

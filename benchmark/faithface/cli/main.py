@@ -1,9 +1,8 @@
-"""The command line: parse, call, print. ``faithface --help`` lists the commands.
+"""The program ``faithface``: its commands, and how errors end it.
 
-Place in the flow: the outermost layer. Each ``cli_*.py`` holds the commands of one subject and imports what they
-call only when they run, so that ``--help`` is quick. Every error that a user can mend is one line on stderr: exit
-code 2 for a request that cannot be carried out as it is written, 1 for one that was tried and failed, 130 for an
-interrupted one.
+Place in the flow: called by the console script; joins the commands of the modules beside it. Every error that a user
+can correct is one line on stderr: exit code 2 for a request that cannot be carried out as it is written, 1 for one that
+was tried and failed, 130 for an interrupted one.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 import typer
 
-from faithface import cli_board, cli_explain, cli_list, cli_run
+from faithface.cli import board, explain, listing, run
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(
@@ -27,10 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-cli_run.add_to(app)
-cli_explain.add_to(app)
-cli_list.add_to(app)
-cli_board.add_to(app)
+for subject in (run, explain, listing, board):
+    subject.add_to(app)
 
 TRACEBACK = "FAITHFACE_TRACEBACK"
 INTERRUPTED = 130
@@ -38,9 +35,9 @@ INTERRUPTED = 130
 
 def _version(show: bool) -> None:
     if show:
-        from faithface.run.environment import version_of
+        from importlib.metadata import version as installed
 
-        typer.echo(f"faithface {version_of('faithface')}")
+        typer.echo(f"faithface {installed('faithface')}")
         raise typer.Exit()
 
 
@@ -99,9 +96,5 @@ def refused(error: Any) -> int:
 
 
 def interrupted() -> int:
-    complain("interrupted; the same command goes on from here")
+    complain("interrupted; give the same command again to resume")
     return INTERRUPTED
-
-
-if __name__ == "__main__":
-    sys.exit(main())

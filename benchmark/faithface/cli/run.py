@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faithface.cli_explain import DEVICE_HELP
+from faithface.cli.explain import DEVICE_HELP
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(
     "adhoc".
     """
     from faithface.api import execute
-    from faithface.cli_progress import make_reporter
+    from faithface.cli.progress import make_reporter
     from faithface.plugins import load_registry
     from faithface.run.plan import default_directory, make_plan
 
@@ -165,7 +165,7 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
 
 def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
     """Print one table per model and dataset, then what did not apply, then where the run lies."""
-    from faithface.boards.build import make_board
+    from faithface.boards.board import make_board
     from faithface.boards.render import heading, setting, table_markdown
     from faithface.run.left_out import fold
 

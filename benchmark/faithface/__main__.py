@@ -1,0 +1,7 @@
+"""``python -m faithface``: the command line."""
+
+import sys
+
+from faithface.cli import main
+
+sys.exit(main())
