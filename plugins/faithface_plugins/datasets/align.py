@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from skimage.transform import SimilarityTransform, warp
 
 from faithface.errors import UsageError
 
@@ -45,6 +44,8 @@ def align_face(image: np.ndarray, points: np.ndarray, size: int = TEMPLATE_SIZE)
     Raises:
         UsageError: the points do not span a face (all on one spot).
     """
+    from skimage.transform import SimilarityTransform, warp
+
     target = TEMPLATE * (size / TEMPLATE_SIZE)
     transform = SimilarityTransform.from_estimate(np.asarray(points, dtype=np.float64), target)
     if not transform or not np.isfinite(transform.params).all() or transform.scale < 1e-6:

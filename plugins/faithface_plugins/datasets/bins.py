@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError
@@ -123,6 +122,8 @@ def _as_bytes(image: Any) -> bytes:
 
 
 def _decode(encoded: bytes, what: str) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255

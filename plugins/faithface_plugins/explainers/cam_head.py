@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import onnx
-
 from faithface.card import ModelCard
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
@@ -20,6 +18,7 @@ from faithface_plugins.explainers.cam_math import resize
 from faithface_plugins.explainers.common import core_twin
 
 if TYPE_CHECKING:
+    import onnx
     from torch import Tensor
 
 # Operators that are linear (up to a constant) in their one input that is not a constant.

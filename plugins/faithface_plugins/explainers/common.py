@@ -13,11 +13,12 @@ from faithface.card import InputCard, ModelCard
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
-from faithface.model.twin import Twin
 from faithface.tasks import ClassTarget, Target, class_probabilities
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from faithface.model.twin import Twin
 
 Fill = Literal["black", "mean"]
 Score = Literal["probability", "logit"]
@@ -97,6 +98,8 @@ def core_twin(model: FaceModel) -> Twin:
     Raises:
         NotApplicable: the model has no twin, or one of another make.
     """
+    from faithface.model.twin import Twin
+
     twin = model.twin
     if not isinstance(twin, Twin):
         raise NotApplicable(

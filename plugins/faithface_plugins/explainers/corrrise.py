@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
@@ -117,7 +116,10 @@ def pixel_correlation(masks: Tensor, scores: Tensor, ranks: bool) -> Tensor:
     """
     s = scores.detach().cpu().numpy().astype(np.float64)
     constant = np.ptp(s, axis=1) <= EQUAL_SCORES
-    s = rankdata(s, axis=1) if ranks else s
+    if ranks:
+        from scipy.stats import rankdata
+
+        s = rankdata(s, axis=1)
     s -= s.mean(axis=1, keepdims=True)
     length = np.linalg.norm(s, axis=1, keepdims=True)
     s = np.where(constant[:, None], 0.0, s / np.where(length > 0, length, 1.0))

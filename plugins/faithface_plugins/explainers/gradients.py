@@ -21,12 +21,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from faithface.contract import Explainer, FaceModel, Maps, Method, Samples, Views
+from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
+from faithface.lazy import torch
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import (
     Channels,
@@ -37,30 +36,19 @@ from faithface_plugins.explainers.common import (
     unsigned_maps,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 # Images in one pass of the twin; a backward pass keeps every activation in memory, so fewer than in a forward pass.
 GRADIENT_CHUNK = 32
-
-
-class ExplainedScalar(nn.Module):
-    """The explained scalar as a module, captum's way: ``module(images n×3×H×W, rows n) -> n``; counts its passes.
-
-    ``rows`` says which view each image belongs to, so that captum may repeat images as it likes.
-    """
-
-    def __init__(self, model: FaceModel, views: Views) -> None:
-        super().__init__()
-        self.twin, self.model, self.target = model.twin, model, views.target
-
-    def forward(self, images: Tensor, rows: Tensor) -> Tensor:
-        self.model.passes.forward += len(images)
-        self.model.passes.backward += len(images)
-        return self.target.take(rows).score(self.model.card, self.twin(images))
 
 
 def explain_by_attribution(
     model: FaceModel, samples: Samples, channels: Channels, attribute: Callable[[nn.Module, Tensor, Tensor], Tensor]
 ) -> Maps:
     """Explain a batch by ``attribute(scalar, images, rows) -> attributions n×3×H×W``, called on parts of the batch."""
+    from faithface_plugins.explainers.explained_scalar import ExplainedScalar
+
     views = samples.views()
     scalar = ExplainedScalar(model, views)
     rows = torch.arange(len(views.images), device=views.images.device)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
@@ -87,6 +86,8 @@ def smooth(maps: Tensor, sigma: float, truncate: float = TRUNCATE, mode: str = "
     if sigma <= 0:
         return maps
     sigmas = (0.0,) * (maps.ndim - 2) + (sigma, sigma)
+    from scipy.ndimage import gaussian_filter
+
     return torch.from_numpy(gaussian_filter(maps.cpu().numpy(), sigmas, mode=mode, truncate=truncate)).to(maps)
 
 

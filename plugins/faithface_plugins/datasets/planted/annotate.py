@@ -6,7 +6,6 @@ Arrays only; calls `geometry` and scipy's Gaussian; is called by `cues`, `arrays
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from .geometry import SIZE, UNIT, columns, project
 from .geometry import frame as frame_of
@@ -28,6 +27,8 @@ def human_cue(mask: np.ndarray, sigma: float = 4.0) -> np.ndarray:
     """An annotator's brush over a cue: the mask blurred and scaled to a peak of 1. bool (N, H, W) -> float32, in [0,
     1].
     """
+    from scipy.ndimage import gaussian_filter
+
     soft = gaussian_filter(mask.astype(np.float32), (0, sigma, sigma), mode="constant", truncate=3.0)
     peak = soft.max(axis=(1, 2), keepdims=True)
     return soft / np.maximum(peak, np.float32(1e-6))
