@@ -1,6 +1,6 @@
-"""What ships in the box: explainers, models, datasets, metrics and suites, through the same hooks as anybody's.
+"""The builtin explainers, models, datasets, metrics and suites, through the same hooks as any other plugin.
 
-Place in the flow: loaded by the plugin host through the entry point ``box`` of the distribution ``faithface``.
+Place in the flow: loaded by the plugin host through the entry point ``builtin`` of the distribution ``faithface``.
 Imports the core; the core never imports this package.
 """
 

@@ -21,7 +21,7 @@ import typer
 import faithface
 from faithface import hookspecs
 from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
-from faithface.cli import app, main
+from faithface.cli.main import app, main
 from faithface.contract import Dataset, Pair, Sample
 from faithface.run.suite import Suite
 from faithface.specs import parameters, parse_spec

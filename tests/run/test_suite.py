@@ -72,7 +72,7 @@ def test_the_suites_in_the_box_can_be_planned() -> None:
     for path in sorted(Path(faithface.suites.__file__).parent.glob("*.toml")):
         suite = load_suite(path)
         assert suite.name == path.stem
-        # What a suite leaves to the user is filled here with what ships in the box.
+        # What a suite leaves to the user is filled here with what is built in.
         ours = {} if suite.models else {"models": ("planted-mobile-0",), "datasets": ("planted-verification",)}
         assert make_plan(from_suite(suite, **ours), registry).cells
 

@@ -1,1 +1,1 @@
-"""Suites in the box: TOML files that say which models, datasets, explainers and protocols make a board."""
+"""The builtin suites: TOML files that say which models, datasets, explainers and protocols make a board."""

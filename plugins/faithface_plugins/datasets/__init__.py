@@ -1,4 +1,4 @@
-"""Datasets in the box.
+"""The builtin datasets.
 
 Place in the flow: registered by ``faithface_plugins``; imports its own modules and the contract.
 """

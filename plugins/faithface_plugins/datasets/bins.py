@@ -1,6 +1,6 @@
 """``bin:PATH/lfw.bin``: the packed verification sets of face recognition (lfw, cplfw, calfw, cfp_fp, agedb_30).
 
-Place in the flow: a dataset in the box. May call ``images`` for decoding, the contract, ``errors``.
+Place in the flow: a builtin dataset. May call ``images`` for decoding, the contract, ``errors``.
 
 The files are pickles of ``(images, same)``: 2N encoded images (bytes, or uint8 arrays of encoded bytes) and N
 booleans. A pickle can run any code when it is loaded, so these are read by an unpickler that knows bytes, lists,

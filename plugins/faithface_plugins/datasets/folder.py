@@ -1,6 +1,6 @@
 """``folder:PATH``: a folder with one sub-folder per class becomes a set of classifier samples. No code.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align`` and the contract.
+Place in the flow: a builtin dataset. May call ``images``, ``align`` and the contract.
 """
 
 from __future__ import annotations

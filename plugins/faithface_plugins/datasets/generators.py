@@ -1,6 +1,6 @@
 """``generators:PATH``: a folder of real faces against one folder per generator, as synthetic-face test sets come.
 
-Place in the flow: a dataset in the box. May call ``images``, ``folder`` (ids, masks), the contract, ``errors``.
+Place in the flow: a builtin dataset. May call ``images``, ``folder`` (ids, masks), the contract, ``errors``.
 """
 
 from __future__ import annotations

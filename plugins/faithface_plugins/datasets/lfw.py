@@ -1,6 +1,6 @@
 """``lfw``: Labeled Faces in the Wild, through scikit-learn's download or from a local copy.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only
+Place in the flow: a builtin dataset. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only
 to download.
 
 scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the

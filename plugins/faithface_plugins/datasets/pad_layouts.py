@@ -1,6 +1,6 @@
 """The folder layouts of presentation-attack datasets: CelebA-Spoof, OULU-NPU, Replay-Attack, CASIA-FASD.
 
-Place in the flow: datasets in the box. May call ``images``, ``folder`` (ids), the contract, ``errors``.
+Place in the flow: builtin datasets. May call ``images``, ``folder`` (ids), the contract, ``errors``.
 
 Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` →
 ``…/1_3_36_1/0001.png``). A layout says which class and which kind of attack a path means; that is all that differs

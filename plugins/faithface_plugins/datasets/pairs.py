@@ -1,6 +1,6 @@
 """``pairs:PATH/pairs.csv@ROOT``: a CSV of image pairs and a folder become a verification set. No code.
 
-Place in the flow: a dataset in the box. May call ``images``, ``align``, ``folder`` (for ids and revisions) and the
+Place in the flow: a builtin dataset. May call ``images``, ``align``, ``folder`` (for ids and revisions) and the
 contract.
 """
 

@@ -1,4 +1,4 @@
-"""The explainers in the box. :data:`EXPLAINERS` is what the package registers.
+"""The builtin explainers. :data:`EXPLAINERS` is what the package registers.
 
 Place in the flow: read by ``faithface_plugins``; each module here lists its own explainers in an ``EXPLAINERS`` tuple.
 They call the core's contract only, as any third party's would.

@@ -1,4 +1,4 @@
-"""The models in the box: the zoo, small networks trained on planted faces, each an ``.onnx`` file and a card.
+"""The builtin models: the zoo, small networks trained on planted faces, each an ``.onnx`` file and a card.
 
 Place in the flow: ``CARDS`` is what the hook ``faithface_models`` returns; calls ``load_card`` of the core only. They
 are read when ``CARDS`` is first asked for, not when this module is imported. The training is in ``training/`` of the
