@@ -50,7 +50,7 @@ def test_an_interrupted_command_says_so_and_is_gone_on_with(
     command = ramp(made, "--explainer", "interrupts", "-o", "r")
     said = faithface(*command)
     assert said.code == 130
-    assert said.error == "interrupted; the same command goes on from here"
+    assert said.error == "interrupted; give the same command again to resume"
     assert faithface("leaderboard", "build", "r", "-o", "boards").code == 2
     said = faithface(*command)
     assert said.code == 0

@@ -257,7 +257,7 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
         return {
             "id": metric.id,
             "better": f"{metric.protocol.better} {ARROWS[metric.protocol.better]}",
-            "tasks": tasks_of(metric),
+            "tasks": sorted(metric.protocol.tasks),
             "pairs": metric.judged_on,
             "needs": sorted(metric.protocol.needs) or ["maps only"],
             "passes": metric.cost,
@@ -280,7 +280,7 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
             # JSON has no infinity; null says that there is no bound.
             "range": [v if abs(v) != float("inf") else None for v in metric.range_on()],
             "best": metric.best_on() if abs(metric.best_on()) != float("inf") else None,
-            "truth": list(metric.protocol.truth),
+            "truth": list(metric.ground_truth),
             "values": list(metric.protocol.value_names),
             "parameters": defaults(metric),
             "source": metric.protocol.source,
