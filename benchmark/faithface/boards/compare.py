@@ -116,7 +116,7 @@ def compare(
             error = standard_error(design, gaps)
             half = quantile(design.df) * error
             low, high = gap - half, gap + half
-            p = float(p_values(np.array(gap), np.array(error**2), design.df, scale))
+            p = float(p_values(np.array(gap), np.array(error), design.df, scale))
             verdict = Verdict.NOT_SEPARATED
             if p < 1 - LEVEL:
                 verdict = Verdict.HIGHER if gap > 0 else Verdict.LOWER

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from faithface.boards.statistics.design import Design, Units, make_design, make_units
-from faithface.boards.statistics.means import LEVEL, difference_variances, p_values, too_few
+from faithface.boards.statistics.means import LEVEL, p_values, too_few, variances
 
 POWER = 0.8
 MOST_SAMPLES = 1_000_000
@@ -95,11 +95,11 @@ def pairwise(values: np.ndarray, designs: Designs) -> Comparisons:
         difference[i, j], difference[j, i] = gains, -gains
         if design.df <= 0:
             continue
-        variances = difference_variances(design, held)[place[:, 0], place[:, 1]]
-        error[i, j] = error[j, i] = np.sqrt(variances)
+        errors = np.sqrt(variances(design, held, pairs=True)[place[:, 0], place[:, 1]])
+        error[i, j] = error[j, i] = errors
         if not too_few(design):
             df[i, j] = df[j, i] = design.df
-            p[i, j] = p[j, i] = p_values(gains, variances, design.df, np.abs(held).max())
+            p[i, j] = p[j, i] = p_values(gains, errors, design.df, np.abs(held).max())
     np.fill_diagonal(difference, 0.0)
     counts = finite.sum(axis=0)
     means = np.divide(np.where(finite, values, 0.0).sum(axis=0), counts, out=np.full(rivals, np.nan), where=counts > 0)
