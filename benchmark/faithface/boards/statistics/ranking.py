@@ -83,7 +83,7 @@ def pairwise(values: np.ndarray, designs: Designs) -> Comparisons:
     difference, error, p = np.full(shape, np.nan), np.full(shape, np.nan), np.ones(shape)
     for common, pairs in _common(finite):
         design = designs.of(common)
-        columns = np.unique(pairs)
+        columns = np.flatnonzero(np.bincount(pairs.ravel(), minlength=rivals))
         place = np.searchsorted(columns, pairs)
         i, j = pairs.T
         n[i, j] = n[j, i] = design.samples
@@ -115,8 +115,11 @@ def _common(finite: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     for a in range(len(kinds)):
         for b in range(a, len(kinds)):
             i, j = np.flatnonzero(kind == a), np.flatnonzero(kind == b)
-            pairs = np.stack(np.meshgrid(i, j, indexing="ij"), axis=-1).reshape(-1, 2)
-            pairs = np.unique(np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1), axis=0)
+            if a == b:
+                pairs = i[np.stack(np.triu_indices(len(i), 1), axis=1)]
+            else:
+                pairs = np.stack(np.meshgrid(i, j, indexing="ij"), axis=-1).reshape(-1, 2)
+                pairs = np.stack([pairs.min(axis=1), pairs.max(axis=1)], axis=1)
             if len(pairs):
                 both = kinds[a] & kinds[b]
                 found.setdefault(both.tobytes(), (both, []))[1].append(pairs)
@@ -272,25 +275,30 @@ def n_needed(difference: float, error: float, n: int, df: float, level: float = 
     if error == 0:
         return n
 
-    def power(samples: int) -> float:
-        from scipy.special import nctdtr, stdtrit
+    from scipy.special import nctdtr, ndtri, stdtrit
 
+    signal = abs(difference) / error
+
+    def enough(samples: int) -> bool:
         freedom = (df + 1) * samples / n - 1
         if freedom <= 0:
-            return 0.0
-        shift = abs(difference) / error * math.sqrt(samples / n)
-        # Beyond 37 the other tail is 0 in float64 and the distribution function is slow or NaN.
+            return False
+        shift = signal * math.sqrt(samples / n)
         critical = float(stdtrit(freedom, 1 - level / 2))
-        if shift - critical > 30:
-            return 1.0
-        return 1 - float(nctdtr(freedom, shift, critical))
+        # Far beyond the critical value nctdtr is 0 and slow, or NaN.
+        return shift - critical > 30 or 1 - float(nctdtr(freedom, shift, critical)) >= POWER
 
-    low, high = 1, 2
-    while power(high) < POWER:
-        low, high = high, high * 2
-        if low > MOST_SAMPLES:
-            return None
+    # The normal distribution's answer is a little less than Student's, so the search starts there.
+    about = n * ((ndtri(1 - level / 2) + ndtri(POWER)) / signal) ** 2
+    if about > MOST_SAMPLES:
+        return None
+    low, step = max(1, int(about)), 1
+    while low > 1 and enough(low):
+        low, step = max(1, low - step), step * 2
+    high, step = low + 1, 1
+    while not enough(high):
+        low, high, step = high, high + step, step * 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
-    return high
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high if high <= MOST_SAMPLES else None
