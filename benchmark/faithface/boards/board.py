@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import ranks
+from faithface.boards.statistics import rank
 from faithface.errors import UsageError
 
 
@@ -27,11 +27,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a record and, per protocol, its rank (None: not ranked)."""
+    """One line of a table: a record and, per protocol, its rank interval (None: not ranked)."""
 
     title: str
     record: Record
-    ranks: Mapping[str, int | None]
+    ranks: Mapping[str, str | None]
 
     def number(self, protocol: str, value_name: str = "") -> Number | None:
         for one in self.record.numbers:
@@ -117,8 +117,8 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
     return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=key)))
 
 
-def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> dict[str, int]:
-    """Return the ranks of one column among the members that have a number; none for a protocol with its own summary."""
+def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> dict[str, str]:
+    """Return the rank intervals of one column, of members with a number; none for a protocol with its own summary."""
     if column.sample.summary != "mean":
         return {}
     values: dict[str, dict[str, float]] = {}
@@ -128,9 +128,7 @@ def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> di
             if protocol == column.protocol and name == "" and value is not None:
                 values.setdefault(title, {})[sample] = value
                 units[sample] = names
-    if len(values) < 2:
-        return dict.fromkeys(values, 1)
-    return ranks(values, units, column.sample.better == "higher", members[0].record.dataset.seed)
+    return {place.name: place.text for place in rank(values, units, column.sample.better == "higher")}
 
 
 def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:

@@ -118,7 +118,7 @@ class Number(_Strict):
         protocol: the metric's text with its parameters, such as ``deletion@1(grid=14)``.
         value_name: "" for the headline.
         number: the board's number; None where ``status`` is not ``ok`` or nothing could be scored.
-        low, high: its 95 % bootstrap interval.
+        low, high: its 95 % interval; of a mean, consistent with the test that ranks.
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.

@@ -75,7 +75,7 @@ def pipe(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
     return tabulate(body, headers=[escape(h) for h in headers], tablefmt="pipe", disable_numparse=True)
 
 
-def cell_text(number: Number | None, rank: int | None) -> str:
+def cell_text(number: Number | None, rank: str | None) -> str:
     """Return a table's cell: ``number [low, high] · rank``, or why there is no number."""
     if number is None:
         return "–"
@@ -218,10 +218,11 @@ def markdown(board: Board) -> str:
     if board.description:
         parts.append(board.description)
     parts.append(
-        "Each cell: number [95 % bootstrap interval] · rank. A rank is 1 + the number of rivals that are "
-        "significantly better (paired bootstrap, by identity where faces repeat, Holm-corrected), so those that cannot "
-        "be told apart share one; protocols with a summary of their own are not ranked. Rows are in the order of the "
-        "first column. The tables are made from the records beside them; `faithface leaderboard build` on this folder "
+        "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
+        "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
+        "pairs). Protocols with a summary of their own are not ranked, and neither is anything with too few samples or "
+        "people. Rows are in the order of the first column. The tables are made from the records beside them; "
+        "`faithface leaderboard build` on this folder "
         "must change nothing."
     )
     for table in board.tables:
@@ -294,7 +295,7 @@ def _line(row: Row, number: Number) -> list[str]:
         str(number.n),
         str(number.invalid),
         str(number.flagged),
-        "" if rank is None else str(rank),
+        "" if rank is None else rank,
         record.trust,
         record.where.device,
         " ".join(number.reason.split()),
