@@ -20,7 +20,7 @@ LAYERS = [
     ["card", "specs", "images"],
     ["tasks"],
     ["contract"],
-    ["applicability"],
+    ["applicability", "hashing"],
     ["loading", "model"],
     ["hookspecs"],
     ["plugins"],

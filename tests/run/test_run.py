@@ -12,24 +12,27 @@ import pytest
 
 from faithface.errors import RunError, UsageError
 from faithface.plugins import Registry
-from faithface.run.driver import run_plan
-from faithface.run.export import export, values_frame
-from faithface.run.local import run_group
+from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.driver import execute_plan
+from faithface.run.executors import Job
+from faithface.run.executors.local import run_group
+from faithface.run.export import export, run_values
 from faithface.run.paths import maps_file
-from faithface.run.plan import Request, make_plan
-from faithface.run.shard import CellShard
+from faithface.run.plan import make_plan
+from faithface.run.request import Request
+from faithface.run.results import CellShard
 from faithface.run.store import FILE, open_run
 from tests.support.runs import Fails, Interrupts, MeanRelevance, Ramp
 
 
 def do(registry: Registry, out: Path, models: Any, datasets: Any, explainers: Any, metrics: Any, **more: Any) -> Any:
     plan = make_plan(Request(tuple(models), tuple(datasets), tuple(explainers), tuple(metrics), **more), registry)
-    return run_plan(plan, out)
+    return execute_plan(plan, out)
 
 
 def frame(out: Path) -> pl.DataFrame:
     with open_run(out) as store:
-        return values_frame(store).sort("model", "dataset", "explainer", "metric", "sample")
+        return run_values(store).sort("model", "dataset", "explainer", "metric", "sample")
 
 
 def cells(out: Path) -> dict[str, dict[str, Any]]:
@@ -59,14 +62,14 @@ def test_every_sample_has_one_value_per_explainer_and_named_value(
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_interrupted_run_is_gone_on_with_and_gives_the_numbers_of_an_uninterrupted_one(
+def test_an_interrupted_run_is_resumed_and_gives_the_numbers_of_an_uninterrupted_one(
     registry: Registry, tmp_path: Path, pair_card: str, pairs: str, at: int
 ) -> None:
     def plan(explainer: Any) -> Any:
         return make_plan(Request((pair_card,), (pairs,), ("random", explainer), ("entropy@1",)), registry)
 
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan(Interrupts(at)), tmp_path / "cut")
+        execute_plan(plan(Interrupts(at)), tmp_path / "cut")
     with open_run(tmp_path / "cut") as store:
         assert not store.meta("complete")
         finished = {row["explainer"]: len(store.done(row["id"])) for row in store.cells()}
@@ -74,27 +77,27 @@ def test_an_interrupted_run_is_gone_on_with_and_gives_the_numbers_of_an_uninterr
 
     seen: list[int] = []
 
-    def counting(*arguments: Any) -> Any:
-        for event in run_group(*arguments):
+    def counting(job: Job) -> Any:
+        for event in run_group(job):
             if isinstance(event, CellShard):
                 seen.append(event.number)
             yield event
 
     whole = plan(Interrupts(10**6))
-    run_plan(whole, tmp_path / "cut", executor=counting)
+    execute_plan(whole, tmp_path / "cut", executor=counting)
     assert len(seen) == 6 - at - (at - 1)  # only what was missing
-    run_plan(whole, tmp_path / "whole")
+    execute_plan(whole, tmp_path / "whole")
     assert frame(tmp_path / "cut").equals(frame(tmp_path / "whole"))
 
 
 def test_a_finished_run_is_not_done_again(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
     plan = make_plan(Request((pad_card,), (folder,), ("ramp",), ("mean-relevance@1",)), registry)
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
 
-    def never(*arguments: Any) -> Any:
+    def never(job: Job) -> Any:
         raise AssertionError("there is nothing to do")
 
-    assert run_plan(plan, tmp_path / "r", executor=never).exit_code == 0
+    assert execute_plan(plan, tmp_path / "r", executor=never).exit_code == 0
 
 
 def test_a_shard_is_written_whole_or_not_at_all(
@@ -110,9 +113,9 @@ def test_a_shard_is_written_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "_pack", torn)
         with pytest.raises(KeyboardInterrupt):
-            run_plan(plan, tmp_path / "r")
+            execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 0
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 40
 
 
@@ -170,29 +173,35 @@ def test_the_values_of_a_sample_do_not_depend_on_what_else_is_in_the_run(
 
 # --- what fails
 
+WHOLE = "relevance map holds values that are not finite"
+
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("way", "code", "words"),
     [
-        ("raise", "explainer raised ZeroDivisionError: a mistake"),
-        ("nan", "no map could be scored: explainer returned NaN"),
-        ("shape", r"explainer returned relevance of shape \(16, 32, 31\); expected \(16, 32, 32\)"),
-        ("dtype", "explainer returned relevance as float64; expected float32"),
-        ("nothing", "explainer returned NoneType; expected Maps"),
+        ("raise", ReasonCode.EXPLAINER_RAISED, "explainer raised ZeroDivisionError: a mistake"),
+        ("nan", ReasonCode.NON_FINITE_MAP, "no map could be scored: explainer returned NaN"),
+        (
+            "shape",
+            ReasonCode.EXPLAINER_RETURNED,
+            "explainer returned relevance of shape (16, 32, 31); expected (16, 32, 32)",
+        ),
+        ("dtype", ReasonCode.EXPLAINER_RETURNED, "explainer returned relevance as float64; expected float32"),
+        ("nothing", ReasonCode.EXPLAINER_RETURNED, "explainer returned NoneType; expected Maps"),
     ],
 )
 def test_an_explainer_that_misbehaves_fails_its_cell_and_nothing_else(
-    registry: Registry, tmp_path: Path, pad_card: str, folder: str, way: str, words: str
+    registry: Registry, tmp_path: Path, pad_card: str, folder: str, way: str, code: ReasonCode, words: str
 ) -> None:
     outcome = do(registry, tmp_path / "r", [pad_card], [folder], [Fails(way), "ramp"], ["mean-relevance@1"])
     assert outcome.exit_code == 1
     assert len(outcome.failures) == 1
     found = {row["status"]: row for row in cells(tmp_path / "r").values()}
     assert set(found) == {"failed", "ok"}
-    import re
-
-    assert re.search(words, found["failed"]["reason"])
-    assert "\n" not in found["failed"]["reason"]
+    reason = found["failed"]["reason"]
+    assert reason.code is code
+    assert words in reason.detail
+    assert "\n" not in reason.detail
     assert frame(tmp_path / "r")["explainer"].unique().to_list() == ["ramp"]
     assert len(frame(tmp_path / "r")) == 40
 
@@ -202,13 +211,14 @@ def test_a_sample_with_an_invalid_map_has_no_value_and_a_reason_while_the_others
 ) -> None:
     outcome = do(registry, tmp_path / "r", [pad_card], [folder], [Fails("one nan")], ["mean-relevance@1"])
     assert outcome.exit_code == 1
-    assert "2 invalid maps (non-finite values)" in outcome.failures[0]  # the first of each of the two shards
+    assert "2 invalid maps (values that are not finite)" in outcome.failures[0]  # the first of each of the two shards
     values = frame(tmp_path / "r").filter(pl.col("metric") == "mean-relevance@1")
     assert values["value"].is_nan().sum() == 2
     assert len(values) == 20
     with open_run(tmp_path / "r") as store:
-        reasons = {row["reason"] for row in store.scores(0) if row["value"] is None}
-    assert reasons == {"relevance map holds non-finite values"}
+        reasons = {(row["code"], row["detail"]) for row in store.scores(0) if row["value"] is None}
+        assert set(store.invalid(0).values()) == {Reason(ReasonCode.NON_FINITE_MAP, WHOLE)}
+    assert reasons == {("non-finite-map", WHOLE)}
 
 
 def test_a_metric_that_raises_fails_alone(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
@@ -229,9 +239,9 @@ def test_a_failed_cell_is_tried_again_by_the_same_command(
 
     mended: list[bool] = []
     plan = make_plan(Request((pad_card,), (folder,), (Mended(), "random"), ("mean-relevance@1",)), registry)
-    assert run_plan(plan, tmp_path / "r").exit_code == 1
+    assert execute_plan(plan, tmp_path / "r").exit_code == 1
     mended.append(True)
-    assert run_plan(plan, tmp_path / "r").exit_code == 0
+    assert execute_plan(plan, tmp_path / "r").exit_code == 0
     assert len(frame(tmp_path / "r")) == 80
 
 
@@ -287,7 +297,7 @@ def test_an_unreadable_image_is_named_and_skipped(
             return lambda *_: None
 
     plan = make_plan(Request((pad_card,), (spoil(folder, tmp_path),), ("ramp",), ("mean-relevance@1",)), registry)
-    assert run_plan(plan, tmp_path / "r", Listener()).exit_code == 0
+    assert execute_plan(plan, tmp_path / "r", Listener()).exit_code == 0
     assert len(told) == 1
     assert "im01.png is not an image" in told[0]
     values = frame(tmp_path / "r")
@@ -367,7 +377,7 @@ def test_a_family_metric_with_one_run_left_does_not_apply(
     outcome = do(registry, tmp_path / "r", two_runs, [folder], ["ramp"], ["agreement@1", "mean-relevance@1"], limit=4)
     assert len(outcome.failures) == 1
     assert "kin-1" in outcome.failures[0]
-    assert any("fewer than two runs" in line for line in outcome.left_out)
+    assert any("fewer than two runs" in line for line in outcome.not_applicable)
 
 
 # --- the store
@@ -378,7 +388,7 @@ def test_a_metric_judged_on_impostor_pairs_does_not_apply_to_a_run_without_any(
 ) -> None:
     metrics = ["gap-dissimilarity-score@1", "entropy@1"]
     outcome = do(registry, tmp_path / "r", [pair_card], [pairs], ["ramp"], metrics, limit=1)
-    assert [line.rpartition(": ")[2] for line in outcome.left_out] == ["no impostor pairs among the samples"]
+    assert [line.rpartition(": ")[2] for line in outcome.not_applicable] == ["no impostor pairs among the samples"]
 
 
 def test_curves_are_kept_beside_the_values(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
@@ -418,10 +428,10 @@ def test_code_that_changed_under_an_unfinished_run_is_noticed(
     registry: Registry, tmp_path: Path, pad_card: str, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = Request((pad_card,), (folder,), ("ramp",), ("mean-relevance@1",))
-    run_plan(make_plan(request, registry), tmp_path / "r")
+    execute_plan(make_plan(request, registry), tmp_path / "r")
     monkeypatch.setattr("faithface.run.plan.source_hash", lambda cls: "another version")
     with pytest.raises(UsageError, match="changed since"):
-        run_plan(make_plan(request, registry), tmp_path / "r")
+        execute_plan(make_plan(request, registry), tmp_path / "r")
 
 
 @pytest.mark.parametrize("threshold", ["", "threshold = 0.5\n"])
@@ -458,9 +468,9 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_that_was_writt
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_put_scores", full_at_the_second_shard)
         with pytest.raises(RunError, match=r"run\.sqlite cannot be written \(database or disk is full\)"):
-            run_plan(plan, tmp_path / "r")
+            execute_plan(plan, tmp_path / "r")
     with open_run(tmp_path / "r") as store:
         assert store.done(0) == {0}
         assert len(list(store.scores(0))) == 32
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 90

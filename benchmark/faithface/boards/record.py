@@ -20,12 +20,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faithface.errors import UsageError
+from faithface.hashing import file_hash
+from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
-from faithface.run.plan import file_hash
 from faithface.run.suite import Published
 
 RECORD_SCHEMA = 1
-Status = Literal["ok", "failed", "not applicable"]
 Trust = Literal["self-reported", "re-run", "independent"]
 
 
@@ -43,12 +43,12 @@ class SuiteRef(_Strict):
 
 
 class Origin(_Strict):
-    """Which package something came from. ``source_hash``: sha256 of the file that defines it."""
+    """Which package something came from. ``fingerprint``: of the code that can move its numbers (``hashing``)."""
 
     distribution: str = ""
     distribution_version: str = ""
     entry_point: str = ""
-    source_hash: str = ""
+    fingerprint: str = ""
 
 
 class ExplainerRef(_Strict):
@@ -127,6 +127,7 @@ class Number(_Strict):
     id: str
     value_name: str
     status: Status
+    code: ReasonCode | None = None
     reason: str = ""
     number: float | None = None
     low: float | None = None
@@ -154,6 +155,7 @@ class Record(_Strict):
     explainer: ExplainerRef
     where: Where
     status: Status
+    code: ReasonCode | None = None
     reason: str = ""
     numbers: tuple[Number, ...]
     seconds_per_sample: float | None = None
