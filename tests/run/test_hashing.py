@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -153,17 +152,12 @@ def test_a_cards_fingerprint_is_of_what_feeds_and_reads_the_network(tmp_path: Pa
     assert isinstance(card, ModelCard)
 
 
-@dataclass(frozen=True)
-class Plain:
-    """Not a plugin; its class is in a module that imports half of faithface."""
-
-    items: list[int] = field(default_factory=list)
-
-
-def test_a_class_of_another_package_follows_faithface_too() -> None:
-    tree = installed(OURS | {"tests"})
-    assert "faithface.hashing" in tree.closure(Plain.__module__)
-    assert len(fingerprint_of(Plain())) == 64
+def test_a_module_of_another_package_follows_faithface_too(tmp_path: Path) -> None:
+    places = {"pack": tmp_path / "pack", "faithface": Path(str(faithface.__file__)).parent}
+    write(tmp_path, {"__init__.py": "", "mine.py": "import faithface\n\nclass Mine(faithface.Metric): ..."})
+    closure = Tree(places).closure("pack.mine")
+    assert "faithface.contract.metric" in closure
+    assert not closure & {"faithface", "faithface.perturb.engine", "faithface.run.plan"}
 
 
 def test_a_class_typed_at_a_prompt_has_none() -> None:
