@@ -64,8 +64,7 @@ def fingerprint_of(thing: Any, distribution: str = "") -> str:
         return _digest(thing.model_dump_json(include=CARD_PARTS))
     if isinstance(thing, Path):
         return file_hash(thing)
-    cls: type[object] = type(thing)
-    own = class_fingerprint(cls, distribution)
+    own = class_fingerprint(type(thing), distribution)
     inner = [fingerprint_of(part, distribution) for part in _parts(thing)]
     return _digest(json.dumps([own, *inner])) if inner else own
 
@@ -78,23 +77,27 @@ def _parts(thing: Any) -> Iterator[Any]:
                 yield one
 
 
-@functools.cache
 def class_fingerprint(cls: type, distribution: str = "") -> str:
     """Return the fingerprint of a class; see :func:`fingerprint_of`."""
     top = cls.__module__.partition(".")[0]
-    tree = installed(OURS | {top} | _packages(distribution))
-    if tree.module(cls.__module__) is not None:
-        return tree.fingerprint(cls.__module__)
+    if found := _fingerprint(OURS | {top} | _packages(distribution), cls.__module__):
+        return found
     try:
         return _digest(_meaning(ast.parse(textwrap.dedent(inspect.getsource(cls)))))
     except (OSError, TypeError, SyntaxError):
         return ""
 
 
-@functools.cache
 def modules_fingerprint(*names: str) -> str:
     """Return the fingerprint of modules of faithface and of what they import."""
-    return installed(OURS).fingerprint(*names)
+    return _fingerprint(OURS, *names)
+
+
+@functools.cache
+def _fingerprint(packages: frozenset[str], *names: str) -> str:
+    """Return the fingerprint of modules of some packages; "" if one of them is not there."""
+    tree = installed(packages)
+    return tree.fingerprint(*names) if all(tree.module(name) for name in names) else ""
 
 
 @functools.cache

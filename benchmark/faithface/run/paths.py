@@ -35,6 +35,7 @@ def safe(text: str) -> str:
     if plain and not _DIGEST.fullmatch(text[-65:]) and not _DEVICES.fullmatch(text):
         return text
     readable = re.sub(r"[^a-z0-9()@=,._+-]+", "-", short(text).lower()).strip("-.,+")[:80]
+    readable = f"x-{readable}" if _DEVICES.fullmatch(readable) else readable
     # A text from a file's name may hold half of a surrogate pair, which plain UTF-8 cannot write.
     return f"{readable or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
