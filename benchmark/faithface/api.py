@@ -21,11 +21,12 @@ from faithface.boards.render import table_markdown
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.plugins import Registry, load_registry
-from faithface.run.driver import GroupExecutor, Reporter, run_plan
-from faithface.run.export import values_frame
-from faithface.run.local import run_group
+from faithface.run.driver import Reporter, execute_plan
+from faithface.run.executors import Executor
+from faithface.run.export import run_values
 from faithface.run.outcome import Outcome
-from faithface.run.plan import Plan, Request, make_plan
+from faithface.run.plan import Plan, make_plan
+from faithface.run.request import Request
 from faithface.run.store import open_run
 
 
@@ -39,13 +40,13 @@ class Result:
             re-run.
         failures: one line per explainer or metric that failed, and per explainer with invalid maps; empty if all
             went well.
-        left_out: one line per explainer or metric that did not apply.
+        not_applicable: one line per explainer or metric that was not applicable.
     """
 
     values: pl.DataFrame
     records: tuple[Kept, ...]
     failures: tuple[str, ...]
-    left_out: tuple[str, ...]
+    not_applicable: tuple[str, ...]
 
     @property
     def board(self) -> Board:
@@ -113,15 +114,15 @@ def evaluate(
 def _evaluate(plan: Plan, directory: Path) -> Result:
     outcome, kept = execute(plan, directory)
     with open_run(directory) as store:
-        values = values_frame(store)
-    return Result(values, tuple(kept), tuple(outcome.failures), tuple(outcome.left_out))
+        values = run_values(store)
+    return Result(values, tuple(kept), tuple(outcome.failures), tuple(outcome.not_applicable))
 
 
 def execute(
-    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: GroupExecutor = run_group
+    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: Executor | None = None
 ) -> tuple[Outcome, list[Kept]]:
     """Carry out a plan in a run directory and write the records beside the store; return what came of it."""
-    outcome = run_plan(plan, directory, reporter, executor)
+    outcome = execute_plan(plan, directory, reporter, executor)
     with open_run(directory) as store:
         kept = make_records(store, plan)
     shutil.rmtree(directory / RECORDS, ignore_errors=True)

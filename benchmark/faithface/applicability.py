@@ -2,7 +2,9 @@
 
 Place in the flow: ``run.plan`` asks for each cell; the documentation tools ask for examples. May call the contract,
 ``errors`` and ``reasons``. A metric's own :meth:`~faithface.contract.Metric.check` decides what its parameters rule
-out; everything that follows from a ``Method`` or ``Protocol`` is decided here, and nowhere else.
+out; everything that follows from a ``Method`` or ``Protocol`` is decided here, and nowhere else. Details name no
+model, dataset, explainer or metric: whoever shows a reason puts the place before it, so that equal reasons are equal
+texts.
 """
 
 from __future__ import annotations
@@ -19,15 +21,9 @@ def explainer_applies(card: ModelCard, dataset: Dataset, explainer: Explainer) -
     """Return why an explainer cannot explain this model on this dataset; None if it can, as far as is known now."""
     info = explainer.info
     if card.task not in info.tasks:
-        return Reason(
-            ReasonCode.OTHER_TASK,
-            f'explainer "{info.name}" is for {", ".join(sorted(info.tasks))}; {card.name} is {card.task}',
-        )
+        return _other_task(info.tasks, card)
     if "truth" in info.needs and not dataset.truths():
-        return Reason(
-            ReasonCode.NO_GROUND_TRUTH,
-            f'explainer "{info.name}" needs ground truth; dataset "{dataset.name}" has none',
-        )
+        return Reason(ReasonCode.NO_GROUND_TRUTH, "needs ground truth; the dataset has none")
     return None
 
 
@@ -40,22 +36,16 @@ def metric_applies(
         explainer: None: any.
         models: all models of the run, among which a family metric looks for the other training runs.
     """
-    what, protocol = f'metric "{metric.id}"', metric.protocol
+    protocol = metric.protocol
     if card.task not in protocol.tasks:
-        return Reason(
-            ReasonCode.OTHER_TASK, f"{what} is for {', '.join(sorted(protocol.tasks))}; {card.name} is {card.task}"
-        )
+        return _other_task(protocol.tasks, card)
     if "truth" in protocol.needs and not (set(metric.ground_truth) & dataset.truths()):
-        return Reason(
-            ReasonCode.NO_GROUND_TRUTH,
-            f'{what} needs {" or ".join(metric.ground_truth)} ground truth; dataset "{dataset.name}" has none',
-        )
+        kinds = " or ".join(metric.ground_truth)
+        return Reason(ReasonCode.NO_GROUND_TRUTH, f"needs {kinds} ground truth; the dataset has none")
     if "out-of-set" in protocol.needs and dataset.out_of_set() is None:
-        return Reason(
-            ReasonCode.NO_OUT_OF_SET, f'{what} needs an out-of-set partner; dataset "{dataset.name}" has none'
-        )
+        return Reason(ReasonCode.NO_OUT_OF_SET, "needs an out-of-set partner; the dataset has none")
     if explainer is not None and "explainer" in protocol.needs and not explainer.info.reexplains:
-        return Reason(ReasonCode.CANNOT_REEXPLAIN, f'{what} explains altered images again; "{explainer.name}" cannot')
+        return Reason(ReasonCode.CANNOT_REEXPLAIN, "explains altered images again; the explainer cannot")
     try:
         metric.check(card, dataset, explainer)
     except NotApplicable as error:
@@ -64,10 +54,13 @@ def metric_applies(
         runs = [m for m in models if family_of(m) == family_of(card) and m.task == card.task]
         if len(runs) < 2:
             return Reason(
-                ReasonCode.SINGLE_RUN,
-                f'{what} compares training runs; family "{family_of(card)}" has only one in this run',
+                ReasonCode.SINGLE_RUN, "compares the training runs of a family; only one of this family was given"
             )
     return None
+
+
+def _other_task(tasks: Iterable[str], card: ModelCard) -> Reason:
+    return Reason(ReasonCode.OTHER_TASK, f"for {', '.join(sorted(tasks))} only; the model is for {card.task}")
 
 
 def family_of(card: ModelCard) -> str:

@@ -26,7 +26,7 @@ from faithface.images import read_image
 from faithface.loading import load_samples
 from faithface.model import open_model
 from faithface.plugins import Registry, Resolved
-from faithface.run.shard import check_maps, describe
+from faithface.run.shard import check_maps, what_happened
 from faithface.run.shard import explain as explain_batch
 
 FORMATS = (".png", ".pdf", ".svg")
@@ -84,10 +84,10 @@ def explain_images(
             maps = explain_batch(model, samples, one.object)
             problems = check_maps(maps, samples)
             if problems:
-                raise RunError(problems[0])
+                raise RunError(next(iter(problems.values())).detail)
             drawn.append((one.spec, maps))
         except Exception as error:  # a plugin may raise anything; the others are still drawn
-            text = str(error) if isinstance(error, FaithfaceError) else describe(error)
+            text = str(error) if isinstance(error, FaithfaceError) else what_happened(error)
             failures.append(f'explainer "{one.spec}" not drawn: {text}')
     if not drawn:
         raise RunError("; ".join(failures) or f"no registered explainer fits {card.task}")

@@ -13,9 +13,7 @@ in the ``faithface`` distribution is always there.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
-import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -40,12 +38,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who provided an object: distribution, its version, the entry point, and a hash of the object's source file."""
+    """Who provided an object: distribution, its version and the entry point."""
 
     distribution: str
     version: str
     entry_point: str
-    source_sha256: str = ""
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version} ({self.entry_point})"
@@ -317,15 +314,4 @@ def _checked(made: Any, spec: _Kind, kind: str, provenance: Provenance) -> Regis
             "lower-case name@version, such as deletion@1" if kind == "metrics" else "a lower-case name such as grad-cam"
         )
         raise UsageError(f"{spec.hook} returned a {kind[:-1]} named '{name}'; expected {shape}")
-    return Registered(name, made, dataclasses.replace(provenance, source_sha256=_source_hash(made)))
-
-
-def _source_hash(made: Any) -> str:
-    """Return the sha256 of the file that defines the object's class (of a model card or suite: of what it says)."""
-    if isinstance(made, ModelCard):
-        return hashlib.sha256(made.model_dump_json().encode()).hexdigest()
-    try:
-        path = made if isinstance(made, Path) else Path(inspect.getfile(type(made)))
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, TypeError):
-        return ""
+    return Registered(name, made, provenance)

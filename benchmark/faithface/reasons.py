@@ -30,6 +30,7 @@ class ReasonCode(StrEnum):
     NOT_ALIGNED = "not-aligned"
     CANNOT_REEXPLAIN = "cannot-reexplain"
     SINGLE_RUN = "single-run"
+    NO_METRIC = "no-metric"
     # Not applicable, known once the model or the samples are open.
     NO_TWIN = "no-twin"
     QUANTISED = "quantised"
@@ -63,11 +64,18 @@ class Reason:
 
     Attributes:
         code: what happened.
-        detail: one line of text; never parsed.
+        detail: one line of text; never parsed. It stands behind the place it is about, so it need not name that.
     """
 
     code: ReasonCode
     detail: str
+
+    @classmethod
+    def of(cls, given: Reason | str | None, code: ReasonCode) -> Reason | None:
+        """Return a reason as it is, a text as one with ``code``, and nothing (None or "") as None."""
+        if isinstance(given, Reason):
+            return given
+        return cls(code, given) if given else None
 
     def __str__(self) -> str:
         return self.detail

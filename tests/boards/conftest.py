@@ -12,7 +12,8 @@ import pytest
 from faithface.api import execute
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.plugins import load_registry
-from faithface.run.plan import Request, make_plan
+from faithface.run.plan import make_plan
+from faithface.run.request import Request
 from tests.support.runs import Fails, FailsToScore, MeanRelevance, Ramp, with_extras, write_card, write_folder
 
 

@@ -17,7 +17,7 @@ from faithface.boards.publish import add_runs, rebuild
 from faithface.boards.record import Record, read_record, read_records
 from faithface.boards.render import cell_text, escape, figure
 from faithface.errors import UsageError
-from faithface.run.export import values_frame
+from faithface.run.export import run_values
 from faithface.run.store import FILE, Store, open_run
 
 
@@ -62,7 +62,7 @@ def test_a_record_says_who_what_where_and_how_much(finished: Path) -> None:
 
 def test_numbers_and_parquet_are_the_values_of_the_run(finished: Path) -> None:
     with open_run(finished) as store:
-        values = values_frame(store)
+        values = run_values(store)
     for kept in read_records(finished / "records"):
         if kept.record.status != "ok":
             assert len(kept.values) == 0

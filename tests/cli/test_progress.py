@@ -11,6 +11,7 @@ from rich.console import Console
 from faithface.cli import progress as progress_module
 from faithface.cli.progress import Bars, Lines, make_reporter
 from faithface.plugins import Provenance, Resolved
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.driver import Silent
 from faithface.run.plan import Cell, Group
 from tests.support.runs import Ramp
@@ -35,8 +36,8 @@ def tell(reporter: Any, group: Group, cells: list[Cell]) -> None:
     for cell in cells:
         reporter.start(group, cell, 1, 3)
     reporter.advance(cells[0], 2)
-    reporter.end(cells[0], "ok", "")
-    reporter.end(cells[1], "failed", "no [way]")
+    reporter.end(cells[0], Status.OK, None)
+    reporter.end(cells[1], Status.FAILED, Reason(ReasonCode.EXPLAINER_RAISED, "no [way]"))
     reporter.close()
 
 

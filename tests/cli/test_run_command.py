@@ -189,18 +189,22 @@ def test_a_suite_that_is_changed_by_an_option_is_no_longer_that_suite(faithface:
     assert found["records"][0]["suite"]["name"] == "mine"
 
 
-def test_a_suite_on_another_model_leaves_out_what_fits_it_nowhere_and_says_so(faithface: Any, made: Path) -> None:
+def test_a_suite_on_another_model_says_what_is_not_applicable_there(faithface: Any, made: Path) -> None:
     text = SUITE.replace('["ramp"]', '["fggb", "ramp"]').replace('["mean-', '["gap-similarity-score@1", "mean-')
     Path("mine.toml").write_text(text.replace("pad.toml", "none.toml"))
     other = ("--model", made / "pad.toml", "--dataset", f"folder:{made / 'classes'}")
     said = faithface("run", "mine.toml", *other)
     assert said.code == 0
     where = f"not applicable: pad / folder:{made / 'classes'}"
-    assert f'{where} / fggb: explainer "fggb" is for verification; pad is pad\n' in said.out
-    assert f'{where} / ramp / gap-similarity-score@1: metric "gap-similarity-score@1" is for verification' in said.out
+    assert f"{where} / fggb: for verification only; the model is for pad\n" in said.out
+    assert f"{where} / ramp / gap-similarity-score@1: for verification only; the model is for pad\n" in said.out
     assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
     named = faithface("run", "mine.toml", *other, "--explainer", "fggb", "--explainer", "ramp")
-    assert (named.code, named.error) == (2, 'explainer "fggb" is for verification; pad is pad')
+    assert named.code == 2
+    assert named.error == (
+        f'explainer "fggb" is not applicable to pad on folder:{made / "classes"}: for verification only; '
+        "the model is for pad"
+    )
 
 
 # --- each bad input: one clear line, the right exit code
@@ -214,7 +218,7 @@ def test_a_suite_on_another_model_leaves_out_what_fits_it_nowhere_and_says_so(fa
         ({"--metric": "deletion"}, "has no version"),
         ({"--metric": "deletion@1(fill=blak)"}, "expected one of"),
         ({"--metric": "deletion@1(fil=black)"}, 'did you mean "fill"?'),
-        ({"--metric": "gap-similarity@1"}, "is for verification; pad is pad"),
+        ({"--metric": "gap-similarity@1"}, "for verification only; the model is for pad"),
         ({"--model": "nothing.toml"}, "no such"),
         ({"--model": "resnet28"}, 'no model "resnet28"'),
         ({"--dataset": "folder:nowhere"}, "no such folder"),
@@ -372,7 +376,7 @@ def test_many_parts_for_another_task_are_one_line(faithface: Any, made: Path) ->
     assert said.out.count("not applicable:") == 1
 
 
-def test_metrics_left_out_for_one_reason_are_one_line_and_all_of_them_in_json(faithface: Any, made: Path) -> None:
+def test_metrics_not_applicable_for_one_reason_are_one_line_and_all_of_them_in_json(faithface: Any, made: Path) -> None:
     names = [f"{name}-dissimilarity-score@1" for name in ("gap", "deletion", "insertion")]
     command = [
         *("run", "--model", made / "verification.toml", "--dataset", f"pairs:{made / 'pairs.csv'}@{made / 'crops'}"),

@@ -17,10 +17,10 @@ CORE = ROOT / "benchmark" / "faithface"
 LAYERS = [
     ["lazy", "reasons", "seeds"],
     ["errors"],
-    ["hashing", "card", "specs", "images", "limits"],
+    ["card", "specs", "images", "limits"],
     ["tasks"],
     ["contract"],
-    ["applicability"],
+    ["applicability", "hashing"],
     ["model"],
     ["loading"],
     ["explaining"],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from faithface.errors import UsageError
+from faithface.hashing import fingerprint_of
 from faithface.plugins import CORE, ENVIRONMENT, load_registry
 
 HEAD = '''
@@ -76,7 +77,7 @@ def test_a_working_plugin_is_found_with_its_provenance(install: Install) -> None
         "1.2.3",
         "main",
     )
-    assert len(entry.provenance.source_sha256) == 64
+    assert len(fingerprint_of(entry.object, entry.provenance.distribution)) == 64
     assert str(entry.provenance) == "lab-a 1.2.3 (main)"
 
 

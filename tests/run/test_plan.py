@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from faithface.contract import Face, Pair, Sample
 from faithface.errors import UsageError
 from faithface.plugins import Registry
-from faithface.run.paths import safe, short
-from faithface.run.plan import Request, choose, default_directory, from_suite, make_plan
+from faithface.reasons import Reason, ReasonCode
+from faithface.run.choice import choose
+from faithface.run.plan import default_directory, make_plan
+from faithface.run.request import Request, from_suite
 from faithface.run.suite import Suite
 
 
@@ -37,21 +39,23 @@ def test_every_model_meets_every_dataset_of_its_task_and_no_other(
     assert [cell.number for _, cell in plan.cells] == [0, 1, 2, 3]
 
 
-def test_a_metric_that_fits_one_task_is_left_out_of_the_other_with_a_reason(
+def test_a_metric_for_one_task_is_not_applicable_to_the_other_with_a_reason(
     registry: Registry, pad_card: str, pair_card: str, folder: str, pairs: str
 ) -> None:
     plan = make_plan(request([pad_card, pair_card], [folder, pairs], metrics=["gap@1", "entropy@1"]), registry)
     pad, verification = (group.cells[0] for group in plan.groups)
     assert list(pad.metrics) == ["gap@1", "entropy@1"]
-    assert not pad.skipped
+    assert not pad.not_applicable
     assert list(verification.metrics) == ["entropy@1"]
-    assert "verification" in verification.skipped["gap@1"]
+    assert verification.not_applicable["gap@1"] == Reason(
+        ReasonCode.OTHER_TASK, "for pad, synthetic-detection only; the model is for verification"
+    )
 
 
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        (["gap-similarity@1"], "is for verification"),
+        (["gap-similarity@1"], "for verification only"),
         (["relevance-mass@1"], "ground truth"),
         (["entropy@1", "training-stability@1"], "family"),
     ],
@@ -81,24 +85,29 @@ def suite_of_both_tasks(**changes: Any) -> Request:
     return from_suite(suite, **changes)
 
 
-def test_of_a_changed_suite_what_fits_nowhere_is_left_out_with_a_reason(
+def test_of_a_changed_suite_what_applies_nowhere_is_not_applicable_with_a_reason(
     registry: Registry, pad_card: str, folder: str
 ) -> None:
     plan = make_plan(suite_of_both_tasks(models=(pad_card,), datasets=(folder,)), registry)
     fggb, random = plan.groups[0].cells
-    assert fggb.reason == 'explainer "fggb" is for verification; tiny-pad-0 is pad'
+    other_task = Reason(ReasonCode.OTHER_TASK, "for verification only; the model is for pad")
+    assert fggb.reason == other_task
     assert not random.reason
     assert list(random.metrics) == ["gap@1", "entropy@1"]
-    assert random.skipped == {
-        "gap-similarity-score@1": 'metric "gap-similarity-score@1" is for verification; tiny-pad-0 is pad'
-    }
+    assert random.not_applicable == {"gap-similarity-score@1": other_task}
 
 
 @pytest.mark.parametrize(
     ("named", "words"),
     [
-        ({"explainers": ("fggb", "random")}, '^explainer "fggb" is for verification; tiny-pad-0 is pad$'),
-        ({"metrics": ("gap-similarity-score@1", "gap@1")}, '^metric "gap-similarity-score@1" is for verification; t'),
+        (
+            {"explainers": ("fggb", "random")},
+            '^explainer "fggb" is not applicable to tiny-pad-0 on folder:.*: for verification only; the model',
+        ),
+        (
+            {"metrics": ("gap-similarity-score@1", "gap@1")},
+            '^metric "gap-similarity-score@1" is not applicable to tiny-pad-0 on .*: for verification only',
+        ),
     ],
 )
 def test_what_the_user_named_is_refused_if_it_fits_nowhere_though_a_suite_gave_the_rest(
@@ -115,7 +124,9 @@ def test_a_suite_of_which_nothing_is_left_is_refused(registry: Registry, pad_car
         make_plan(from_suite(suite, **where), registry)
     with pytest.raises(UsageError, match=r"left to run: .*; give --explainer too"):
         make_plan(from_suite(suite, **where, metrics=("entropy@1",)), registry)
-    with pytest.raises(UsageError, match=r'left to run: metric "gap-similarity-score@1" .*; give --metric too'):
+    with pytest.raises(
+        UsageError, match=r"left to run: .*no metric applies; gap-similarity-score@1: for .*; give --metric too"
+    ):
         make_plan(
             from_suite(suite.model_copy(update={"metrics": suite.metrics[1:]}), **where, explainers=("random",)),
             registry,
@@ -131,7 +142,7 @@ def test_a_suite_as_it_is_must_fit_itself(registry: Registry, pad_card: str, fol
         explainers=("fggb", "random"),
         metrics=("entropy@1",),
     )
-    with pytest.raises(UsageError, match=r'^explainer "fggb" is for verification'):
+    with pytest.raises(UsageError, match=r'^explainer "fggb" is not applicable to .*: for verification only'):
         make_plan(from_suite(suite, limit=4), registry)
 
 
@@ -201,7 +212,7 @@ def test_another_seed_makes_another_choice() -> None:
     assert choose(items, 10, seed=0) != choose(items, 10, seed=1)
 
 
-# --- identity and paths
+# --- identity
 
 
 def test_the_same_command_finds_its_directory_and_any_other_does_not(
@@ -215,37 +226,3 @@ def test_the_same_command_finds_its_directory_and_any_other_does_not(
     changed = [{"limit": 3}, {"seed": 1}, {"metrics": ["cost@1"]}, {"explainers": ["edges"]}, {"keep_maps": True}]
     others = [directory(**more) for more in changed]
     assert len({same, *others}) == len(changed) + 1
-
-
-@given(st.text(min_size=1, max_size=200))
-@settings(max_examples=60)
-def test_a_safe_name_is_one_part_of_a_path(text: str) -> None:
-    name = safe(text)
-    assert name
-    assert "/" not in name
-    assert "\\" not in name
-    assert "\x00" not in name
-    assert ":" not in name
-    assert name not in (".", "..")
-    assert not name.startswith((".", "-", " "))
-    assert len(name.encode()) < 255
-
-
-def test_different_texts_have_different_safe_names() -> None:
-    texts = ["pairs:a/pairs.csv@x", "pairs:b/pairs.csv@x", "pairs-a", "rise(masks=2)", "rise(masks=3)", "inverted:rise"]
-    assert len({safe(t) for t in texts}) == len(texts)
-    assert safe("rise(masks=2)") == "rise(masks=2)"
-
-
-@pytest.mark.parametrize(
-    ("spec", "published"),
-    [
-        ("pairs:/home/me/faces/pairs.csv@/home/me/150", "pairs:pairs.csv@150"),
-        ("folder:../faces/", "folder:faces"),
-        ("inverted:rise(masks=20)", "inverted:rise(masks=20)"),
-        ("deletion@1(fill=black,grid=14)", "deletion@1(fill=black,grid=14)"),
-        ("folder:faces(human=/secret/masks)", "folder:faces(human=masks)"),
-    ],
-)
-def test_a_published_name_holds_no_folders(spec: str, published: str) -> None:
-    assert short(spec) == published

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +12,53 @@ import numpy as np
 import polars as pl
 import pytest
 
+from faithface.contract import Scores
 from faithface.errors import RunError, UsageError
 from faithface.plugins import Registry
-from faithface.run.driver import run_plan
-from faithface.run.export import export, values_frame
-from faithface.run.local import run_group
+from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.driver import Silent, execute_plan
+from faithface.run.executors import Job
+from faithface.run.executors.local import run_group
+from faithface.run.export import export, run_values
 from faithface.run.paths import maps_file
-from faithface.run.plan import Request, make_plan
-from faithface.run.shard import CellShard
-from faithface.run.store import FILE, open_run
+from faithface.run.plan import Cell, Plan, make_plan
+from faithface.run.request import Request
+from faithface.run.results import CellShard, Event
+from faithface.run.store import FILE, create_or_resume, open_run
 from tests.support.runs import Fails, Interrupts, MeanRelevance, Ramp
+
+
+class Notes(Silent):
+    """A reporter that keeps the notes."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+class Counting:
+    """The local executor, which keeps what each shard was of."""
+
+    def __init__(self) -> None:
+        self.shards: list[tuple[int, int]] = []
+
+    def __call__(self, job: Job, /) -> Iterator[Event]:
+        for event in run_group(job):
+            if isinstance(event, CellShard):
+                self.shards.append((event.cell, event.number))
+            yield event
 
 
 def do(registry: Registry, out: Path, models: Any, datasets: Any, explainers: Any, metrics: Any, **more: Any) -> Any:
     plan = make_plan(Request(tuple(models), tuple(datasets), tuple(explainers), tuple(metrics), **more), registry)
-    return run_plan(plan, out)
+    return execute_plan(plan, out)
 
 
 def frame(out: Path) -> pl.DataFrame:
     with open_run(out) as store:
-        return values_frame(store).sort("model", "dataset", "explainer", "metric", "sample")
+        return run_values(store).sort("model", "dataset", "explainer", "metric", "sample")
 
 
 def cells(out: Path) -> dict[str, dict[str, Any]]:
@@ -59,42 +88,35 @@ def test_every_sample_has_one_value_per_explainer_and_named_value(
 
 
 @pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_interrupted_run_is_gone_on_with_and_gives_the_numbers_of_an_uninterrupted_one(
+def test_an_interrupted_run_is_resumed_and_gives_the_numbers_of_an_uninterrupted_one(
     registry: Registry, tmp_path: Path, pair_card: str, pairs: str, at: int
 ) -> None:
     def plan(explainer: Any) -> Any:
         return make_plan(Request((pair_card,), (pairs,), ("random", explainer), ("entropy@1",)), registry)
 
     with pytest.raises(KeyboardInterrupt):
-        run_plan(plan(Interrupts(at)), tmp_path / "cut")
+        execute_plan(plan(Interrupts(at)), tmp_path / "cut")
     with open_run(tmp_path / "cut") as store:
         assert not store.meta("complete")
         finished = {row["explainer"]: len(store.done(row["id"])) for row in store.cells()}
     assert finished == {"random": at, "interrupts": at - 1}  # 45 pairs are three shards
 
-    seen: list[int] = []
-
-    def counting(*arguments: Any) -> Any:
-        for event in run_group(*arguments):
-            if isinstance(event, CellShard):
-                seen.append(event.number)
-            yield event
-
+    counting = Counting()
     whole = plan(Interrupts(10**6))
-    run_plan(whole, tmp_path / "cut", executor=counting)
-    assert len(seen) == 6 - at - (at - 1)  # only what was missing
-    run_plan(whole, tmp_path / "whole")
+    execute_plan(whole, tmp_path / "cut", executor=counting)
+    assert len(counting.shards) == 6 - at - (at - 1)  # only what was missing
+    execute_plan(whole, tmp_path / "whole")
     assert frame(tmp_path / "cut").equals(frame(tmp_path / "whole"))
 
 
 def test_a_finished_run_is_not_done_again(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
     plan = make_plan(Request((pad_card,), (folder,), ("ramp",), ("mean-relevance@1",)), registry)
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
 
-    def never(*arguments: Any) -> Any:
+    def never(job: Job) -> Any:
         raise AssertionError("there is nothing to do")
 
-    assert run_plan(plan, tmp_path / "r", executor=never).exit_code == 0
+    assert execute_plan(plan, tmp_path / "r", executor=never).exit_code == 0
 
 
 def test_a_shard_is_written_whole_or_not_at_all(
@@ -110,9 +132,9 @@ def test_a_shard_is_written_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "_pack", torn)
         with pytest.raises(KeyboardInterrupt):
-            run_plan(plan, tmp_path / "r")
+            execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 0
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 40
 
 
@@ -170,29 +192,35 @@ def test_the_values_of_a_sample_do_not_depend_on_what_else_is_in_the_run(
 
 # --- what fails
 
+WHOLE = "relevance map holds values that are not finite"
+
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("way", "code", "words"),
     [
-        ("raise", "explainer raised ZeroDivisionError: a mistake"),
-        ("nan", "no map could be scored: explainer returned NaN"),
-        ("shape", r"explainer returned relevance of shape \(16, 32, 31\); expected \(16, 32, 32\)"),
-        ("dtype", "explainer returned relevance as float64; expected float32"),
-        ("nothing", "explainer returned NoneType; expected Maps"),
+        ("raise", ReasonCode.EXPLAINER_RAISED, "explainer raised ZeroDivisionError: a mistake"),
+        ("nan", ReasonCode.NON_FINITE_MAP, "no map could be scored: explainer returned NaN"),
+        (
+            "shape",
+            ReasonCode.EXPLAINER_RETURNED,
+            "explainer returned relevance of shape (16, 32, 31); expected (16, 32, 32)",
+        ),
+        ("dtype", ReasonCode.EXPLAINER_RETURNED, "explainer returned relevance as float64; expected float32"),
+        ("nothing", ReasonCode.EXPLAINER_RETURNED, "explainer returned NoneType; expected Maps"),
     ],
 )
 def test_an_explainer_that_misbehaves_fails_its_cell_and_nothing_else(
-    registry: Registry, tmp_path: Path, pad_card: str, folder: str, way: str, words: str
+    registry: Registry, tmp_path: Path, pad_card: str, folder: str, way: str, code: ReasonCode, words: str
 ) -> None:
     outcome = do(registry, tmp_path / "r", [pad_card], [folder], [Fails(way), "ramp"], ["mean-relevance@1"])
     assert outcome.exit_code == 1
     assert len(outcome.failures) == 1
     found = {row["status"]: row for row in cells(tmp_path / "r").values()}
     assert set(found) == {"failed", "ok"}
-    import re
-
-    assert re.search(words, found["failed"]["reason"])
-    assert "\n" not in found["failed"]["reason"]
+    reason = found["failed"]["reason"]
+    assert reason.code is code
+    assert words in reason.detail
+    assert "\n" not in reason.detail
     assert frame(tmp_path / "r")["explainer"].unique().to_list() == ["ramp"]
     assert len(frame(tmp_path / "r")) == 40
 
@@ -202,13 +230,14 @@ def test_a_sample_with_an_invalid_map_has_no_value_and_a_reason_while_the_others
 ) -> None:
     outcome = do(registry, tmp_path / "r", [pad_card], [folder], [Fails("one nan")], ["mean-relevance@1"])
     assert outcome.exit_code == 1
-    assert "2 invalid maps (non-finite values)" in outcome.failures[0]  # the first of each of the two shards
+    assert "2 invalid maps (values that are not finite)" in outcome.failures[0]  # the first of each of the two shards
     values = frame(tmp_path / "r").filter(pl.col("metric") == "mean-relevance@1")
     assert values["value"].is_nan().sum() == 2
     assert len(values) == 20
     with open_run(tmp_path / "r") as store:
-        reasons = {row["reason"] for row in store.scores(0) if row["value"] is None}
-    assert reasons == {"relevance map holds non-finite values"}
+        reasons = {(row["code"], row["detail"]) for row in store.scores(0) if row["value"] is None}
+        assert set(store.invalid(0).values()) == {Reason(ReasonCode.NON_FINITE_MAP, WHOLE)}
+    assert reasons == {("non-finite-map", WHOLE)}
 
 
 def test_a_metric_that_raises_fails_alone(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
@@ -229,9 +258,9 @@ def test_a_failed_cell_is_tried_again_by_the_same_command(
 
     mended: list[bool] = []
     plan = make_plan(Request((pad_card,), (folder,), (Mended(), "random"), ("mean-relevance@1",)), registry)
-    assert run_plan(plan, tmp_path / "r").exit_code == 1
+    assert execute_plan(plan, tmp_path / "r").exit_code == 1
     mended.append(True)
-    assert run_plan(plan, tmp_path / "r").exit_code == 0
+    assert execute_plan(plan, tmp_path / "r").exit_code == 0
     assert len(frame(tmp_path / "r")) == 80
 
 
@@ -287,7 +316,7 @@ def test_an_unreadable_image_is_named_and_skipped(
             return lambda *_: None
 
     plan = make_plan(Request((pad_card,), (spoil(folder, tmp_path),), ("ramp",), ("mean-relevance@1",)), registry)
-    assert run_plan(plan, tmp_path / "r", Listener()).exit_code == 0
+    assert execute_plan(plan, tmp_path / "r", Listener()).exit_code == 0
     assert len(told) == 1
     assert "im01.png is not an image" in told[0]
     values = frame(tmp_path / "r")
@@ -367,7 +396,7 @@ def test_a_family_metric_with_one_run_left_does_not_apply(
     outcome = do(registry, tmp_path / "r", two_runs, [folder], ["ramp"], ["agreement@1", "mean-relevance@1"], limit=4)
     assert len(outcome.failures) == 1
     assert "kin-1" in outcome.failures[0]
-    assert any("fewer than two runs" in line for line in outcome.left_out)
+    assert any("fewer than two runs" in line for line in outcome.not_applicable)
 
 
 # --- the store
@@ -378,7 +407,7 @@ def test_a_metric_judged_on_impostor_pairs_does_not_apply_to_a_run_without_any(
 ) -> None:
     metrics = ["gap-dissimilarity-score@1", "entropy@1"]
     outcome = do(registry, tmp_path / "r", [pair_card], [pairs], ["ramp"], metrics, limit=1)
-    assert [line.rpartition(": ")[2] for line in outcome.left_out] == ["no impostor pairs among the samples"]
+    assert [line.rpartition(": ")[2] for line in outcome.not_applicable] == ["no impostor pairs among the samples"]
 
 
 def test_curves_are_kept_beside_the_values(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
@@ -414,14 +443,162 @@ def test_a_reader_cannot_write(registry: Registry, tmp_path: Path, pad_card: str
         store.put_meta("complete", False)
 
 
-def test_code_that_changed_under_an_unfinished_run_is_noticed(
-    registry: Registry, tmp_path: Path, pad_card: str, folder: str, monkeypatch: pytest.MonkeyPatch
+def with_cell_code(plan: Plan, number: int, what: str) -> Plan:
+    """The plan as if the code of one part of one cell were another."""
+
+    def edited(cell: Cell) -> Cell:
+        changed = {**cell.fingerprint, what: "another"} if cell.number == number else cell.fingerprint
+        assert what in cell.fingerprint or cell.number != number
+        return dataclasses.replace(cell, fingerprint=changed)
+
+    groups = (dataclasses.replace(g, cells=tuple(edited(cell) for cell in g.cells)) for g in plan.groups)
+    return dataclasses.replace(plan, groups=tuple(groups))
+
+
+def test_cells_whose_code_changed_are_computed_again_and_no_others(
+    registry: Registry, tmp_path: Path, pad_card: str, folder: str
 ) -> None:
-    request = Request((pad_card,), (folder,), ("ramp",), ("mean-relevance@1",))
-    run_plan(make_plan(request, registry), tmp_path / "r")
-    monkeypatch.setattr("faithface.run.plan.source_hash", lambda cls: "another version")
-    with pytest.raises(UsageError, match="changed since"):
-        run_plan(make_plan(request, registry), tmp_path / "r")
+    plan = make_plan(Request((pad_card,), (folder,), ("ramp", "random"), ("mean-relevance@1",)), registry)
+    execute_plan(plan, tmp_path / "r")
+    before = frame(tmp_path / "r")
+    first, second, third = Counting(), Counting(), Counting()
+    execute_plan(make_plan(plan.request, registry), tmp_path / "r", executor=first)
+    assert first.shards == []
+    notes = Notes()
+    changed = with_cell_code(plan, 1, 'metric "mean-relevance@1"')
+    execute_plan(changed, tmp_path / "r", notes, second)
+    assert second.shards == [(1, 0), (1, 1)]
+    assert notes.told == ['changed since this run was started: metric "mean-relevance@1"; computed again: 1 of 2 cells']
+    execute_plan(changed, tmp_path / "r", notes, third)
+    assert third.shards == []
+    assert frame(tmp_path / "r").equals(before)
+
+
+def test_a_card_that_changed_is_opened_again_and_its_cells_computed_again(
+    registry: Registry, tmp_path: Path, pair_card: str, pairs: str
+) -> None:
+    card = Path(pair_card).with_name("edited.toml")
+    card.write_text(Path(pair_card).read_text())
+    request = Request((str(card),), (pairs,), ("ramp",), ("mean-relevance@1",))
+    execute_plan(make_plan(request, registry), tmp_path / "r")
+    card.write_text(Path(pair_card).read_text() + "threshold = 0.125\n")
+    notes = Notes()
+    execute_plan(make_plan(request, registry), tmp_path / "r", notes)
+    assert any("the card of model" in line for line in notes.told)
+    with open_run(tmp_path / "r") as store:
+        assert store.groups()[0]["threshold"] == 0.125
+        assert len(store.samples(0)) == 45
+        kept = {row["sample"]: (row["score"] >= 0.125) == row["same"] for row in store.samples(0)}
+        assert {row["sample"]: row["correct"] for row in store.samples(0)} == kept
+
+
+def test_a_family_metric_is_scored_again_when_one_run_of_it_is(
+    registry: Registry, tmp_path: Path, two_runs: tuple[str, str], folder: str
+) -> None:
+    request = Request(two_runs, (folder,), ("ramp",), ("agreement@1", "mean-relevance@1"), limit=4)
+    plan = make_plan(request, registry)
+    execute_plan(plan, tmp_path / "r")
+    with open_run(tmp_path / "r") as store:
+        store_path = store.path
+    with sqlite3.connect(store_path) as db:  # what the first run of the pair would have given with other maps
+        db.execute("UPDATE scores SET value = 7 WHERE metric = 'agreement@1'")
+    execute_plan(with_cell_code(plan, 1, 'explainer "ramp"'), tmp_path / "r")
+    values = frame(tmp_path / "r").filter(pl.col("metric") == "agreement@1")["value"].to_list()
+    assert values == [0.0] * 8
+
+
+def test_a_failed_run_of_a_family_that_works_now_gives_the_family_its_metric(
+    registry: Registry, tmp_path: Path, two_runs: tuple[str, str], folder: str
+) -> None:
+    class Fixed(Fails):
+        def explain(self, model: Any, samples: Any) -> Any:
+            works = fixed or model.card.name == "kin-0"
+            return Ramp().explain(model, samples) if works else super().explain(model, samples)
+
+    fixed: list[bool] = []
+    plan = make_plan(Request(two_runs, (folder,), (Fixed(),), ("agreement@1",), limit=4), registry)
+    assert execute_plan(plan, tmp_path / "r").exit_code == 1
+    fixed.append(True)
+    outcome = execute_plan(plan, tmp_path / "r")
+    assert (outcome.exit_code, outcome.not_applicable) == (0, [])
+    assert frame(tmp_path / "r")["value"].to_list() == [0.0] * 8
+
+
+@pytest.mark.parametrize(
+    "given", ["the score is non-finite", Reason(ReasonCode.NON_FINITE_MAP, "relevance map holds non-finite values")]
+)
+def test_what_a_metric_says_of_its_values_never_fails_the_explainer(
+    registry: Registry, tmp_path: Path, pad_card: str, folder: str, given: str | Reason
+) -> None:
+    class NoValue(MeanRelevance):
+        def score(self, model: Any, samples: Any, maps: Any, explainer: Any = None) -> Scores:
+            nothing = np.full(len(samples), np.nan)
+            return Scores({"": nothing, "double": nothing}, dict.fromkeys(range(len(samples)), given))
+
+    outcome = do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], [NoValue()])
+    assert (outcome.exit_code, outcome.failures) == (0, [])
+    assert cells(tmp_path / "r")["ramp"]["status"] is Status.OK
+    with open_run(tmp_path / "r") as store:
+        assert store.invalid(0) == {}
+        wanted = given if isinstance(given, Reason) else Reason(ReasonCode.UNDEFINED, given)
+        assert {(row["code"], row["detail"]) for row in store.scores(0)} == {(wanted.code.value, wanted.detail)}
+
+
+def test_maps_that_are_all_invalid_fail_the_cell_though_no_metric_is_judged_on_them(
+    registry: Registry, tmp_path: Path, pair_card: str, pairs: str
+) -> None:
+    metrics = ["gap-dissimilarity-score@1"]  # judged on impostor pairs; the one sample is a genuine pair
+    outcome = do(registry, tmp_path / "r", [pair_card], [pairs], [Fails("nan")], metrics, limit=1)
+    assert outcome.exit_code == 1
+    reason = cells(tmp_path / "r")["fails(way=nan)"]["reason"]
+    assert reason.code is ReasonCode.NON_FINITE_MAP
+
+
+def test_statuses_and_reasons_come_back_from_the_store_as_they_went_in(tmp_path: Path) -> None:
+    with create_or_resume(tmp_path / "r", {"a": 1}) as store:
+        store.add_group(0, "net", "faces", 2, {"card": "x"})
+        for number, status in enumerate(Status):
+            reason = None if status is Status.OK else Reason(list(ReasonCode)[number], f"detail {number}: non-finite")
+            store.add_cell(number, 0, "ramp", {"explainer": "y"}, status, reason)
+            store.add_metric(number, "m@1", 0, status, reason)
+            row = store.cells()[number]
+            for found in (row, row["metrics"][0]):
+                assert found["status"] is status
+                assert found["reason"] == reason
+            assert row["fingerprint"] == {"explainer": "y"}
+        for code in ReasonCode:
+            store.set_cell(0, Status.FAILED, Reason(code, "x"))
+            assert store.cells()[0]["reason"] == Reason(code, "x")
+
+
+def test_a_store_of_another_version_is_refused_in_one_line(tmp_path: Path) -> None:
+    create_or_resume(tmp_path / "r", {"a": 1}).close()
+    with sqlite3.connect(tmp_path / "r" / FILE) as db:
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+    words = (
+        r"run\.sqlite was written by another version of faithface \(store schema 1; this one reads 2\); run it again"
+    )
+    with pytest.raises(UsageError, match=words) as caught:
+        open_run(tmp_path / "r")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match=words):
+        create_or_resume(tmp_path / "r", {"a": 1})
+
+
+def test_reading_a_run_loads_no_model_code() -> None:
+    """The modules that readers import, without the package's façade, which is the command line's business."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, types, importlib.util as u; p = types.ModuleType('faithface'); "
+        "p.__path__ = list(u.find_spec('faithface').submodule_search_locations); sys.modules['faithface'] = p; "
+        "import faithface.run.store, faithface.run.outcome, faithface.run.export, faithface.run.plan, "
+        "faithface.run.driver, faithface.run.environment, faithface.run.not_applicable, faithface.hashing; "
+        "print(sorted({'torch', 'onnxruntime', 'onnx', 'matplotlib', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("threshold", ["", "threshold = 0.5\n"])
@@ -458,9 +635,9 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_that_was_writt
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_put_scores", full_at_the_second_shard)
         with pytest.raises(RunError, match=r"run\.sqlite cannot be written \(database or disk is full\)"):
-            run_plan(plan, tmp_path / "r")
+            execute_plan(plan, tmp_path / "r")
     with open_run(tmp_path / "r") as store:
         assert store.done(0) == {0}
         assert len(list(store.scores(0))) == 32
-    run_plan(plan, tmp_path / "r")
+    execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 90

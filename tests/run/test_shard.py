@@ -16,18 +16,13 @@ from faithface.contract import Dataset, Explainer, Face, Maps, Method, Metric, P
 from faithface.errors import NotApplicable
 from faithface.model import open_model
 from faithface.plugins import Provenance, Resolved
-from faithface.run.local import run_group
-from faithface.run.plan import Cell, Group, Request
-from faithface.run.shard import (
-    SHARD_SIZE,
-    CellShard,
-    CellWork,
-    ShardSamples,
-    ShardWork,
-    check_maps,
-    run_cell,
-    run_shard,
-)
+from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.executors import Job
+from faithface.run.executors.local import run_group
+from faithface.run.plan import Cell, Group
+from faithface.run.request import Request
+from faithface.run.results import SHARD_SIZE, CellShard, ShardFailure, ShardSamples
+from faithface.run.shard import CellWork, ShardWork, WrongReturn, check_maps, run_cell, run_shard
 from tests.support.networks import pair_batch, sample_batch, tiny
 from tests.support.runs import MeanRelevance, Ramp
 
@@ -49,11 +44,11 @@ def test_good_maps_have_no_problem(pairs: tuple[Any, Samples]) -> None:
 
 def test_pairs_need_both_maps_and_neither_may_be_negative(pairs: tuple[Any, Samples]) -> None:
     samples = pairs[1]
-    with pytest.raises(ValueError, match="returned no dissimilarity map; pairs need similarity and dissimilarity"):
+    with pytest.raises(WrongReturn, match="returned no dissimilarity map; pairs need similarity and dissimilarity"):
         check_maps(maps(samples, dissimilarity=None), samples)
-    with pytest.raises(ValueError, match="returned dissimilarity with negative values"):
+    with pytest.raises(WrongReturn, match="returned dissimilarity with negative values"):
         check_maps(maps(samples, dissimilarity=-maps(samples).similarity), samples)
-    with pytest.raises(ValueError, match="returned no similarity map"):
+    with pytest.raises(WrongReturn, match="returned no similarity map"):
         check_maps(Maps(relevance=torch.rand(4, 32, 32)), samples)
 
 
@@ -65,7 +60,10 @@ def test_a_sample_whose_map_is_not_finite_is_named_by_its_index(pairs: tuple[Any
     other[2] = 0
     other[3, 0, 0, 0] = float("nan")
     problems = check_maps(Maps(similarity=spoilt.similarity, dissimilarity=other), pairs[1])
-    assert problems == {2: "similarity map holds non-finite values", 3: "dissimilarity map holds non-finite values"}
+    assert problems == {
+        2: Reason(ReasonCode.NON_FINITE_MAP, "similarity map holds values that are not finite"),
+        3: Reason(ReasonCode.NON_FINITE_MAP, "dissimilarity map holds values that are not finite"),
+    }
 
 
 @dataclass(frozen=True)
@@ -97,28 +95,55 @@ def test_a_metric_gets_only_the_pairs_that_it_is_judged_on(pairs: tuple[Any, Sam
     done = cell(pairs, Answers(answer))
     impostors = [item.id for item in pairs[1].items if not item.same]  # type: ignore[union-attr]
     assert [(v.sample, v.value, v.flag) for v in done.values] == [
-        (impostors[0], 0.0, ""),
-        (impostors[1], 1.0, "remark"),
+        (impostors[0], 0.0, None),
+        (impostors[1], 1.0, Reason(ReasonCode.REMARK, "remark")),
     ]
     assert (done.cell, done.number) == (7, 3)
 
 
 def test_a_value_that_is_nan_keeps_the_metrics_reason(pairs: tuple[Any, Samples]) -> None:
     done = cell(pairs, Answers(lambda s: Scores({"": np.array([np.nan, np.nan])}, {0: "too dark"})))
-    assert [v.reason for v in done.values] == ["too dark", "no reason given"]
+    assert [v.reason for v in done.values] == [
+        Reason(ReasonCode.UNDEFINED, "too dark"),
+        Reason(ReasonCode.UNDEFINED, "no reason given"),
+    ]
+
+
+def test_a_metrics_own_code_is_kept(pairs: tuple[Any, Samples]) -> None:
+    given = Reason(ReasonCode.NO_THRESHOLD, "no threshold")
+    done = cell(pairs, Answers(lambda s: Scores({"": np.array([np.nan, 0.0])}, {0: given}, flags={1: given})))
+    assert [(v.reason, v.flag) for v in done.values] == [(given, None), (None, given)]
+
+
+def failed(code: ReasonCode, detail: str) -> ShardFailure:
+    return ShardFailure(Status.FAILED, Reason(code, detail))
 
 
 @pytest.mark.parametrize(
     ("answer", "state"),
     [
-        (lambda s: Scores({"": np.zeros(5)}), ("failed", "metric returned shape (5,) for value ''; expected (2,)")),
-        (lambda s: Scores({"other": np.zeros(2)}), ("failed", "metric returned values ['other']; expected ['']")),
-        (NotApplicable("not for me"), ("not applicable", "not for me")),
-        (ValueError("bad\nworse"), ("failed", "metric raised ValueError: bad")),
+        (
+            lambda s: Scores({"": np.zeros(5)}),
+            failed(ReasonCode.METRIC_RETURNED, "metric returned shape (5,) for value ''; expected (2,)"),
+        ),
+        (
+            lambda s: Scores({"other": np.zeros(2)}),
+            failed(ReasonCode.METRIC_RETURNED, "metric returned values ['other']; expected ['']"),
+        ),
+        (
+            NotApplicable("not for me", ReasonCode.NO_LAYER),
+            ShardFailure(Status.NOT_APPLICABLE, Reason(ReasonCode.NO_LAYER, "not for me")),
+        ),
+        (ValueError("bad\nworse"), failed(ReasonCode.METRIC_RAISED, "metric raised ValueError: bad")),
+        # Another's exception stays an exception, however its text begins.
+        (
+            ValueError("returned nothing"),
+            failed(ReasonCode.METRIC_RAISED, "metric raised ValueError: returned nothing"),
+        ),
     ],
 )
 def test_a_wrong_answer_is_the_metrics_failure_in_one_line(
-    pairs: tuple[Any, Samples], answer: Any, state: tuple[str, str]
+    pairs: tuple[Any, Samples], answer: Any, state: ShardFailure
 ) -> None:
     done = cell(pairs, Answers(answer))
     assert done.metric_failures == {"m": state}
@@ -192,7 +217,7 @@ def test_the_next_shard_is_read_while_this_one_is_explained(tiny_folder: Path) -
     data = Resolved("two-shards", TwoShards(), Provenance("test", "1", ""))
     group = Group(0, model, data, tuple(range(SHARD_SIZE + 2)), (cell,))
     READ_LATER.clear()
-    events = list(run_group(group, TwoShards(), request, {0: frozenset({0, 1})}, None, False, False))
+    events = list(run_group(Job(group, TwoShards(), request, {0: frozenset({0, 1})})))
     done = [event for event in events if isinstance(event, CellShard)]
     assert [event.failure for event in done] == [None, None]
     assert [len(event.ids) for event in done] == [SHARD_SIZE, 2]

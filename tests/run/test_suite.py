@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faithface.errors import UsageError
-from faithface.run.plan import from_suite
+from faithface.run.request import from_suite
 from faithface.run.suite import load_suite
 
 GOOD = """
@@ -63,7 +63,7 @@ def test_a_suite_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_suite(tmp_path / "none.toml")
 
 
-def test_the_suites_in_the_box_can_be_planned() -> None:
+def test_the_builtin_suites_can_be_planned() -> None:
     import faithface.suites
     from faithface.plugins import load_registry
     from faithface.run.plan import make_plan

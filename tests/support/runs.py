@@ -197,7 +197,7 @@ class Agreement(Metric):
 def with_extras(registry: Registry, *things: Explainer | Metric) -> Registry:
     """Return a registry with further explainers and metrics, as if a distribution "extras 1" had brought them."""
     explainers, metrics = dict(registry.explainers), dict(registry.metrics)
-    provenance = Provenance("extras", "1", "extras", "0" * 64)
+    provenance = Provenance("extras", "1", "extras")
     for thing in things:
         if isinstance(thing, Explainer):
             explainers[thing.name] = Registered(thing.name, thing, provenance)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from faithface.boards.record import (
     Number,
     Origin,
     Record,
-    Status,
     SuiteRef,
     Where,
 )
@@ -32,11 +31,12 @@ from faithface.boards.statistics import interval
 from faithface.card import ModelCard
 from faithface.contract import Metric
 from faithface.errors import UsageError
-from faithface.hashing import file_hash
+from faithface.hashing import file_hash, fingerprint_of
 from faithface.plugins import Resolved
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
-from faithface.run.store import OK, Store
+from faithface.run.store import Store
 from faithface.specs import format_value, parameters
 
 
@@ -47,7 +47,7 @@ def make_records(store: Store, plan: Plan) -> list[Kept]:
         UsageError: the run is not finished.
     """
     if not store.meta("complete"):
-        raise UsageError(f"the run in {store.directory} is not finished; give the same command again to go on with it")
+        raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
     rows = {row["id"]: row for row in store.cells()}
     environment = store.meta("environment")
     kept = []
@@ -70,12 +70,13 @@ def _record(
     environment: dict[str, Any],
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
-    frame = values_frame(store, cell.number, units)
+    frame = cell_values(store, cell.number, units)
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
+    reasons = _reasons(store, cell.number)
     numbers: list[Number] = []
     for metric in plan.metrics:
-        status, reason = (row["status"], row["reason"]) if row["status"] != OK else states[metric.spec]
-        numbers.extend(_numbers(metric, group.model.object, status, reason, frame, plan.request.seed))
+        status, reason = (row["status"], row["reason"]) if row["status"] is not Status.OK else states[metric.spec]
+        numbers.extend(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
     opened = facts["facts"]
     where = {
         **environment,
@@ -105,26 +106,32 @@ def _record(
         ),
         where=Where(**where),
         status=row["status"],
-        reason=row["reason"],
+        **_why(row["reason"]),
         numbers=tuple(numbers),
-        seconds_per_sample=cost / len(samples) if cost and samples and row["status"] == OK else None,
+        seconds_per_sample=cost / len(samples) if cost and samples and row["status"] is Status.OK else None,
     )
-    return Kept(record, frame if row["status"] == OK else frame.clear())
+    return Kept(record, frame if row["status"] is Status.OK else frame.clear())
 
 
-def values_frame(store: Store, cell: int, units: dict[str, list[str]]) -> pl.DataFrame:
+def cell_values(store: Store, cell: int, units: dict[str, list[str]]) -> pl.DataFrame:
     """Return a cell's values with the units of each sample."""
     rows = [
-        (r["metric"], r["name"], r["sample"], r["value"], r["reason"], r["flag"], units[r["sample"]])
+        (r["metric"], r["name"], r["sample"], r["value"], r["detail"], r["flag"], units[r["sample"]])
         for r in store.scores(cell)
     ]
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
 
 
 def _numbers(
-    metric: Resolved, card: ModelCard, status: Status, reason: str, frame: pl.DataFrame, seed: int
+    metric: Resolved[Metric],
+    card: ModelCard,
+    status: Status,
+    reason: Reason | None,
+    frame: pl.DataFrame,
+    reasons: Mapping[tuple[str, str], Sequence[Reason]],
+    seed: int,
 ) -> Iterable[Number]:
-    asked: Metric = metric.object
+    asked = metric.object
     protocol = asked.protocol
     low, high = asked.range_on(card)
     own = type(asked).summarise is not Metric.summarise
@@ -142,8 +149,8 @@ def _numbers(
             "source": protocol.source,
             "origin": _origin(metric),
         }
-        if status != OK:
-            yield Number(**common, status=status, reason=reason)
+        if status is not Status.OK:
+            yield Number(**common, status=status, **_why(reason))
             continue
         mine = frame.filter((pl.col("protocol") == metric.spec) & (pl.col("value_name") == name))
         scored = mine.filter(pl.col("value").is_not_null())
@@ -153,8 +160,8 @@ def _numbers(
         spread = interval(values, scored["units"].to_list(), summarise, seed)
         yield Number(
             **common,
-            status=OK,
-            reason="" if len(values) else _commonest(mine["reason"].to_list()),
+            status=Status.OK,
+            **_why(None if len(values) else _commonest(reasons.get((metric.spec, name), ()))),
             number=_json(number),
             low=_json(spread.low),
             high=_json(spread.high),
@@ -164,8 +171,23 @@ def _numbers(
         )
 
 
-def _commonest(reasons: Sequence[str]) -> str:
-    return max(sorted(set(reasons)), key=reasons.count) if reasons else ""
+def _why(reason: Reason | None) -> dict[str, Any]:
+    """Return a reason as the fields of a record; none leaves them at their defaults."""
+    return {} if reason is None else {"code": reason.code, "reason": reason.detail}
+
+
+def _reasons(store: Store, cell: int) -> dict[tuple[str, str], list[Reason]]:
+    """Return by metric and value name why samples have no value."""
+    found: dict[tuple[str, str], list[Reason]] = {}
+    for row in store.scores(cell):
+        if row["code"]:
+            found.setdefault((row["metric"], row["name"]), []).append(Reason(ReasonCode(row["code"]), row["detail"]))
+    return found
+
+
+def _commonest(reasons: Sequence[Reason]) -> Reason | None:
+    ordered = sorted(set(reasons), key=lambda reason: (reason.detail, reason.code))
+    return max(ordered, key=reasons.count) if ordered else None
 
 
 def _json(value: float) -> float | None:
@@ -212,11 +234,11 @@ def _parameters(obj: Any) -> dict[str, str]:
     return {name: format_value(value) for name, value in parameters(obj).items()}
 
 
-def _origin(resolved: Resolved) -> Origin:
+def _origin(resolved: Resolved[Any]) -> Origin:
     found = resolved.provenance
     return Origin(
         distribution=found.distribution,
         distribution_version=found.version,
         entry_point=short(found.entry_point),
-        source_hash=found.source_sha256,
+        fingerprint=fingerprint_of(resolved.object, found.distribution),
     )

@@ -21,12 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faithface.errors import UsageError
 from faithface.hashing import file_hash
+from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 from faithface.run.suite import Published
 
 RECORD_SCHEMA = 1
 RECORDS = "records"
-Status = Literal["ok", "failed", "not applicable"]
 Trust = Literal["self-reported", "re-run", "independent"]
 
 
@@ -44,12 +44,12 @@ class SuiteRef(_Strict):
 
 
 class Origin(_Strict):
-    """Which package something came from. ``source_hash``: sha256 of the file that defines it."""
+    """Which package something came from. ``fingerprint``: of the code that can move its numbers (``hashing``)."""
 
     distribution: str = ""
     distribution_version: str = ""
     entry_point: str = ""
-    source_hash: str = ""
+    fingerprint: str = ""
 
 
 class ExplainerRef(_Strict):
@@ -128,6 +128,7 @@ class Number(_Strict):
     id: str
     value_name: str
     status: Status
+    code: ReasonCode | None = None
     reason: str = ""
     number: float | None = None
     low: float | None = None
@@ -155,6 +156,7 @@ class Record(_Strict):
     explainer: ExplainerRef
     where: Where
     status: Status
+    code: ReasonCode | None = None
     reason: str = ""
     numbers: tuple[Number, ...]
     seconds_per_sample: float | None = None

@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from faithface.reasons import Reason, Status
 from faithface.run.driver import Reporter, Silent
 from faithface.run.plan import Cell, Group
 
@@ -78,9 +79,10 @@ class Bars:
         if self.progress is not None:
             self.progress.advance(self.tasks[cell.number], samples)
 
-    def end(self, cell: Cell, status: str, reason: str) -> None:
+    def end(self, cell: Cell, status: Status, reason: Reason | None) -> None:
         if self.progress is not None and cell.number in self.tasks:
-            self.progress.update(self.tasks[cell.number], state=status if status == "ok" else f"{status}: {reason}")
+            state = status.value if status is Status.OK else f"{status}: {reason}"
+            self.progress.update(self.tasks[cell.number], state=state)
             self.progress.stop_task(self.tasks[cell.number])
         else:
             self.note(f"  {cell.explainer.spec} {status}: {reason}")
@@ -130,10 +132,10 @@ class Lines:
             self.note(f"  {state.label}: {state.done}/{state.total}, {rate:.1f}/s, {left:.0f} s left")
             state.told = now
 
-    def end(self, cell: Cell, status: str, reason: str) -> None:
+    def end(self, cell: Cell, status: Status, reason: Reason | None) -> None:
         state = self.cells.get(cell.number)
-        if status != "ok" or state is None:
-            self.note(f"  {cell.explainer.spec}: {status}{': ' + reason if reason else ''}")
+        if status is not Status.OK or state is None:
+            self.note(f"  {cell.explainer.spec}: {status}{f': {reason}' if reason else ''}")
             return
         seconds = max(time.monotonic() - state.started, 1e-9)
         rate = f", {state.fresh / seconds:.1f}/s" if state.fresh else ""

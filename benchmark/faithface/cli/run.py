@@ -1,6 +1,6 @@
 """``faithface run`` and ``faithface export``.
 
-Place in the flow: turns options into a :class:`~faithface.run.plan.Request`, has ``api.execute`` carry it out,
+Place in the flow: turns options into a :class:`~faithface.run.request.Request`, has ``api.execute`` carry it out,
 prints tables or JSON.
 """
 
@@ -20,9 +20,9 @@ from faithface.errors import UsageError
 if TYPE_CHECKING:
     from faithface.boards.record import Kept
     from faithface.plugins import Registry
-    from faithface.run.driver import GroupExecutor
+    from faithface.run.executors import Executor
     from faithface.run.outcome import Outcome
-    from faithface.run.plan import Request
+    from faithface.run.request import Request
 
 Texts = list[str]
 
@@ -114,7 +114,7 @@ def make_request(
     registry: Registry, suite: str | None, lists: dict[str, Texts | None], options: dict[str, Any]
 ) -> Request:
     """Return the request of the options; a suite changed by them is no longer that suite."""
-    from faithface.run.plan import ADHOC, Request, from_suite
+    from faithface.run.request import ADHOC, Request, from_suite
     from faithface.run.suite import load_suite
 
     given: dict[str, Any] = {what: tuple(names) for what, names in lists.items() if names}
@@ -138,20 +138,20 @@ def make_request(
     )
 
 
-def pick_executor(name: str, workers: int | None) -> GroupExecutor:
+def pick_executor(name: str, workers: int | None) -> Executor:
     """Return the executor of a name.
 
     Raises:
         UsageError: an unknown name, or Ray is not installed.
     """
     if name == "local":
-        from faithface.run.local import run_group
+        from faithface.run.executors.local import run_group
 
         if workers not in (None, 1):
             raise UsageError("--workers needs --executor ray")
         return run_group
     if name == "ray":
-        from faithface.run.cluster import RayExecutor
+        from faithface.run.executors.ray import RayExecutor
 
         return RayExecutor(workers)
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
@@ -164,15 +164,15 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
 
 
 def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
-    """Print one table per model and dataset, then what did not apply, then where the run lies."""
+    """Print one table per model and dataset, then what was not applicable, then where the run lies."""
     from faithface.boards.board import make_board
     from faithface.boards.render import heading, setting, table_markdown
-    from faithface.run.left_out import fold
+    from faithface.run.not_applicable import fold
 
     for table in make_board(kept).tables:
         typer.echo(f"\n{heading(table)}\n{setting(table)}\n\n{table_markdown(table)}")
     typer.echo("")
-    for line in fold(outcome.misfits):
+    for line in fold(outcome.entries):
         typer.echo(f"not applicable: {line}")
     if not quiet:
         typer.echo(f"run: {outcome.directory}")
@@ -183,7 +183,7 @@ def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
     return {
         "run": str(outcome.directory),
         "failures": outcome.failures,
-        "not_applicable": outcome.left_out,
+        "not_applicable": outcome.not_applicable,
         "exit_code": outcome.exit_code,
         "records": [k.record.model_dump(mode="json") for k in kept],
     }

@@ -1,11 +1,12 @@
 """Carry out a plan: the only writer of the store; resume, failures and family metrics come together here.
 
-Place in the flow: ``api`` hands it a plan and a directory; it asks an executor (``local`` or ``cluster``) for the
-pending work of each group and writes what comes. Calls ``store``, ``readable``, ``family``, ``environment``.
+Place in the flow: ``api`` hands it a plan and a directory; it gives an executor a job for each group and writes what
+comes. Calls ``store``, ``readable``, ``family``, ``environment``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,18 +14,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from faithface.contract import Dataset
 from faithface.errors import FaithfaceError, RunError, UsageError
-from faithface.model.device import providers_for
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.family import score_family
-from faithface.run.local import Event, Opened, Pending, run_group
+from faithface.run.executors import Executor, Job
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
-from faithface.run.plan import Cell, Group, Plan, Request
+from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, without_unreadable
-from faithface.run.shard import SHARD_SIZE, CellShard, ShardSamples
-from faithface.run.store import FAILED, NOT_APPLICABLE, OK, PENDING, Store, create_or_resume
+from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened, ShardSamples
+from faithface.run.store import Store, create_or_resume
 
 
 class Reporter(Protocol):
@@ -37,12 +36,12 @@ class Reporter(Protocol):
         """A model is open on a dataset."""
 
     def start(self, group: Group, cell: Cell, done: int, total: int) -> None:
-        """A cell begins, or goes on: ``done`` of ``total`` samples are there."""
+        """A cell starts or is resumed: ``done`` of ``total`` samples are there."""
 
     def advance(self, cell: Cell, samples: int) -> None:
         """More samples of a cell are done."""
 
-    def end(self, cell: Cell, status: str, reason: str) -> None:
+    def end(self, cell: Cell, status: Status, reason: Reason | None) -> None:
         """A cell has ended."""
 
 
@@ -57,46 +56,36 @@ class Silent:
 
     def advance(self, cell: Cell, samples: int) -> None: ...
 
-    def end(self, cell: Cell, status: str, reason: str) -> None: ...
+    def end(self, cell: Cell, status: Status, reason: Reason | None) -> None: ...
 
 
-class GroupExecutor(Protocol):
-    """What ``local.run_group`` and ``cluster.RayExecutor`` have in common."""
-
-    def __call__(
-        self,
-        group: Group,
-        dataset: Dataset,
-        request: Request,
-        pending: Pending,
-        threshold: float | None,
-        opened: bool,
-        keep_maps: bool,
-    ) -> Iterator[Event]: ...
-
-
-def run_plan(
-    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: GroupExecutor = run_group
+def execute_plan(
+    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: Executor | None = None
 ) -> Outcome:
     """Do what is still to do of a plan.
 
     Args:
-        directory: the run directory; if the same command was interrupted there, it is gone on with.
-        reporter: hears of progress.
-        executor: does the shards of a group.
+        directory: the run directory; if the same command was interrupted there, it is resumed.
+        reporter: receives progress.
+        executor: does the shards of a group; None: this process.
 
     Raises:
         UsageError: the device is not there, the directory holds another run, or no model at all could be opened.
         RunError: the directory cannot be written.
     """
+    from faithface.model.device import providers_for
+    from faithface.run.executors.local import run_group
+    from faithface.run.family import score_family
+    from faithface.run.shard import metric_failure
+
     tell = reporter or Silent()
     providers_for(plan.request.device)
     with create_or_resume(directory, plan.identity) as store:
-        register(store, plan)
+        register(store, plan, tell)
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, plan, group, tell, executor, readable)
+            error = do_group(store, plan, group, tell, executor or run_group, readable)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
@@ -106,47 +95,93 @@ def run_plan(
             try:
                 score_family(store, directory, plan, job)
             except FaithfaceError as error:
+                failure = metric_failure(error)
                 for _group, cell in job.cells:
-                    store.set_metric(cell.number, job.metric.spec, FAILED, f"metric failed: {error}")
+                    store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
         store.put_meta("complete", True)
         return summarise(store)
 
 
-def register(store: Store, plan: Plan) -> None:
-    """Write down what will be done; on resume, forget failed cells so that they are tried again.
+# --- what is to do
 
-    Raises:
-        UsageError: the code of an explainer or metric changed while results of the older code are in the store.
-    """
+
+def register(store: Store, plan: Plan, tell: Reporter) -> None:
+    """Write down what will be done; on resume, forget failed cells and those whose code has changed."""
     store.put_meta("complete", False)
     store.put_meta("command", {"line": plan.request.command, "folder": str(Path.cwd())})
     known = {row["id"]: row for row in store.cells()}
+    groups = {row["id"]: row for row in store.groups()}
+    fresh: set[int] = set()
+    changed: dict[str, None] = {}
+    repeated = 0
     for group in plan.groups:
-        store.add_group(group.number, group.model.object.name, group.dataset.spec, len(group.positions))
+        before = groups.get(group.number)
+        shared = differing(before["fingerprint"], group.fingerprint) if before else []
+        kept = []
         for cell in group.cells:
             row = known.get(cell.number)
-            if row is not None:
-                spoiled = row["status"] == FAILED or any(m["status"] == FAILED for m in row["metrics"])
-                if not spoiled and row["fingerprint"] == cell.fingerprint:
-                    continue
-                if not spoiled and row["status"] != NOT_APPLICABLE and store.done(cell.number):
-                    raise UsageError(
-                        f'the code of explainer "{cell.explainer.spec}" or of its metrics changed since '
-                        f"{store.directory} was begun, and numbers of two versions must not mix; choose another --out"
-                    )
-                store.clear_cell(cell.number)
-            status = NOT_APPLICABLE if cell.reason else PENDING
-            with store.transaction():
-                store.add_cell(cell.number, group.number, cell.explainer.spec, cell.fingerprint, status, cell.reason)
-                for ordinal, metric in enumerate(plan.metrics):
-                    skipped = cell.skipped.get(metric.spec, "")
-                    store.add_metric(cell.number, metric.spec, ordinal, NOT_APPLICABLE if skipped else PENDING, skipped)
+            if row is None:
+                continue
+            parts = shared + differing(row["fingerprint"], cell.fingerprint)
+            if not parts and not has_failed(row):
+                kept.append(cell)
+                continue
+            if parts and (row["status"] is Status.OK or store.done(cell.number)):
+                changed.update(dict.fromkeys(parts))
+                repeated += 1
+            store.clear_cell(cell.number)
+        if before and shared:
+            store.clear_group(group.number)
+        if not before or shared:
+            name = group.model.object.name
+            store.add_group(group.number, name, group.dataset.spec, len(group.positions), group.fingerprint)
+        for cell in group.cells:
+            if cell not in kept:
+                add_cell(store, plan, group, cell)
+                fresh.add(cell.number)
+    for job in plan.families:
+        # What compares several runs is void as soon as the maps of one of them are made again.
+        if any(cell.number in fresh for _group, cell in job.cells):
+            for _group, cell in job.cells:
+                store.clear_metric(cell.number, job.metric.spec)
+    if repeated:
+        tell.note(
+            f"changed since this run was started: {few_of(list(changed))}; computed again: {repeated} of "
+            f"{len(plan.cells)} cells"
+        )
+
+
+def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the parts whose fingerprint is not what it was."""
+    return [what for what in {**now, **before} if before.get(what) != now.get(what)]
+
+
+def has_failed(row: Mapping[str, Any]) -> bool:
+    return row["status"] is Status.FAILED or any(m["status"] is Status.FAILED for m in row["metrics"])
+
+
+def few_of(names: list[str], shown: int = 4) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+def add_cell(store: Store, plan: Plan, group: Group, cell: Cell) -> None:
+    status = Status.NOT_APPLICABLE if cell.reason else Status.PENDING
+    with store.transaction():
+        store.add_cell(cell.number, group.number, cell.explainer.spec, cell.fingerprint, status, cell.reason)
+        for ordinal, metric in enumerate(plan.metrics):
+            reason = cell.not_applicable.get(metric.spec)
+            state = Status.NOT_APPLICABLE if reason else Status.PENDING
+            store.add_metric(cell.number, metric.spec, ordinal, state, reason)
+
+
+# --- doing it
 
 
 def do_group(
-    store: Store, plan: Plan, group: Group, tell: Reporter, executor: GroupExecutor, cache: dict[str, Readable]
+    store: Store, plan: Plan, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
 ) -> UsageError | None:
     """Do the pending cells of a group; return the error if its model or dataset could not be used at all."""
     row = store.groups()[group.number]
@@ -154,7 +189,7 @@ def do_group(
     status = {cell["id"]: cell["status"] for cell in store.cells()}
     pending: dict[int, frozenset[int]] = {}
     for cell in group.cells:
-        if status[cell.number] == PENDING:
+        if status[cell.number] is Status.PENDING:
             pending[cell.number] = frozenset(range(count)) - store.done(cell.number)
     if not pending:
         return None
@@ -163,9 +198,11 @@ def do_group(
 
     def attempt(usable: Readable) -> None:
         work = replace_positions(group, usable.positions)
-        events = executor(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep)
+        job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep)
+        events = executor(job)
         follow(store, plan, work, events, pending, row, tell)
 
+    code = ReasonCode.MODEL_UNUSABLE
     try:
         if group.dataset.spec not in cache and threshold_reads_all(group) and not row["opened"]:
             # Finding the threshold reads every face, so a check before it would read each twice; if it fails, check.
@@ -177,12 +214,16 @@ def do_group(
             except UsageError:
                 if store.groups()[group.number]["opened"]:
                     raise
-        attempt(check_readable(plan, group, tell, cache))
+        code = ReasonCode.DATASET_UNUSABLE
+        usable = check_readable(plan, group, tell, cache)
+        code = ReasonCode.MODEL_UNUSABLE
+        attempt(usable)
     except UsageError as error:
+        reason = Reason(code if error.code is ReasonCode.USAGE else error.code, str(error).splitlines()[0])
         for cell in group.cells:
             if cell.number in pending:
-                store.set_cell(cell.number, FAILED, str(error).splitlines()[0])
-                tell.end(cell, FAILED, str(error))
+                store.set_cell(cell.number, Status.FAILED, reason)
+                tell.end(cell, Status.FAILED, reason)
         return error
     return None
 
@@ -201,7 +242,7 @@ def check_readable(plan: Plan, group: Group, tell: Reporter, cache: dict[str, Re
 
 
 def replace_positions(group: Group, positions: tuple[int, ...]) -> Group:
-    return Group(group.number, group.model, group.dataset, positions, group.cells)
+    return dataclasses.replace(group, positions=positions)
 
 
 def follow(
@@ -243,7 +284,7 @@ def follow(
             store.put_shard(event)
             if event.failure is not None:
                 ended.add(event.cell)
-                tell.end(cell, *event.failure)
+                tell.end(cell, event.failure.status, event.failure.reason)
             else:
                 tell.advance(cell, len(event.ids))
     assert started or not pending, "an executor yields Opened before anything else"
@@ -275,14 +316,14 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         ) from None
 
 
-def settle_cell(store: Store, cell: int) -> tuple[str, str]:
+def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
     """Mark a cell whose shards are all written: ``ok``, or ``failed`` if not one of its maps could be scored."""
-    bad = [row for row in store.scores(cell) if row["value"] is None and "non-finite" in row["reason"]]
-    good = any(row["value"] is not None for row in store.scores(cell))
-    if bad and not good:
-        status, reason = FAILED, f"no map could be scored: explainer returned NaN ({bad[0]['reason']})"
-    else:
-        status, reason = OK, ""
+    status, reason = Status.OK, None
+    invalid = store.invalid(cell)
+    if invalid and len(invalid) == store.explained(cell):
+        first = next(iter(invalid.values()))
+        status = Status.FAILED
+        reason = Reason(first.code, f"no map could be scored: explainer returned NaN ({first.detail})")
     store.set_cell(cell, status, reason)
     return status, reason
 
@@ -293,12 +334,13 @@ def settle_metrics(store: Store, plan: Plan) -> None:
     for row in store.cells():
         scored = {r["metric"] for r in store.scores(row["id"])}
         for metric in row["metrics"]:
-            if metric["status"] != PENDING or row["status"] == PENDING:
+            if metric["status"] is not Status.PENDING or row["status"] is Status.PENDING:
                 continue
             text = metric["metric"]
-            if row["status"] != OK:
+            if row["status"] is not Status.OK:
                 store.set_metric(row["id"], text, row["status"], row["reason"])
             elif text in scored:
-                store.set_metric(row["id"], text, OK)
+                store.set_metric(row["id"], text, Status.OK)
             else:
-                store.set_metric(row["id"], text, NOT_APPLICABLE, f"no {which[text]} pairs among the samples")
+                none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} pairs among the samples")
+                store.set_metric(row["id"], text, Status.NOT_APPLICABLE, none)

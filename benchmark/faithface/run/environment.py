@@ -1,7 +1,7 @@
 """Where a run happened: device, provider, versions, commit. Part of every record.
 
-Place in the flow: called by ``driver`` once per run and by ``local`` for the open model. Nothing that names a
-person or a host is collected.
+Place in the flow: called by ``driver`` once per run. Nothing that names a person or a host is collected. Model code is
+imported only where it is asked, because the command line takes its version from here.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from faithface.model.device import device_line
-from faithface.model.session import thread_count
 
 PACKAGES = ("faithface", "numpy", "scipy", "scikit-image", "torch", "onnx", "onnx2pytorch", "onnxscript", "captum")
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
@@ -29,6 +26,8 @@ def version_of(distribution: str) -> str:
 
 def describe_environment(device: str, batch_size: int | None) -> dict[str, Any]:
     """Return device, batch, versions and commit as plain JSON values; ``batch`` 0 = chosen by the model."""
+    from faithface.model.session import thread_count
+
     versions = {name: found for name in (*PACKAGES, *RUNTIMES) if (found := version_of(name))}
     versions["python"] = platform.python_version()
     return {
@@ -43,6 +42,8 @@ def describe_environment(device: str, batch_size: int | None) -> dict[str, Any]:
 
 
 def _device_name(device: str) -> str:
+    from faithface.model.device import device_line
+
     if device_line(device).torch == "cuda":
         import torch
 

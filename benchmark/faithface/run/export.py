@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from faithface.errors import RunError, UsageError
+from faithface.reasons import Status
 from faithface.run.outcome import unfinished
 from faithface.run.store import Store, open_run
 
@@ -37,17 +38,18 @@ class Exported:
     unfinished: str = ""
 
 
-def values_frame(store: Store) -> pl.DataFrame:
+def run_values(store: Store) -> pl.DataFrame:
     """Return all values of a run, one row each: ``model, dataset, explainer, metric, sample, value``.
 
     A named value's metric is ``id:name`` (``noise-stability@1:spearman``). A value that could not be had is NaN.
-    Cells and metrics that failed are left out.
+    Cells and metrics that failed have no rows.
     """
     rows = []
+    scored = (Status.OK, Status.PENDING)
     for cell in store.cells():
-        if cell["status"] not in ("ok", "pending"):
+        if cell["status"] not in scored:
             continue
-        shown = {m["metric"] for m in cell["metrics"] if m["status"] in ("ok", "pending")}
+        shown = {m["metric"] for m in cell["metrics"] if m["status"] in scored}
         for r in store.scores(cell["id"]):
             if r["metric"] in shown:
                 metric = f"{r['metric']}:{r['name']}" if r["name"] else r["metric"]
@@ -70,7 +72,7 @@ def export(run: str | Path, out: Path) -> Exported:
         raise UsageError(f"{out} is the run itself; export to another folder")
     with open_run(run) as store:
         missing = unfinished(store)
-        frame = values_frame(store)
+        frame = run_values(store)
     count = 0
     try:
         out.mkdir(parents=True, exist_ok=True)

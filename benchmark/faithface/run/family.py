@@ -12,13 +12,15 @@ import numpy as np
 import torch
 
 from faithface.contract import Maps
-from faithface.errors import NotApplicable, RunError
+from faithface.errors import RunError
 from faithface.loading import load_samples
 from faithface.model import open_model
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
-from faithface.run.shard import SHARD_SIZE, CellShard, Curve, ScoredValue, check_scores, describe, one_line
-from faithface.run.store import FAILED, NOT_APPLICABLE, OK, Store
+from faithface.run.results import SHARD_SIZE, CellShard
+from faithface.run.shard import check_scores, metric_failure, put_scores
+from faithface.run.store import Store
 
 
 def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> None:
@@ -28,12 +30,13 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> N
     """
     text, metric = job.metric.spec, job.metric.object
     states = {row["id"]: row["status"] for row in store.cells()}
-    runs = [(group, cell) for group, cell in job.cells if states[cell.number] == OK]
-    if any(m["metric"] == text and m["status"] == OK for _g, c in runs for m in store.metrics(c.number)):
+    runs = [(group, cell) for group, cell in job.cells if states[cell.number] is Status.OK]
+    if any(m["metric"] == text and m["status"] is Status.OK for _g, c in runs for m in store.metrics(c.number)):
         return
     if len(runs) < 2:
+        few = Reason(ReasonCode.SINGLE_RUN, "fewer than two runs of the family have maps")
         for _group, cell in job.cells:
-            store.set_metric(cell.number, text, NOT_APPLICABLE, "fewer than two runs of the family have maps")
+            store.set_metric(cell.number, text, Status.NOT_APPLICABLE, few)
         return
     first = runs[0][0]
     dataset = first.dataset.object
@@ -55,24 +58,13 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> N
             shards = []
             for _group, cell in runs:
                 done = CellShard(cell.number, start, samples.ids)
-                for name, column in values.items():
-                    for i, at in enumerate(chosen):
-                        reason = "" if np.isfinite(column[i]) else scores.reasons.get(i, "no reason given")
-                        flag = scores.flags.get(i, "")
-                        done.values.append(ScoredValue(text, name, samples.ids[at], float(column[i]), reason, flag))
-                for name, points in scores.curves.items():
-                    done.curves.extend(Curve(text, name, samples.ids[at], points[i]) for i, at in enumerate(chosen))
+                put_scores(done, text, values, scores, [samples.ids[at] for at in chosen])
                 shards.append(done)
             store.put_family(shards)
-    except NotApplicable as error:
-        _mark(store, runs, text, NOT_APPLICABLE, one_line(error))
     except Exception as error:  # a plugin may raise anything, and must not end the run
-        _mark(store, runs, text, FAILED, f"metric {describe(error)}")
-
-
-def _mark(store: Store, runs: list[tuple[Group, Cell]], text: str, status: str, reason: str) -> None:
-    for _group, cell in runs:
-        store.set_metric(cell.number, text, status, reason)
+        failure = metric_failure(error)
+        for _group, cell in runs:
+            store.set_metric(cell.number, text, failure.status, failure.reason)
 
 
 def _finite(maps: Maps) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Names of runs' things as parts of paths.
 
 Place in the flow: used by ``driver``, ``family``, ``export`` and ``boards``, so that all of them look in the same
-place.
+place. Imports only the standard library.
 """
 
 from __future__ import annotations
@@ -10,22 +10,34 @@ import hashlib
 import re
 from pathlib import Path
 
-_SAFE = re.compile(r"^[A-Za-z0-9(@=][A-Za-z0-9()@=,._+-]*$")
+_PLAIN = re.compile(r"[a-z0-9(@=][a-z0-9()@=,._+-]*")
+_DIGEST = re.compile(r"-[0-9a-f]{64}")
+# Windows keeps these names, with any suffix, for devices.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+LONGEST = 120
 
 
 def safe(text: str) -> str:
-    """Return a text as a safe file name: itself where it is one, else a readable part of it and a hash of the whole.
+    """Return a text as a safe file name: itself where it is one, else a readable part of it and its sha256.
+
+    Different texts have different names, also where a file system does not tell upper from lower case: a plain name
+    is kept only if it is in lower case and does not itself end in a digest.
 
     Examples:
         >>> safe("fggb(reading=signed)")
         'fggb(reading=signed)'
-        >>> safe("pairs:faces/pairs.csv@faces/150")
-        'pairs-pairs.csv@150-48e7'
+        >>> safe("pairs:faces/pairs.csv@faces/150")[:26]
+        'pairs-pairs.csv@150-790fc1'
+        >>> len(safe("IMG_0001"))
+        73
     """
-    if _SAFE.match(text) and len(text) <= 120:
+    plain = _PLAIN.fullmatch(text) is not None and len(text) <= LONGEST and not text.endswith(".")
+    if plain and not _DIGEST.fullmatch(text[-65:]) and not _DEVICES.fullmatch(text):
         return text
-    readable = re.sub(r"[^A-Za-z0-9()@=,._+-]+", "-", short(text)).strip("-.,+")[:80]
-    return f"{readable or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
+    readable = re.sub(r"[^a-z0-9()@=,._+-]+", "-", short(text).lower()).strip("-.,+")[:80]
+    readable = f"x-{readable}" if _DEVICES.fullmatch(readable) else readable
+    # A text from a file's name may hold half of a surrogate pair, which plain UTF-8 cannot write.
+    return f"{readable or 'x'}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def short(spec: str) -> str:

@@ -1,69 +1,37 @@
-"""What a run will do, and what cannot apply, settled before anything starts.
+"""What a run will do, and what is not applicable, settled before anything starts.
 
-Place in the flow: ``cli`` and ``api`` make a :class:`Request`; :func:`make_plan` resolves its names through the
-registry and returns a :class:`Plan` of groups (model × dataset) and cells (explainer within a group), which
-``driver`` carries out. May call ``misfit``, ``plugins``, ``suite`` and the contract. No network is opened and no pixel
-is read here.
+Place in the flow: :func:`make_plan` resolves the names of a ``request.Request`` through the registry and returns a
+:class:`Plan` of groups (model × dataset) and cells (explainer within a group), which ``driver`` carries out. May call
+``applicability``, ``hashing``, ``plugins``, ``request``, ``choice`` and the contract. No network is opened and no
+pixel is read here.
 
-What fits somewhere is left out where it does not fit, with the reason in the run; what fits nowhere is a usage error,
-unless it came with a suite whose other lists were changed.
+What applies somewhere is *not applicable* elsewhere, with the reason in the run; what applies nowhere is a usage
+error, unless it came with a suite whose other lists were changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric, Pair, Sample
+from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import UsageError
-from faithface.hashing import file_hash
+from faithface.hashing import file_hash, fingerprint_of, modules_fingerprint
 from faithface.plugins import Provenance, Registry, Resolved
-from faithface.run.misfit import refuse_misfits
-from faithface.run.suite import Published, Suite
-from faithface.seeds import seed_for
+from faithface.reasons import Reason, ReasonCode
+from faithface.run.choice import choose
+from faithface.run.request import LISTS, Request
 from faithface.specs import canonical
 
-ADHOC = ("adhoc", 0)
-LISTS = ("models", "datasets", "explainers", "metrics")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for. Names are texts as typed, or objects (from the Python API).
-
-    Attributes:
-        suite: name and version of the board that the numbers belong to.
-        published: figures from papers that the board prints beside its own.
-        limit: samples per dataset (see :func:`choose`); None for all.
-        batch_size: the largest batch of the network; None for the model's own choice.
-        strict: an unreadable image is an error rather than skipped.
-        command: the command line as it was typed, to tell how an unfinished run is gone on with; "" for the Python API.
-        inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
-            something else was changed. What fits nowhere among them is left out rather than refused.
-    """
-
-    models: tuple[str | ModelCard, ...]
-    datasets: tuple[str | Dataset, ...]
-    explainers: tuple[str | Explainer, ...]
-    metrics: tuple[str | Metric, ...]
-    suite: tuple[str, int] = ADHOC
-    description: str = ""
-    published: tuple[Published, ...] = ()
-    limit: int | None = None
-    seed: int = 0
-    device: str = "cpu"
-    batch_size: int | None = None
-    keep_maps: bool = False
-    strict: bool = False
-    command: str = ""
-    inherited: frozenset[str] = frozenset()
+Named = TypeVar("Named", ModelCard, Dataset, Explainer, Metric)
+RUNNER = ("faithface.run.shard", "faithface.model.onnx_model")
+"""The modules through which every number goes, whatever explains and scores."""
 
 
 @dataclass(frozen=True)
@@ -73,17 +41,17 @@ class Cell:
     Attributes:
         number: position in the plan; the cell's key in the store.
         metrics: what is scored, by text.
-        skipped: by metric text, why it does not apply here.
-        reason: why the whole cell does not apply; "" if it does.
-        fingerprint: of the code that makes the numbers.
+        not_applicable: by metric text, why it does not apply here.
+        reason: why the whole cell is not applicable; None if it is.
+        fingerprint: of the code of its explainer and metrics, by what each is.
     """
 
     number: int
-    explainer: Resolved
-    metrics: Mapping[str, Resolved]
-    skipped: Mapping[str, str]
-    reason: str = ""
-    fingerprint: str = ""
+    explainer: Resolved[Explainer]
+    metrics: Mapping[str, Resolved[Metric]]
+    not_applicable: Mapping[str, Reason]
+    reason: Reason | None = None
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,13 +60,15 @@ class Group:
 
     Attributes:
         positions: which of the dataset's items are used, in its order.
+        fingerprint: of the model's card, the code of the dataset, and the code that runs both.
     """
 
     number: int
-    model: Resolved
-    dataset: Resolved
+    model: Resolved[ModelCard]
+    dataset: Resolved[Dataset]
     positions: tuple[int, ...]
     cells: tuple[Cell, ...]
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -109,18 +79,24 @@ class Group:
 class FamilyJob:
     """A family metric over the runs of one family: the same explainer and dataset, one cell per run."""
 
-    metric: Resolved
-    dataset: Resolved
+    metric: Resolved[Metric]
+    dataset: Resolved[Dataset]
     cells: tuple[tuple[Group, Cell], ...]
 
 
 @dataclass(frozen=True)
 class Plan:
+    """What will be done.
+
+    Attributes:
+        identity: what must agree for a run directory to be resumed, as JSON values.
+    """
+
     request: Request
     groups: tuple[Group, ...]
     families: tuple[FamilyJob, ...] = ()
-    explainers: tuple[Resolved, ...] = ()
-    metrics: tuple[Resolved, ...] = ()
+    explainers: tuple[Resolved[Explainer], ...] = ()
+    metrics: tuple[Resolved[Metric], ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,30 +104,12 @@ class Plan:
         return [(group, cell) for group in self.groups for cell in group.cells]
 
 
-def from_suite(suite: Suite, /, **changes: Any) -> Request:
-    """Return a suite as a request; ``changes`` that are not None win over the suite's own seed, limit and so on."""
-    given = {what for what in LISTS if changes.get(what)}
-    request = {
-        "models": suite.models,
-        "datasets": suite.datasets,
-        "explainers": suite.explainers,
-        "metrics": suite.metrics,
-        "suite": (suite.name, suite.version),
-        "description": suite.description,
-        "published": suite.published,
-        "limit": suite.limit,
-        "seed": suite.seed,
-        "inherited": frozenset({"explainers", "metrics"} - given if given else ()),
-    }
-    return Request(**{**request, **{k: v for k, v in changes.items() if v is not None}})
-
-
 def make_plan(request: Request, registry: Registry) -> Plan:
     """Resolve the names of a request and decide what applies.
 
     Raises:
         UsageError: an unknown name, a wrong parameter, an empty dataset, a model without a dataset of its task, or an
-            explainer or metric that fits nowhere (of a changed suite: if nothing at all is left).
+            explainer or metric that applies nowhere (of a changed suite: if nothing at all is left).
     """
     for what in LISTS:
         if not getattr(request, what):
@@ -163,7 +121,7 @@ def make_plan(request: Request, registry: Registry) -> Plan:
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")
     groups = _groups(request, models, datasets, explainers, metrics)
-    refuse_misfits(groups, models, datasets, explainers, metrics, request.inherited)
+    refuse_not_applicable(groups, models, datasets, explainers, metrics, request.inherited)
     return Plan(
         request,
         groups,
@@ -174,13 +132,13 @@ def make_plan(request: Request, registry: Registry) -> Plan:
     )
 
 
-def resolve(asked: Any, by_name: Callable[[str], Resolved]) -> Resolved:
+def resolve(asked: str | Named, by_name: Callable[[str], Resolved[Named]]) -> Resolved[Named]:
     """Return what a text names, or an object given by hand, with its class as provenance."""
     if isinstance(asked, str):
         return by_name(asked)
     cls = type(asked)
-    provenance = Provenance("(an object)", "", f"{cls.__module__}:{cls.__qualname__}", source_hash(cls))
-    name = getattr(asked, "id", "") or asked.name
+    provenance = Provenance("(an object)", "", f"{cls.__module__}:{cls.__qualname__}")
+    name = asked.id if isinstance(asked, Metric) else asked.name
     try:
         default = cls() if not isinstance(asked, ModelCard) else asked
     except (TypeError, ValueError):
@@ -188,9 +146,11 @@ def resolve(asked: Any, by_name: Callable[[str], Resolved]) -> Resolved:
     return Resolved(canonical(name, asked, default), asked, provenance)
 
 
-def _distinct(found: list[Resolved], what: str, key: Any = lambda r: r.spec) -> list[Resolved]:
+def _distinct(
+    found: Iterable[Resolved[Named]], what: str, key: Callable[[Resolved[Named]], str] = lambda r: r.spec
+) -> list[Resolved[Named]]:
     """Drop a name given twice; two different things of one name are an error."""
-    seen: dict[str, Resolved] = {}
+    seen: dict[str, Resolved[Named]] = {}
     for one in found:
         earlier = seen.setdefault(key(one), one)
         if earlier is not one and earlier.object != one.object:
@@ -200,10 +160,10 @@ def _distinct(found: list[Resolved], what: str, key: Any = lambda r: r.spec) -> 
 
 def _groups(
     request: Request,
-    models: Sequence[Resolved],
-    datasets: Sequence[Resolved],
-    explainers: Sequence[Resolved],
-    metrics: Sequence[Resolved],
+    models: Sequence[Resolved[ModelCard]],
+    datasets: Sequence[Resolved[Dataset]],
+    explainers: Sequence[Resolved[Explainer]],
+    metrics: Sequence[Resolved[Metric]],
 ) -> tuple[Group, ...]:
     groups: list[Group] = []
     number = 0
@@ -221,37 +181,39 @@ def _groups(
             for explainer in explainers:
                 cells.append(_cell(number, model, dataset, explainer, metrics, models))
                 number += 1
-            groups.append(Group(len(groups), model, dataset, chosen[dataset.spec], tuple(cells)))
+            positions, code = chosen[dataset.spec], group_fingerprint(model, dataset)
+            groups.append(Group(len(groups), model, dataset, positions, tuple(cells), code))
     return tuple(groups)
 
 
 def _cell(
     number: int,
-    model: Resolved,
-    dataset: Resolved,
-    explainer: Resolved,
-    metrics: Sequence[Resolved],
-    models: Sequence[Resolved],
+    model: Resolved[ModelCard],
+    dataset: Resolved[Dataset],
+    explainer: Resolved[Explainer],
+    metrics: Sequence[Resolved[Metric]],
+    models: Sequence[Resolved[ModelCard]],
 ) -> Cell:
     whole = explainer_applies(model.object, dataset.object, explainer.object)
-    reason = whole.detail if whole else ""
     cards = [m.object for m in models]
-    fits: dict[str, Resolved] = {}
-    skipped: dict[str, str] = {}
+    applying: dict[str, Resolved[Metric]] = {}
+    not_applicable: dict[str, Reason] = {}
     for metric in metrics:
-        why = whole or metric_applies(model.object, dataset.object, explainer.object, metric.object, cards)
-        if why:
-            skipped[metric.spec] = why.detail
+        # A metric's own reason comes before the explainer's: it may be needed to say why the metric applies nowhere.
+        own = metric_applies(model.object, dataset.object, explainer.object, metric.object, cards)
+        if reason := own or whole:
+            not_applicable[metric.spec] = reason
         else:
-            fits[metric.spec] = metric
-    if not reason and not fits:
-        reason = next(iter(skipped.values()))
-    return Cell(number, explainer, fits, skipped, reason, fingerprint([explainer, *fits.values()]))
+            applying[metric.spec] = metric
+    if whole is None and not applying:
+        spec, first = next(iter(not_applicable.items()))
+        whole = Reason(ReasonCode.NO_METRIC, f"no metric applies; {spec}: {first.detail}")
+    return Cell(number, explainer, applying, not_applicable, whole, cell_fingerprint(explainer, applying.values()))
 
 
-def _families(groups: Sequence[Group], metrics: Sequence[Resolved]) -> tuple[FamilyJob, ...]:
+def _families(groups: Sequence[Group], metrics: Sequence[Resolved[Metric]]) -> tuple[FamilyJob, ...]:
     jobs: dict[tuple[str, str, str, str, str], list[tuple[Group, Cell]]] = {}
-    wanted: dict[tuple[str, str, str, str, str], tuple[Resolved, Resolved]] = {}
+    wanted: dict[tuple[str, str, str, str, str], tuple[Resolved[Metric], Resolved[Dataset]]] = {}
     for metric in metrics:
         if "family" not in metric.object.protocol.needs:
             continue
@@ -265,33 +227,59 @@ def _families(groups: Sequence[Group], metrics: Sequence[Resolved]) -> tuple[Fam
     return tuple(FamilyJob(*wanted[key], tuple(cells)) for key, cells in jobs.items())
 
 
-# --- which samples
+def refuse_not_applicable(
+    groups: Sequence[Group],
+    models: Sequence[Resolved[ModelCard]],
+    datasets: Sequence[Resolved[Dataset]],
+    explainers: Sequence[Resolved[Explainer]],
+    metrics: Sequence[Resolved[Metric]],
+    inherited: frozenset[str],
+) -> None:
+    """Refuse what applies nowhere, with the reason that its first cell holds.
 
+    Args:
+        inherited: see ``Request``; of these lists only so much is asked that something is left to run.
 
-def choose(items: Sequence[Sample] | Sequence[Pair], limit: int | None, seed: int) -> tuple[int, ...]:
-    """Return the positions of the samples to use, in the dataset's order.
-
-    A limit takes samples in turn from each class (of pairs: genuine and impostor in turn, within these each kind in
-    turn), so that a small run still holds what metrics and controls need. Within a stratum the order is a
-    permutation from the seed and
-    the sample ids: a larger limit contains a smaller one, and neither depends on the order of the files.
+    Raises:
+        UsageError: a model, dataset, explainer or metric applies nowhere, or nothing is left.
     """
-    if limit is None or limit >= len(items):
-        return tuple(range(len(items)))
-    strata: dict[str, dict[str, list[int]]] = {}
-    order = sorted(range(len(items)), key=lambda i: seed_for(seed, items[i].id, "limit"))
-    for i in order:
-        item = items[i]
-        outer = str(not item.same) if isinstance(item, Pair) else str(item.label)
-        inner = item.kind if isinstance(item, Pair) else ""
-        strata.setdefault(outer, {}).setdefault(inner, []).append(i)
-    turns = [_in_turn([strata[o][k] for k in sorted(strata[o])]) for o in sorted(strata)]
-    return tuple(sorted(_in_turn(turns)[:limit]))
+    for model in models:
+        if not any(group.model is model for group in groups):
+            have = ", ".join(f"{d.spec} ({d.object.task})" for d in datasets)
+            raise UsageError(
+                f'model "{model.object.name}" is for {model.object.task}; no such dataset was given: {have}'
+            )
+    for dataset in datasets:
+        if not any(group.dataset is dataset for group in groups):
+            have = ", ".join(f"{m.object.name} ({m.object.task})" for m in models)
+            raise UsageError(f'dataset "{dataset.spec}" is for {dataset.object.task}; no such model was given: {have}')
+    cells = [(group, cell) for group in groups for cell in group.cells]
+    if "explainers" not in inherited:
+        for explainer in explainers:
+            mine = [(group, cell.reason) for group, cell in cells if cell.explainer is explainer]
+            if all(reason and reason.code is not ReasonCode.NO_METRIC for _group, reason in mine):
+                _refuse(f'explainer "{explainer.spec}"', *mine[0])
+    if "metrics" not in inherited:
+        for metric in metrics:
+            if any(metric.spec in cell.metrics for _group, cell in cells):
+                continue
+            # The metric's own reason; it has none if no explainer is left that it could score.
+            for group, cell in cells:
+                reason = cell.not_applicable[metric.spec]
+                if reason is not cell.reason:
+                    _refuse(f'metric "{metric.spec}"', group, reason)
+    if all(cell.reason for _group, cell in cells):
+        missing = " and ".join(f"--{what.removesuffix('s')}" for what in sorted(inherited))
+        first = cells[0][1]
+        raise UsageError(
+            f'nothing of the suite is left to run: explainer "{first.explainer.spec}" is not applicable: '
+            f"{first.reason}; give {missing} too"
+        )
 
 
-def _in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
-    longest = max(len(one) for one in lists)
-    return [one[i] for i in range(longest) for one in lists if i < len(one)]
+def _refuse(what: str, group: Group, reason: Reason | None) -> None:
+    if reason is not None:
+        raise UsageError(f"{what} is not applicable to {group.title}: {reason.detail}", reason.code)
 
 
 # --- what makes a command the same command
@@ -299,15 +287,15 @@ def _in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
 
 def identity(
     request: Request,
-    models: Iterable[Resolved],
-    datasets: Iterable[Resolved],
-    explainers: Iterable[Resolved],
-    metrics: Iterable[Resolved],
+    models: Iterable[Resolved[ModelCard]],
+    datasets: Iterable[Resolved[Dataset]],
+    explainers: Iterable[Resolved[Explainer]],
+    metrics: Iterable[Resolved[Metric]],
 ) -> dict[str, Any]:
-    """Return what must agree for a run directory to be gone on with, as JSON values."""
+    """Return what must agree for a run directory to be resumed, as JSON values."""
     return {
         "suite": list(request.suite),
-        "models": [f"{m.object.name}#{file_hash(m.object.path)[:16]}" for m in models],
+        "models": [f"{m.object.name}#{file_hash(m.object.path)}" for m in models],
         "datasets": [f"{d.spec}#{d.object.revision}" for d in datasets],
         "explainers": [e.spec for e in explainers],
         "metrics": [m.spec for m in metrics],
@@ -326,16 +314,17 @@ def default_directory(plan: Plan) -> Path:
     return Path("runs") / f"{plan.request.suite[0]}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
-def fingerprint(parts: Iterable[Resolved]) -> str:
-    """Return a hash of the code behind explainers and metrics, to notice that it changed during an interrupted run."""
-    text = json.dumps([[p.spec, source_hash(type(p.object))] for p in parts])
-    return hashlib.sha256(text.encode()).hexdigest()
+def cell_fingerprint(explainer: Resolved[Explainer], metrics: Iterable[Resolved[Metric]]) -> dict[str, str]:
+    """Return the fingerprints of a cell's explainer and metrics, by what each is."""
+    parts: list[tuple[str, Resolved[Any]]] = [(f'explainer "{explainer.spec}"', explainer)]
+    parts += [(f'metric "{metric.spec}"', metric) for metric in metrics]
+    return {what: fingerprint_of(part.object, part.provenance.distribution) for what, part in parts}
 
 
-def source_hash(cls: Any) -> str:
-    """Return the sha256 of the file that defines a class; "" where there is none (typed at a prompt)."""
-    try:
-        path = inspect.getsourcefile(cls)
-    except TypeError:
-        return ""
-    return file_hash(Path(path)) if path and Path(path).is_file() else ""
+def group_fingerprint(model: Resolved[ModelCard], dataset: Resolved[Dataset]) -> dict[str, str]:
+    """Return the fingerprints of what all cells of a group share: the card, the dataset's code and the runner's."""
+    return {
+        f'the card of model "{model.object.name}"': fingerprint_of(model.object),
+        f'dataset "{dataset.spec}"': fingerprint_of(dataset.object, dataset.provenance.distribution),
+        "the code that loads and explains samples": modules_fingerprint(*RUNNER),
+    }

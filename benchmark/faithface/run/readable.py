@@ -1,4 +1,4 @@
-"""Find images that cannot be read before they can spoil a run: name them, and go on without them.
+"""Find images that cannot be read before they can spoil a run: name them, and run without them.
 
 Place in the flow: ``driver`` calls :func:`without_unreadable` once per dataset. May call the contract and ``errors``.
 """
@@ -37,7 +37,7 @@ class Filtered(Dataset):
 
 @dataclass(frozen=True)
 class Readable:
-    """A dataset that can be read, where the chosen samples stand in it, and what was left out (by face id, why)."""
+    """A dataset that can be read, where the chosen samples stand in it, and what was skipped (by face id, why)."""
 
     dataset: Dataset
     positions: tuple[int, ...]
@@ -47,14 +47,14 @@ class Readable:
 def without_unreadable(
     dataset: Dataset, positions: Sequence[int], strict: bool, tell: Callable[[str], Any]
 ) -> Readable:
-    """Read the faces that a run needs once, and leave out samples with one that cannot be read.
+    """Read the faces that a run needs once, and skip samples with one that cannot be read.
 
     Of verification sets all faces are read, because the decision threshold needs them and any of them may be drawn as
     somebody's stranger; of classifier sets the chosen ones.
 
     Args:
         positions: the chosen samples.
-        strict: raise instead of leaving out.
+        strict: raise instead of skipping.
         tell: gets one line for each unreadable face.
 
     Raises:

@@ -1,7 +1,7 @@
 """Explain and score a few samples: the unit of work, of resume and of distribution.
 
-Place in the flow: ``local`` and ``cluster`` call :func:`run_shard` for 16 samples at a time and hand what it yields
-to the driver. It is a pure function of its arguments: nothing is written, and running it twice gives the same
+Place in the flow: the executors call :func:`run_shard` for 16 samples at a time and hand what it yields to the driver.
+It is a pure function of its arguments: nothing is written, and running it twice gives the same
 values. May call ``loading`` and the contract.
 
 Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one
@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,8 @@ from torch import Tensor
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
 from faithface.errors import FaithfaceError, NotApplicable
 from faithface.loading import load_samples
-
-SHARD_SIZE = 16
-"""Samples per shard: enough to fill batches across samples, few enough to hold any image size in memory."""
+from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.results import CellShard, Curve, SampleFacts, ScoredValue, ShardFailure, ShardSamples
 
 
 @dataclass(frozen=True)
@@ -47,69 +46,8 @@ class ShardWork:
     cells: tuple[CellWork, ...]
 
 
-@dataclass(frozen=True)
-class ScoredValue:
-    """One number: of a metric, a named value and a sample. NaN with a reason; a flag marks a remark."""
-
-    metric: str
-    name: str
-    sample: str
-    value: float
-    reason: str = ""
-    flag: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The curve behind a number: float32 P."""
-
-    metric: str
-    name: str
-    sample: str
-    points: np.ndarray
-
-
-@dataclass(frozen=True)
-class SampleFacts:
-    """What is known of a sample before any explanation: identities, label, clean score, whether the model is right."""
-
-    position: int
-    sample: str
-    facts: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class CellShard:
-    """What one cell made of one shard.
-
-    Attributes:
-        failure: ``(status, reason)`` if the whole cell ended here; then ``values`` holds what was found before.
-        metric_failures: the same for single metrics.
-        maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
-        native: the headline map before it was resized, only where maps are kept and the method has one.
-    """
-
-    cell: int
-    number: int
-    ids: tuple[str, ...]
-    values: list[ScoredValue] = field(default_factory=list)
-    curves: list[Curve] = field(default_factory=list)
-    failure: tuple[str, str] | None = None
-    metric_failures: dict[str, tuple[str, str]] = field(default_factory=dict)
-    seconds: float = 0.0
-    forward: int = 0
-    backward: int = 0
-    note: Mapping[str, Any] = field(default_factory=dict)
-    maps: Mapping[str, np.ndarray] | None = None
-    native: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class ShardSamples:
-    """What a shard found out about its samples, before the cells."""
-
-    number: int
-    facts: tuple[SampleFacts, ...]
+class WrongReturn(FaithfaceError):
+    """A plugin returned something that breaks its contract; the text begins with "returned"."""
 
 
 def run_shard(
@@ -141,15 +79,14 @@ def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, ke
     try:
         maps = explain(model, samples, work.explainer)
         problems = check_maps(maps, samples)
-    except NotApplicable as error:
-        return CellShard(work.cell, number, samples.ids, failure=("not applicable", one_line(error)))
     except Exception as error:  # a plugin may raise anything, and must not end the run
-        return CellShard(work.cell, number, samples.ids, failure=("failed", f"explainer {describe(error)}"))
+        return CellShard(work.cell, number, samples.ids, failure=explainer_failure(error))
     cost = maps.cost or Cost(0.0, 0, 0)
     result = CellShard(
         work.cell,
         number,
         samples.ids,
+        invalid={samples.ids[i]: reason for i, reason in problems.items()},
         seconds=cost.seconds,
         forward=cost.forward,
         backward=cost.backward,
@@ -171,7 +108,7 @@ def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
     synchronise(model.device)
     seconds = time.perf_counter() - start
     if not isinstance(maps, Maps):
-        raise TypeError(f"returned {type(maps).__name__}; expected Maps")
+        raise WrongReturn(f"returned {type(maps).__name__}; expected Maps")
     cost = Cost(seconds, model.passes.forward - forward, model.passes.backward - backward)
     return dataclasses.replace(maps, cost=cost)
 
@@ -181,32 +118,34 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def check_maps(maps: Maps, samples: Samples) -> dict[int, str]:
+def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
     """Hold maps against the contract.
 
     Returns:
-        By sample index, why its map is invalid (non-finite values); such samples get NaN with this reason.
+        By sample index, why its map is invalid (values that are not finite); such samples get NaN with this reason.
 
     Raises:
-        ValueError: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
+        WrongReturn: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
     """
     height, width = samples.images.shape[-2:]
     expected = (len(samples), 2, height, width) if samples.are_pairs else (len(samples), height, width)
     names = ("similarity", "dissimilarity") if samples.are_pairs else ("relevance",)
-    problems: dict[int, str] = {}
+    problems: dict[int, Reason] = {}
     for name in names:
         found: Tensor | None = getattr(maps, name)
         if found is None:
-            raise ValueError(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
+            raise WrongReturn(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
         if tuple(found.shape) != expected:
-            raise ValueError(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
+            raise WrongReturn(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
         if found.dtype != torch.float32:
-            raise ValueError(f"returned {name} as {str(found.dtype).removeprefix('torch.')}; expected float32")
+            raise WrongReturn(f"returned {name} as {str(found.dtype).removeprefix('torch.')}; expected float32")
         finite = torch.isfinite(found).flatten(1).all(dim=1)
         for index in torch.nonzero(~finite).flatten().tolist():
-            problems.setdefault(index, f"{name} map holds non-finite values")
+            problems.setdefault(
+                index, Reason(ReasonCode.NON_FINITE_MAP, f"{name} map holds values that are not finite")
+            )
         if samples.are_pairs and bool((found[finite] < 0).any()):
-            raise ValueError(f"returned {name} with negative values; expected >= 0")
+            raise WrongReturn(f"returned {name} with negative values; expected >= 0")
     return problems
 
 
@@ -222,7 +161,7 @@ def score_metric(
     text: str,
     metric: Metric,
     valid: np.ndarray,
-    problems: Mapping[int, str],
+    problems: Mapping[int, Reason],
     result: CellShard,
 ) -> None:
     """Score one metric on the samples it is judged on, and put values, curves and failures into ``result``."""
@@ -240,30 +179,37 @@ def score_metric(
     try:
         scores = metric.score(model, samples.take(chosen), maps.take(chosen), explainer)
         values = check_scores(metric, scores, len(chosen))
-    except NotApplicable as error:
-        result.metric_failures[text] = ("not applicable", one_line(error))
-        return
     except Exception as error:  # as above: a metric's failure is that metric's alone
-        result.metric_failures[text] = ("failed", f"metric {describe(error)}")
+        result.metric_failures[text] = metric_failure(error)
         return
+    put_scores(result, text, values, scores, [ids[at] for at in chosen])
+
+
+def put_scores(
+    result: CellShard, text: str, values: Mapping[str, np.ndarray], scores: Scores, ids: Sequence[str]
+) -> None:
+    """Put a metric's checked values, and its curves, into ``result``; ``ids`` are those of the samples it scored."""
     for name, column in values.items():
-        for i, at in enumerate(chosen):
+        for i, sample in enumerate(ids):
             value = float(column[i])
-            reason = "" if np.isfinite(value) else str(scores.reasons.get(i, "no reason given"))
-            result.values.append(ScoredValue(text, name, ids[at], value, reason, str(scores.flags.get(i, ""))))
+            reason = None
+            if not np.isfinite(value):
+                reason = Reason.of(scores.reasons.get(i) or "no reason given", ReasonCode.UNDEFINED)
+            flag = Reason.of(scores.flags.get(i), ReasonCode.REMARK)
+            result.values.append(ScoredValue(text, name, sample, value, reason, flag))
     for name, points in scores.curves.items():
-        for i, at in enumerate(chosen):
-            result.curves.append(Curve(text, name, ids[at], np.asarray(points[i], dtype=np.float32)))
+        for i, sample in enumerate(ids):
+            result.curves.append(Curve(text, name, sample, np.asarray(points[i], dtype=np.float32)))
 
 
 def check_scores(metric: Metric, scores: Scores, count: int) -> dict[str, np.ndarray]:
     """Hold a metric's answer against its own declaration: the named values, one float per sample."""
     values = {name: np.asarray(column, dtype=np.float64) for name, column in scores.values.items()}
     if set(values) != set(metric.protocol.value_names):
-        raise ValueError(f"returned values {sorted(values)}; expected {sorted(metric.protocol.value_names)}")
+        raise WrongReturn(f"returned values {sorted(values)}; expected {sorted(metric.protocol.value_names)}")
     for name, column in values.items():
         if column.shape != (count,):
-            raise ValueError(f"returned shape {column.shape} for value '{name}'; expected ({count},)")
+            raise WrongReturn(f"returned shape {column.shape} for value '{name}'; expected ({count},)")
     return {name: values[name] for name in metric.protocol.value_names}
 
 
@@ -298,13 +244,30 @@ def is_right(model: FaceModel, dataset: Dataset | None, label: str | None, predi
     return None
 
 
-def describe(error: BaseException) -> str:
-    """Say an exception in one line: a message of ours as it is, another's with its class."""
+def explainer_failure(error: Exception) -> ShardFailure:
+    """Say what an exception of an explainer makes of its cell."""
+    return _failure(error, "explainer", ReasonCode.EXPLAINER_RAISED, ReasonCode.EXPLAINER_RETURNED)
+
+
+def metric_failure(error: Exception) -> ShardFailure:
+    """Say what an exception of a metric makes of it."""
+    return _failure(error, "metric", ReasonCode.METRIC_RAISED, ReasonCode.METRIC_RETURNED)
+
+
+def _failure(error: Exception, whose: str, raised: ReasonCode, returned: ReasonCode) -> ShardFailure:
+    if isinstance(error, NotApplicable):
+        return ShardFailure(Status.NOT_APPLICABLE, Reason(error.code, one_line(error)))
+    code = returned if isinstance(error, WrongReturn) else raised
+    return ShardFailure(Status.FAILED, Reason(code, f"{whose} {what_happened(error)}"))
+
+
+def what_happened(error: Exception) -> str:
+    """Say an exception in one line behind its origin: a message of ours as it is, another's with its class."""
     text = one_line(error)
+    if isinstance(error, WrongReturn):
+        return text
     if isinstance(error, FaithfaceError):
         return f"failed: {text}"
-    if isinstance(error, ValueError | TypeError) and text.startswith("returned "):
-        return text
     return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
 
 

@@ -1,12 +1,13 @@
 """The store: one SQLite file per run directory, with one value per sample, metric and named value.
 
 Place in the flow: only the driver writes, in one transaction per shard and cell, so that a run killed at any moment
-leaves whole shards behind and the same command goes on from there. Readers (``export``, ``boards.record``, ``api``)
-open it read-only. Imports ``errors`` and the result types of ``shard``.
+leaves whole shards behind and the same command resumes from there. Readers (``export``, ``boards.collect``, ``api``)
+open it read-only. Imports ``errors``, ``reasons`` and ``results``.
 
 Tables: ``meta`` (key → JSON) · ``groups`` (model × dataset: threshold, facts) · ``cells`` (one explainer in a
-group) · ``metrics`` (one metric in a cell: applies or not, and why) · ``samples`` · ``shards`` (what is done) ·
-``scores`` · ``curves``.
+group) · ``metrics`` (one metric in a cell) · ``samples`` · ``shards`` (what is done) · ``invalid`` (maps that could not
+be scored) · ``scores`` · ``curves``. What became of a cell, a metric or a value is a ``status`` where there is one, a
+``code`` and a ``detail``; readers get them back as ``Status`` and ``Reason``.
 """
 
 from __future__ import annotations
@@ -22,27 +23,30 @@ from typing import Any
 import numpy as np
 
 from faithface.errors import RunError, UsageError
-from faithface.run.shard import CellShard, SampleFacts
+from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.results import CellShard, SampleFacts
 
-SCHEMA = 1
+SCHEMA = 2
 FILE = "run.sqlite"
-
-OK, FAILED, NOT_APPLICABLE, PENDING = "ok", "failed", "not applicable", "pending"
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE groups (id INTEGER PRIMARY KEY, model TEXT NOT NULL, dataset TEXT NOT NULL, samples INTEGER NOT NULL,
-    threshold REAL, opened INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}');
+    fingerprint TEXT NOT NULL, threshold REAL, opened INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE cells (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL REFERENCES groups(id), explainer TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, status TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '{}');
+    fingerprint TEXT NOT NULL, status TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE metrics (cell INTEGER NOT NULL REFERENCES cells(id), metric TEXT NOT NULL, ordinal INTEGER NOT NULL,
-    status TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', PRIMARY KEY (cell, metric));
+    status TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '', PRIMARY KEY (cell, metric));
 CREATE TABLE samples (grp INTEGER NOT NULL REFERENCES groups(id), position INTEGER NOT NULL, sample TEXT NOT NULL,
     facts TEXT NOT NULL, PRIMARY KEY (grp, sample));
-CREATE TABLE shards (cell INTEGER NOT NULL REFERENCES cells(id), number INTEGER NOT NULL, seconds REAL NOT NULL,
-    forward INTEGER NOT NULL, backward INTEGER NOT NULL, PRIMARY KEY (cell, number));
+CREATE TABLE shards (cell INTEGER NOT NULL REFERENCES cells(id), number INTEGER NOT NULL, samples INTEGER NOT NULL,
+    seconds REAL NOT NULL, forward INTEGER NOT NULL, backward INTEGER NOT NULL, PRIMARY KEY (cell, number));
+CREATE TABLE invalid (cell INTEGER NOT NULL, sample TEXT NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
+    PRIMARY KEY (cell, sample)) WITHOUT ROWID;
 CREATE TABLE scores (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL, value REAL,
-    reason TEXT NOT NULL DEFAULT '', flag TEXT NOT NULL DEFAULT '',
+    code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
+    flag_code TEXT NOT NULL DEFAULT '', flag TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
 CREATE TABLE curves (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL,
     points BLOB NOT NULL, PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
@@ -84,7 +88,7 @@ class Store:
             self.db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise RunError(
-                f"{self.path} cannot be written ({error}); mend that and give the same command again"
+                f"{self.path} cannot be written ({error}); make room for it, then give the same command again"
             ) from None
 
     # --- writing, by the driver only
@@ -92,21 +96,36 @@ class Store:
     def put_meta(self, key: str, value: Any) -> None:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def add_group(self, group: int, model: str, dataset: str, samples: int) -> None:
+    def add_group(self, group: int, model: str, dataset: str, samples: int, fingerprint: Mapping[str, str]) -> None:
         self.db.execute(
-            "INSERT OR IGNORE INTO groups (id, model, dataset, samples) VALUES (?, ?, ?, ?)",
-            (group, model, dataset, samples),
+            "INSERT INTO groups (id, model, dataset, samples, fingerprint) VALUES (?, ?, ?, ?, ?)",
+            (group, model, dataset, samples, json.dumps(fingerprint)),
         )
 
-    def add_cell(self, cell: int, group: int, explainer: str, fingerprint: str, status: str, reason: str) -> None:
+    def clear_group(self, group: int) -> None:
+        """Forget a group, its samples and what opening it found; its cells must have been cleared before."""
+        with self.transaction():
+            self.db.execute("DELETE FROM samples WHERE grp = ?", (group,))
+            self.db.execute("DELETE FROM groups WHERE id = ?", (group,))
+
+    def add_cell(
+        self,
+        cell: int,
+        group: int,
+        explainer: str,
+        fingerprint: Mapping[str, str],
+        status: Status,
+        reason: Reason | None,
+    ) -> None:
         self.db.execute(
-            "INSERT INTO cells (id, grp, explainer, fingerprint, status, reason) VALUES (?, ?, ?, ?, ?, ?)",
-            (cell, group, explainer, fingerprint, status, reason),
+            "INSERT INTO cells (id, grp, explainer, fingerprint, status, code, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (cell, group, explainer, json.dumps(fingerprint), status.value, *_columns(reason)),
         )
 
-    def add_metric(self, cell: int, metric: str, ordinal: int, status: str, reason: str) -> None:
+    def add_metric(self, cell: int, metric: str, ordinal: int, status: Status, reason: Reason | None) -> None:
         self.db.execute(
-            "INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?)", (cell, metric, ordinal, status, reason)
+            "INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)",
+            (cell, metric, ordinal, status.value, *_columns(reason)),
         )
 
     def open_group(self, group: int, threshold: float | None, facts: Mapping[str, Any]) -> None:
@@ -115,13 +134,23 @@ class Store:
             "UPDATE groups SET threshold = ?, opened = 1, facts = ? WHERE id = ?", (threshold, json.dumps(facts), group)
         )
 
-    def set_cell(self, cell: int, status: str, reason: str = "") -> None:
-        self.db.execute("UPDATE cells SET status = ?, reason = ? WHERE id = ?", (status, reason, cell))
-
-    def set_metric(self, cell: int, metric: str, status: str, reason: str = "") -> None:
+    def set_cell(self, cell: int, status: Status, reason: Reason | None = None) -> None:
         self.db.execute(
-            "UPDATE metrics SET status = ?, reason = ? WHERE cell = ? AND metric = ?", (status, reason, cell, metric)
+            "UPDATE cells SET status = ?, code = ?, detail = ? WHERE id = ?", (status.value, *_columns(reason), cell)
         )
+
+    def set_metric(self, cell: int, metric: str, status: Status, reason: Reason | None = None) -> None:
+        self.db.execute(
+            "UPDATE metrics SET status = ?, code = ?, detail = ? WHERE cell = ? AND metric = ?",
+            (status.value, *_columns(reason), cell, metric),
+        )
+
+    def clear_metric(self, cell: int, metric: str) -> None:
+        """Forget one metric's results in a cell, so that it is scored afresh."""
+        with self.transaction():
+            for table in ("scores", "curves"):
+                self.db.execute(f"DELETE FROM {table} WHERE cell = ? AND metric = ?", (cell, metric))
+            self.set_metric(cell, metric, Status.PENDING)
 
     def put_samples(self, group: int, facts: Iterable[SampleFacts]) -> None:
         rows = [(group, f.position, f.sample, json.dumps(f.facts)) for f in facts]
@@ -136,21 +165,28 @@ class Store:
                 return
             self._put_scores(done)
             if done.failure is not None:
-                self.set_cell(done.cell, *done.failure)
+                self.set_cell(done.cell, done.failure.status, done.failure.reason)
                 return
-            for metric, (status, reason) in done.metric_failures.items():
-                self.set_metric(done.cell, metric, status, reason)
+            for metric, failure in done.metric_failures.items():
+                self.set_metric(done.cell, metric, failure.status, failure.reason)
+            self.db.executemany(
+                "INSERT OR REPLACE INTO invalid VALUES (?, ?, ?, ?)",
+                [(done.cell, sample, *_columns(reason)) for sample, reason in done.invalid.items()],
+            )
             if done.note:
                 self.db.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
             self.db.execute(
-                "INSERT INTO shards VALUES (?, ?, ?, ?, ?)",
-                (done.cell, done.number, done.seconds, done.forward, done.backward),
+                "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?)",
+                (done.cell, done.number, len(done.ids), done.seconds, done.forward, done.backward),
             )
 
     def _put_scores(self, done: CellShard) -> None:
         self.db.executemany(
-            "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(done.cell, v.metric, v.name, v.sample, _null(v.value), v.reason, v.flag) for v in done.values],
+            "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (done.cell, v.metric, v.name, v.sample, _null(v.value), *_columns(v.reason), *_columns(v.flag))
+                for v in done.values
+            ],
         )
         self.db.executemany(
             "INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?, ?)",
@@ -166,7 +202,7 @@ class Store:
     def clear_cell(self, cell: int) -> None:
         """Forget a cell's results, so that it is done afresh."""
         with self.transaction():
-            for table in ("shards", "scores", "curves", "metrics"):
+            for table in ("shards", "invalid", "scores", "curves", "metrics"):
                 self.db.execute(f"DELETE FROM {table} WHERE cell = ?", (cell,))
             self.db.execute("DELETE FROM cells WHERE id = ?", (cell,))
 
@@ -178,22 +214,37 @@ class Store:
 
     def groups(self) -> list[dict[str, Any]]:
         rows = self.db.execute("SELECT * FROM groups ORDER BY id").fetchall()
-        return [{**dict(row), "facts": json.loads(row["facts"])} for row in rows]
+        return [_decoded(row, "facts", "fingerprint") for row in rows]
 
     def cells(self) -> list[dict[str, Any]]:
-        """Return the cells in order, with ``model`` and ``dataset`` of their group and their metrics."""
+        """Return the cells in order, with ``model`` and ``dataset`` of their group and their metrics.
+
+        ``status`` is a ``Status``, ``reason`` a ``Reason`` or None; so it is for metrics.
+        """
         rows = self.db.execute(
             "SELECT cells.*, groups.model, groups.dataset FROM cells JOIN groups ON groups.id = grp ORDER BY cells.id"
         ).fetchall()
-        return [{**dict(row), "note": json.loads(row["note"]), "metrics": self.metrics(row["id"])} for row in rows]
+        return [{**_decoded(row, "note", "fingerprint"), "metrics": self.metrics(row["id"])} for row in rows]
 
     def metrics(self, cell: int) -> list[dict[str, Any]]:
-        rows = self.db.execute("SELECT metric, status, reason FROM metrics WHERE cell = ? ORDER BY ordinal", (cell,))
-        return [dict(row) for row in rows]
+        rows = self.db.execute(
+            "SELECT metric, status, code, detail FROM metrics WHERE cell = ? ORDER BY ordinal", (cell,)
+        )
+        return [_decoded(row) for row in rows]
 
     def done(self, cell: int) -> set[int]:
         """Return the numbers of the shards that are written."""
         return {row["number"] for row in self.db.execute("SELECT number FROM shards WHERE cell = ?", (cell,))}
+
+    def explained(self, cell: int) -> int:
+        """Return how many samples have a map, valid or not."""
+        row = self.db.execute("SELECT SUM(samples) AS total FROM shards WHERE cell = ?", (cell,)).fetchone()
+        return int(row["total"] or 0)
+
+    def invalid(self, cell: int) -> dict[str, Reason]:
+        """Return by sample why its map could not be scored, in the order of sample ids."""
+        rows = self.db.execute("SELECT * FROM invalid WHERE cell = ? ORDER BY sample", (cell,))
+        return {row["sample"]: Reason(ReasonCode(row["code"]), row["detail"]) for row in rows}
 
     def samples(self, group: int) -> list[dict[str, Any]]:
         """Return the samples of a group in the dataset's order: ``sample``, ``position`` and what is known of each."""
@@ -201,7 +252,7 @@ class Store:
         return [{"sample": row["sample"], "position": row["position"], **json.loads(row["facts"])} for row in rows]
 
     def scores(self, cell: int) -> Iterator[sqlite3.Row]:
-        """Yield ``metric, name, sample, value, reason, flag`` of a cell, in the order of metrics, names and samples."""
+        """Yield ``metric, name, sample, value, code, detail, flag_code, flag``, by metrics, names and samples."""
         yield from self.db.execute(
             "SELECT scores.* FROM scores JOIN metrics USING (cell, metric) JOIN cells ON cells.id = cell "
             "JOIN samples ON samples.grp = cells.grp AND samples.sample = scores.sample "
@@ -219,6 +270,21 @@ class Store:
 
 def _null(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def _columns(reason: Reason | None) -> tuple[str, str]:
+    """Return a reason as its two columns; none is two empty texts."""
+    return ("", "") if reason is None else (reason.code.value, reason.detail)
+
+
+def _decoded(row: sqlite3.Row, *texts: str) -> dict[str, Any]:
+    """Return a row with ``status`` and ``reason`` as values, and JSON columns read."""
+    found = dict(row)
+    if "status" in found:
+        code, detail = found.pop("code"), found.pop("detail")
+        found["status"] = Status(found["status"])
+        found["reason"] = Reason(ReasonCode(code), detail) if code else None
+    return {**found, **{name: json.loads(found[name]) for name in texts}}
 
 
 def _pack(points: np.ndarray) -> bytes:
@@ -248,8 +314,8 @@ def create_or_resume(directory: Path, identity: Mapping[str, Any]) -> Store:
             store.close()
             differs = sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k))
             raise UsageError(
-                f"{directory} holds another run (these differ: {', '.join(differs)}); give the same command to go on "
-                "with it, or choose another --out"
+                f"{directory} holds another run (these differ: {', '.join(differs)}); give the same command to "
+                "resume it, or choose another --out"
             )
         return store
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -290,5 +356,8 @@ def _opened(path: Path, writable: bool) -> Store:
         raise UsageError(f"{path} cannot be read ({error}); choose another --out") from None
     if schema != SCHEMA:
         store.close()
-        raise UsageError(f"{path} has store schema {schema}; this faithface reads {SCHEMA}: start a new run")
+        raise UsageError(
+            f"{path} was written by another version of faithface (store schema {schema}; this one reads {SCHEMA}); "
+            "run it again in another --out"
+        )
     return store

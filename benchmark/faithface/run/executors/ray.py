@@ -1,6 +1,6 @@
 """The executor for many processes or machines: the same shards, as Ray tasks; results stream back to the driver.
 
-Place in the flow: ``--executor ray``; offers what ``local.run_group`` offers. Needs the extra ``cluster``. No
+Place in the flow: ``--executor ray``; does the jobs that ``local.run_group`` does. Needs the extra ``cluster``. No
 scheduler of our own: Ray places the workers (one processor or one GPU each); each keeps its model open, and takes
 the next shard when it is done with one.
 
@@ -14,22 +14,16 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from faithface.contract import Dataset
+from faithface.contract import Dataset, Metric
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.model.device import device_line
-from faithface.run.local import (
-    Event,
-    Opened,
-    Pending,
-    drop_failures,
-    group_threshold,
-    model_facts,
-    scored_here,
-    shards,
-    warm_up,
-)
-from faithface.run.plan import Group, Request
-from faithface.run.shard import CellShard, ShardSamples, ShardWork, run_shard
+from faithface.reasons import ReasonCode
+from faithface.run.executors import Job
+from faithface.run.executors.local import drop_failures, group_threshold, model_facts, scored_here, shards, warm_up
+from faithface.run.plan import Group
+from faithface.run.request import Request
+from faithface.run.results import CellShard, Event, Opened, ShardSamples
+from faithface.run.shard import ShardWork, run_shard
 
 
 class _Worker:
@@ -72,30 +66,22 @@ class RayExecutor:
         self.workers = workers
         self.started = False
 
-    def __call__(
-        self,
-        group: Group,
-        dataset: Dataset,
-        request: Request,
-        pending: Pending,
-        threshold: float | None,
-        opened: bool,
-        keep_maps: bool,
-    ) -> Iterator[Event]:
+    def __call__(self, job: Job, /) -> Iterator[Event]:
         self._start()
         ray = self.ray
-        alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
-        todo = shards(group, dataset, pending)
-        shared = (ray.put(group), ray.put(dataset))
-        actors = [self._worker(request).remote(*shared, request) for _ in range(self._count(request, pending))]
+        threshold = job.threshold
+        alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
+        todo = shards(job)
+        shared = (ray.put(job.group), ray.put(job.dataset))
+        actors = [self._worker(job.request).remote(*shared, job.request) for _ in range(self._count(job))]
         try:
-            if not opened:
+            if not job.opened:
                 found: Opened = self._get(actors[0].opened.remote(shared[0]))
                 threshold = found.threshold
                 yield found
             running: dict[Any, Any] = {}
             for actor in actors:
-                self._feed(actor, todo, alive, threshold, keep_maps, running)
+                self._feed(actor, todo, alive, threshold, job.keep_maps, running)
             while running:
                 (done,), _ = ray.wait(list(running), num_returns=1)
                 actor = running.pop(done)
@@ -103,7 +89,7 @@ class RayExecutor:
                 for event in events:
                     if isinstance(event, CellShard):
                         drop_failures(alive, event)
-                self._feed(actor, todo, alive, threshold, keep_maps, running)
+                self._feed(actor, todo, alive, threshold, job.keep_maps, running)
                 yield from events
         finally:
             for actor in actors:
@@ -113,7 +99,7 @@ class RayExecutor:
         self,
         actor: Any,
         todo: Iterator[ShardWork],
-        alive: dict[int, dict[str, Any]],
+        alive: dict[int, dict[str, Metric]],
         threshold: float | None,
         keep: bool,
         running: dict[Any, Any],
@@ -135,14 +121,14 @@ class RayExecutor:
         needs = {"num_gpus": 1} if device_line(request.device).torch == "cuda" else {"num_cpus": 1}
         return self.ray.remote(**needs)(_Worker)
 
-    def _count(self, request: Request, pending: Pending) -> int:
-        kind = "GPU" if device_line(request.device).torch == "cuda" else "CPU"
+    def _count(self, job: Job) -> int:
+        kind = "GPU" if device_line(job.request.device).torch == "cuda" else "CPU"
         have = self.ray.cluster_resources().get(kind, 0)
         if have < 1:
-            # Ray would wait for one without a word.
-            raise UsageError(f"Ray has no {kind} (device {request.device}); start Ray where there is one")
+            # Ray would silently wait for one.
+            raise UsageError(f"Ray has no {kind} (device {job.request.device}); start Ray where there is one")
         wanted = self.workers or int(have)
-        shards_left = len({n for numbers in pending.values() for n in numbers})
+        shards_left = len({n for numbers in job.pending.values() for n in numbers})
         return max(1, min(wanted, shards_left, int(have)))
 
     def _get(self, reference: Any) -> Any:
@@ -155,7 +141,10 @@ class RayExecutor:
                 raise cause from None
             raise RunError(f"a Ray worker failed: {str(error).strip().splitlines()[-1]}") from None
         except self.ray.exceptions.RayError as error:
-            raise RunError(f"a Ray worker was lost ({type(error).__name__}); give the same command to go on") from None
+            raise RunError(
+                f"a Ray worker was lost ({type(error).__name__}); give the same command to resume",
+                ReasonCode.WORKER_LOST,
+            ) from None
 
     def close(self) -> None:
         """End Ray if this executor started it."""

@@ -1,78 +1,50 @@
 """The executor for one machine: one open model at a time, shards one after another, in this process.
 
-Place in the flow: ``driver`` asks for the pending work of a group and writes what comes; ``cluster`` offers the
-same function on Ray. May call ``model``, ``loading``, ``shard``, and
-``prefetch``: the next shard's faces are read while the network works on this one.
+Place in the flow: ``driver`` hands :func:`run_group` a job and writes what comes; ``ray.py`` does the same job in many
+processes. May call ``model``, ``loading``, ``shard``, and ``prefetch``: the next shard's faces are read while the
+network works on this one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel
+from faithface.contract import Dataset, FaceModel, Metric
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.model.pace import Pace
 from faithface.perturb.prefetch import prefetch
-from faithface.run.plan import Group, Request
-from faithface.run.shard import SHARD_SIZE, CellShard, CellWork, ShardSamples, ShardWork, run_shard
+from faithface.plugins import Resolved
+from faithface.run.executors import Job
+from faithface.run.plan import Group
+from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened
+from faithface.run.shard import CellWork, ShardWork, run_shard
 
 
-@dataclass(frozen=True)
-class Opened:
-    """What opening a model on a dataset found; written once per group."""
-
-    group: int
-    threshold: float | None
-    facts: Mapping[str, Any]
-
-
-Event = Opened | ShardSamples | CellShard
-Pending = Mapping[int, frozenset[int]]
-"""Shard numbers that are still to do, by cell number."""
-
-
-def run_group(
-    group: Group,
-    dataset: Dataset,
-    request: Request,
-    pending: Pending,
-    threshold: float | None,
-    opened: bool,
-    keep_maps: bool,
-) -> Iterator[Event]:
-    """Do the pending shards of a group.
-
-    Args:
-        dataset: the group's dataset, without images that cannot be read.
-        threshold: the decision threshold, if an earlier attempt has found it.
-        opened: whether an earlier attempt has recorded what opening found.
-
-    Yields:
-        :class:`Opened` first if it is new, then what ``run_shard`` yields.
-    """
+def run_group(job: Job) -> Iterator[Event]:
+    """Do the pending shards of a group in this process; see :class:`~faithface.run.executors.Executor`."""
+    group, dataset, request, threshold = job.group, job.dataset, job.request, job.threshold
     model = open_model(group.model.object, request.device, request.batch_size)
-    if not opened:
+    if not job.opened:
         threshold = group_threshold(model, dataset)
     warm_up(model, group)
-    if not opened:
+    if not job.opened:
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
     read = functools.partial(read_ahead, size=model.size)
-    for work, pixels in prefetch(read, shards(group, dataset, pending)):
+    for work, pixels in prefetch(read, shards(job)):
         cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
             continue
         for event in run_shard(
-            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, keep_maps, pixels
+            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, job.keep_maps, pixels
         ):
             if isinstance(event, CellShard):
                 drop_failures(alive, event)
@@ -84,28 +56,28 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
     return work, read_faces(work.items, size)
 
 
-def drop_failures(alive: dict[int, dict[str, Any]], event: CellShard) -> None:
+def drop_failures(alive: dict[int, dict[str, Metric]], event: CellShard) -> None:
     if event.failure is not None:
         alive.pop(event.cell, None)
     for text in event.metric_failures:
         alive.get(event.cell, {}).pop(text, None)
 
 
-def shards(group: Group, dataset: Dataset, pending: Pending) -> Iterator[ShardWork]:
+def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs; the division depends on the samples alone."""
-    items = dataset.items()
+    group, items = job.group, job.dataset.items()
     for number, start in enumerate(range(0, len(group.positions), SHARD_SIZE)):
         positions = group.positions[start : start + SHARD_SIZE]
         cells = tuple(
             CellWork(cell.number, cell.explainer.object, scored_here(cell.metrics))
             for cell in group.cells
-            if number in pending.get(cell.number, ())
+            if number in job.pending.get(cell.number, ())
         )
         if cells:
             yield ShardWork(number, positions, tuple(items[p] for p in positions), cells)  # type: ignore[arg-type]
 
 
-def scored_here(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def scored_here(metrics: Mapping[str, Resolved[Metric]]) -> dict[str, Metric]:
     """Return the metrics that are scored in a shard: all but those that need several models at once."""
     return {text: m.object for text, m in metrics.items() if "family" not in m.object.protocol.needs}
 
@@ -132,9 +104,6 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     session = getattr(model, "session", None)
     facts["provider"] = getattr(session, "provider", "")
     facts["notes"] = list(getattr(model, "notes", []))
-    if model.parity is not None:
-        facts["twin_parity"] = model.parity
+    if (parity := getattr(model, "parity", None)) is not None:
+        facts["twin_parity"] = parity
     return facts
-
-
-Executor = Callable[..., Iterator[Event]]

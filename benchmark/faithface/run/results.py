@@ -1,0 +1,106 @@
+"""What the parts of a run tell each other: the values, curves, facts and failures of a shard.
+
+Place in the flow: ``shard`` makes them, an executor passes them on, ``driver`` has them written by ``store``. Imports
+only numpy and ``reasons``, so that reading a store loads no model code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from faithface.reasons import Reason, Status
+
+SHARD_SIZE = 16
+"""Samples per shard: enough to fill batches across samples, few enough to hold any image size in memory."""
+
+
+@dataclass(frozen=True)
+class ScoredValue:
+    """One number: of a metric, a named value and a sample. NaN with a reason; a flag is a remark on a value."""
+
+    metric: str
+    name: str
+    sample: str
+    value: float
+    reason: Reason | None = None
+    flag: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The curve behind a number: float32 P."""
+
+    metric: str
+    name: str
+    sample: str
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class SampleFacts:
+    """What is known of a sample before any explanation: identities, label, clean score, whether the model is right."""
+
+    position: int
+    sample: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardFailure:
+    """Why a cell, or a metric in it, ended in a shard: ``failed`` or ``not applicable``, and the reason."""
+
+    status: Status
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class CellShard:
+    """What one cell made of one shard.
+
+    Attributes:
+        invalid: by sample id, why its map cannot be scored (values that are not finite).
+        failure: why the whole cell ended here; then ``values`` holds what was found before.
+        metric_failures: the same for single metrics.
+        maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
+        native: the headline map before it was resized, only where maps are kept and the method has one.
+    """
+
+    cell: int
+    number: int
+    ids: tuple[str, ...]
+    values: list[ScoredValue] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    invalid: Mapping[str, Reason] = field(default_factory=dict)
+    failure: ShardFailure | None = None
+    metric_failures: dict[str, ShardFailure] = field(default_factory=dict)
+    seconds: float = 0.0
+    forward: int = 0
+    backward: int = 0
+    note: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, np.ndarray] | None = None
+    native: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ShardSamples:
+    """What a shard found out about its samples, before the cells."""
+
+    number: int
+    facts: tuple[SampleFacts, ...]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What opening a model on a dataset found; written once per group."""
+
+    group: int
+    threshold: float | None
+    facts: Mapping[str, Any]
+
+
+Event = Opened | ShardSamples | CellShard
+"""What an executor yields: for each group first :class:`Opened`, then the shards."""
