@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard, load_card
 from faithface.contract import (
     Activations,
     Clean,
@@ -34,13 +34,13 @@ from faithface.contract import (
 from faithface.errors import FaithfaceError, NotApplicable, RunError, UsageError
 from faithface.hookspecs import hookimpl
 from faithface.loading import clean_threshold, load_samples
-from faithface.model import load_card, open_model
 from faithface.plugins import load_registry
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.tasks import ClassTarget, PairTarget
 
 if TYPE_CHECKING:
     from faithface.api import Result, evaluate
+    from faithface.model import open_model
 
 __version__ = "0.1.0"
 
@@ -92,4 +92,8 @@ def __getattr__(name: str) -> Any:
         from faithface import api
 
         return getattr(api, name)
+    if name == "open_model":  # ONNX Runtime and torch are imported when the first model is opened
+        from faithface.model import open_model
+
+        return open_model
     raise AttributeError(f"module 'faithface' has no attribute '{name}'")

@@ -15,7 +15,7 @@ import numpy as np
 
 from faithface.contract import Dataset
 from faithface.errors import FaithfaceError, RunError, UsageError
-from faithface.model.device import providers_for
+from faithface.model.target import providers_for
 from faithface.run.environment import describe_environment
 from faithface.run.family import score_family
 from faithface.run.local import Event, Opened, Pending, run_group

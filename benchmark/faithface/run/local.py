@@ -19,7 +19,6 @@ from faithface.contract import Dataset, FaceModel
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
-from faithface.model.pace import Pace
 from faithface.perturb.prefetch import prefetch
 from faithface.run.plan import Group, Request
 from faithface.run.shard import SHARD_SIZE, CellShard, CellWork, ShardSamples, ShardWork, run_shard
@@ -116,8 +115,8 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
 
 
 def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: measure the model's pace, and build the twin if it is needed."""
-    getattr(model, "pace", None)
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+    _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
             _ = model.twin
@@ -126,12 +125,10 @@ def warm_up(model: FaceModel, group: Group) -> None:
 
 
 def model_facts(model: FaceModel) -> dict[str, Any]:
-    """Describe the open model for the record: provider, pace, notes, parity of the twin."""
-    pace = getattr(model, "pace", Pace(0))
-    facts: dict[str, Any] = {"sha256": getattr(model, "sha256", ""), "batch": pace.batch, "side_by_side": pace.workers}
-    session = getattr(model, "session", None)
-    facts["provider"] = getattr(session, "provider", "")
-    facts["notes"] = list(getattr(model, "notes", []))
+    """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
+    policy = model.batching
+    facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
+    facts |= {"provider": model.provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts
