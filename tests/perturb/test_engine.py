@@ -1,6 +1,5 @@
 """The engine against a loop that composes and scores one image at a time."""
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithface.contract import MADE, BatchingPolicy, FaceModel
+from faithface.contract import MADE, BatchingPolicy, DeviceFeed, FaceModel
 from faithface.errors import RunError
 from faithface.model import open_model
 from faithface.model.autotune import LARGEST
@@ -113,7 +112,17 @@ def test_the_device_path_gives_the_hosts_numbers_with_the_cpu_standing_in(card, 
     batch = model.fixed_batch or 4
     lanes = plan.base[:batch]
     low, high = np.zeros(len(lanes), dtype=np.int64), plan.stops[: len(lanes), 0]
-    made = DeviceLanes(plan, dataclasses.replace(model.feed(), run=model.session.run_bound))
+    host = model.feed()
+    made = DeviceLanes(
+        plan,
+        DeviceFeed(
+            prepare=lambda images: torch.from_numpy(host.prepare(images)),
+            run=model.session.run_bound,
+            channels_last=host.channels_last,
+            fixed_batch=host.fixed_batch,
+            counts=False,
+        ),
+    )
     made.start(lanes, batch)
     results = []
     for step in range(2):

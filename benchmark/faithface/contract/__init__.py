@@ -21,7 +21,7 @@ from faithface.contract.explainer import Explainer, Method
 from faithface.contract.maps import PAIR_MAPS, Cost, Maps
 from faithface.contract.metric import Better, Metric, Protocol, Scores, Value
 from faithface.contract.model import MADE, Activations, FaceModel
-from faithface.contract.running import BatchingPolicy, Feed, Passes
+from faithface.contract.running import BatchingPolicy, DeviceFeed, Feed, HostFeed, Passes
 from faithface.contract.samples import Clean, Samples, Views, Which
 
 __all__ = [
@@ -34,10 +34,12 @@ __all__ = [
     "Clean",
     "Cost",
     "Dataset",
+    "DeviceFeed",
     "Explainer",
     "Face",
     "FaceModel",
     "Feed",
+    "HostFeed",
     "Maps",
     "Mask",
     "Method",

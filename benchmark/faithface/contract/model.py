@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+import numpy as np
+
 from faithface.card import ModelCard
 from faithface.contract.cache import Cache
-from faithface.contract.running import BatchingPolicy, Feed, Passes, is_out_of_memory, no_memory
+from faithface.contract.running import BatchingPolicy, DeviceFeed, HostFeed, Passes, is_out_of_memory, no_memory
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.tasks import Target
@@ -94,7 +96,7 @@ class FaceModel(ABC):
     def count(self, forward: int = 0, backward: int = 0) -> None:
         """Count passes that the model's own functions did not count.
 
-        Those are passes of ``twin`` or of a :class:`Feed` that is called directly, and passes that several images
+        Those are passes of ``twin`` or of a feed that is called directly, and passes that several images
         share: they run once and are counted once for each image, so that the cost of an image does not depend on what
         else is in its batch.
         """
@@ -131,9 +133,11 @@ class FaceModel(ABC):
         self.use_batching(smaller)
         return smaller
 
-    def feed(self) -> Feed:
+    def feed(self) -> HostFeed | DeviceFeed:
         """Return a way to run prepared rows; by default rows are pixels on the host, run by :meth:`outputs`."""
-        return Feed(_pixels_on_host, self.outputs, fixed_batch=self.fixed_batch)
+        return HostFeed(
+            prepare=_pixels_on_host, run=lambda rows: self.outputs(torch.from_numpy(rows)), fixed_batch=self.fixed_batch
+        )
 
     def with_weights(self, proto: ModelProto) -> FaceModel:
         """Return a model like this one whose ONNX graph is ``proto``: the same layers with other weights.
@@ -206,5 +210,6 @@ class FaceModel(ABC):
         """The differentiable torch twin: maps images as above to raw outputs N×K. Raises NotApplicable if refused."""
 
 
-def _pixels_on_host(images: Tensor) -> Tensor:
-    return images.to("cpu", torch.float32).contiguous()
+def _pixels_on_host(images: Tensor) -> np.ndarray:
+    pixels: np.ndarray = images.to("cpu", torch.float32).contiguous().numpy()
+    return pixels

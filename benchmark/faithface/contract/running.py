@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from faithface.errors import RunError
 from faithface.lazy import torch
 
@@ -49,31 +51,44 @@ class BatchingPolicy:
     workers: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Feed:
     """A way to run rows that are already in the network's own space, from a buffer that the caller owns.
 
     A caller that changes few pixels between two passes prepares its images once, edits rows of its buffer in place,
-    and runs them without a copy.
+    and runs them without a copy. Rows are numpy arrays on the host (:class:`HostFeed`), torch tensors on a device
+    (:class:`DeviceFeed`).
 
     Attributes:
-        prepare: images M×3×H×W in [0, 1] → rows M×C×H×W (M×H×W×C where ``channels_last``), contiguous, in the network's
-            dtype, on ``device``. Each value of a row depends on the same pixel of its image only.
+        prepare: images M×3×H×W in [0, 1] → contiguous rows M×C×H×W (M×H×W×C where ``channels_last``), in the network's
+            dtype. Each value of a row depends on the same pixel of its image only.
         run: contiguous rows → outputs N×K, float32, which belong to the caller. Where the model's batching policy has
             several workers, it is called from as many threads, each with rows of its own.
-        device: where rows lie: ``"cpu"`` or ``"cuda"``.
         channels_last: whether the channels of a pixel lie side by side.
         fixed_batch: the only number of rows that ``run`` accepts; None: any.
         counts: whether ``run`` counts its passes on the model's meter; otherwise the caller does, by
-            ``FaceModel.count``, and leaves out rows that only fill a batch.
+            ``FaceModel.count``, and omits rows that only fill a batch.
     """
 
-    prepare: Callable[[Tensor], Tensor]
-    run: Callable[[Tensor], Tensor]
-    device: str = "cpu"
     channels_last: bool = False
     fixed_batch: int | None = None
     counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFeed(Feed):
+    """A feed whose rows lie in the host's memory, as numpy arrays."""
+
+    prepare: Callable[[Tensor], np.ndarray]
+    run: Callable[[np.ndarray], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFeed(Feed):
+    """A feed whose rows lie in a device's memory, as torch tensors; so do the outputs."""
+
+    prepare: Callable[[Tensor], Tensor]
+    run: Callable[[Tensor], Tensor]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Activations, BatchingPolicy, FaceModel, Feed
+from faithface.contract import Activations, BatchingPolicy, DeviceFeed, FaceModel, HostFeed
 from faithface.errors import NotApplicable, UsageError
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.feeding import session_feed
@@ -160,7 +160,7 @@ class OnnxModel(FaceModel):
             whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
         return autotune(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
 
-    def feed(self) -> Feed:
+    def feed(self) -> HostFeed | DeviceFeed:
         return session_feed(self.session, self.card.input, self.fixed_batch)
 
     def with_weights(self, proto: onnx.ModelProto) -> OnnxModel:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from faithface.contract import Feed
+from faithface.contract import DeviceFeed, HostFeed
 from faithface.lazy import torch
 from faithface.perturb.masking_plan import MaskingPlan
 
@@ -43,9 +43,9 @@ class LaneBuffer(Protocol):
         ...
 
 
-def lane_buffers(plan: MaskingPlan, feed: Feed, workers: int) -> list[LaneBuffer]:
+def lane_buffers(plan: MaskingPlan, feed: HostFeed | DeviceFeed, workers: int) -> list[LaneBuffer]:
     """Return a buffer where the feed's rows lie; on the host one for each pass that runs side by side."""
-    if feed.device == "cpu":
+    if isinstance(feed, HostFeed):
         first = HostLanes(plan, feed)
         return [first, *(first.beside() for _ in range(workers - 1))]
     return [DeviceLanes(plan, feed)]
@@ -54,8 +54,8 @@ def lane_buffers(plan: MaskingPlan, feed: Feed, workers: int) -> list[LaneBuffer
 class HostLanes:
     """numpy writes into the array that the network reads."""
 
-    def __init__(self, plan: MaskingPlan, feed: Feed) -> None:
-        canvases = feed.prepare(plan.canvases).numpy()
+    def __init__(self, plan: MaskingPlan, feed: HostFeed) -> None:
+        canvases = feed.prepare(plan.canvases)
         self.feed = feed
         self.shape = canvases.shape[1:]
         self.canvases = np.ascontiguousarray(canvases).reshape(len(canvases), -1)
@@ -92,14 +92,14 @@ class HostLanes:
 
     def forward(self, active: int) -> Tensor:
         rows = self.feed.fixed_batch or active
-        outputs = self.feed.run(torch.from_numpy(self.buffer[:rows].reshape(rows, *self.shape)))
+        outputs = self.feed.run(self.buffer[:rows].reshape(rows, *self.shape))
         return outputs.reshape(rows, -1)[:active]
 
 
 class DeviceLanes:
     """torch writes into device memory that is bound to the session; outputs stay there until the plan is done."""
 
-    def __init__(self, plan: MaskingPlan, feed: Feed) -> None:
+    def __init__(self, plan: MaskingPlan, feed: DeviceFeed) -> None:
         canvases = feed.prepare(plan.canvases)
         self.feed = feed
         self.shape = tuple(canvases.shape[1:])
