@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from faithface.model.card import load_card
+from faithface.card import load_card
 from training.loops import MEAN, STD
 from training.networks import SIZE, fold_norms
 from training.recipes import Recipe

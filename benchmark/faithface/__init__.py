@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faithface.api import Result, evaluate
-    from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+    from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard, load_card
     from faithface.contract import (
         Activations,
         Clean,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from faithface.errors import FaithfaceError, NotApplicable, RunError, UsageError
     from faithface.hookspecs import hookimpl
     from faithface.loading import clean_threshold, load_samples
-    from faithface.model import load_card, open_model
+    from faithface.model import open_model
     from faithface.plugins import load_registry
     from faithface.reasons import Reason, ReasonCode, Status
     from faithface.tasks import ClassTarget, PairTarget
@@ -59,6 +59,7 @@ _HOMES = {
         "InputCard",
         "ModelCard",
         "OutputCard",
+        "load_card",
     ),
     "faithface.contract": (
         "Activations",
@@ -90,10 +91,7 @@ _HOMES = {
         "clean_threshold",
         "load_samples",
     ),
-    "faithface.model": (
-        "load_card",
-        "open_model",
-    ),
+    "faithface.model": ("open_model",),
     "faithface.plugins": ("load_registry",),
     "faithface.reasons": (
         "Reason",

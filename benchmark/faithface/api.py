@@ -82,7 +82,7 @@ def evaluate(
         metrics: names with versions and parameters (``"deletion@1(grid=14)"``), or metrics.
         limit: how many samples, balanced over classes or genuine and impostor pairs; None for all.
         seed: all random numbers depend on it.
-        device: a device line: ``cpu``, ``cuda``, ``cuda-fp16``, ``tensorrt`` or ``tensorrt-fp16``.
+        device: an execution target: ``cpu``, ``cuda``, ``cuda-fp16``, ``tensorrt`` or ``tensorrt-fp16``.
         batch_size: the largest batch of the network; None for its own choice.
         out: a run directory to keep, which an interrupted call resumes; None to keep nothing.
         registry: plugins; None to load what is installed.

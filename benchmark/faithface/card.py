@@ -1,15 +1,19 @@
 """The model card: what faithface must know of an ``.onnx`` file to run, explain and cite it.
 
-Place in the flow: below the contract; imports only pydantic and ``errors``. Reading a card from a file, and holding
-it against its network, is in ``model/card.py``.
+Place in the flow: below the contract; imports only pydantic and ``errors``. :func:`load_card` reads a card from a TOML
+file beside the ``.onnx`` file; every mistake is one line with the file, the key and what is allowed. Whether a card
+fits its network is checked when the model is opened (``model/onnx_model.py``).
 """
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from faithface.errors import UsageError, nearest
 
 OutputKind = Literal["embedding", "logits", "probabilities", "logit", "probability"]
 
@@ -81,7 +85,7 @@ class OutputCard(_Strict):
     def _consistent(self) -> OutputCard:
         if self.kind == "embedding":
             if self.classes or self.positive:
-                raise ValueError("an embedding has no classes: leave classes and positive out")
+                raise ValueError("an embedding has no classes: omit classes and positive")
             return self
         if len(self.classes) < 2:
             raise ValueError(f"kind {self.kind} needs at least two class names in classes, got {len(self.classes)}")
@@ -136,3 +140,66 @@ class ModelCard(_Strict):
                 "pad and synthetic-detection need classes"
             )
         return self
+
+
+_SECTIONS: dict[str, Any] = {"model": ModelCard, "input": InputCard, "output": OutputCard, "explain": ExplainCard}
+_MODEL_KEYS = ("name", "task", "file", "family", "run", "licence", "source", "sha256")
+
+
+def load_card(path: str | Path) -> ModelCard:
+    """Read a card from a TOML file; ``file`` in it is relative to the card.
+
+    Raises:
+        UsageError: no such file, not TOML, an unknown section or key (the nearest is suggested), a missing or wrong
+            value, or the ``.onnx`` file is not there.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such model card; expected a TOML file with [model], [input] and [output]"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file ({error}); expected [model], [input] and [output]") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    card = parse_card(data, path)
+    if not card.path.is_file():
+        raise UsageError(f"{path}: model.file is '{card.file}', but {card.path} is not there; put the weights there")
+    return card
+
+
+def parse_card(data: dict[str, Any], path: Path) -> ModelCard:
+    """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``)."""
+    for section, value in data.items():
+        if section not in _SECTIONS:
+            raise UsageError(f"{path}: unknown section [{section}]; {nearest(section, _SECTIONS)}")
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {section} is {value!r}; expected a section [{section}]")
+        known = _MODEL_KEYS if section == "model" else tuple(_SECTIONS[section].model_fields)
+        for key in value:
+            if key not in known:
+                raise UsageError(f"{path}: unknown key '{key}' in [{section}]; {nearest(key, known)}")
+    for section in ("model", "input", "output"):
+        if section not in data:
+            raise UsageError(f"{path}: section [{section}] is missing; expected [model], [input] and [output]")
+    parts = {k: v for k, v in data.items() if k != "model"}
+    try:
+        return ModelCard(**data["model"], **parts, root=path.resolve().parent)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_first_problem(error)}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Say the first problem of a validation in one line: key, what was got, what was expected."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if where and not where.startswith(tuple(_SECTIONS)):
+        where = f"model.{where}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    got = first.get("input")
+    shown = f" (got {got!r})" if isinstance(got, (str, int, float, list, tuple)) else ""
+    return f"{where}: {message}{shown}" if where else message

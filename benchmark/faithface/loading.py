@@ -102,7 +102,7 @@ def card_threshold(model: FaceModel) -> float | None:
     return -out.threshold if out.similarity == "euclidean" else out.threshold
 
 
-def clean_scores(model: FaceModel, dataset: Dataset, chunk: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def dataset_scores(model: FaceModel, dataset: Dataset, chunk: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Return the similarity of every pair of a dataset and whether it is genuine; each face is embedded once.
 
     Memory: one embedding per face, and ``chunk`` images.
@@ -130,4 +130,4 @@ def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
     given = card_threshold(model)
     if given is not None:
         return given
-    return equal_error_threshold(*clean_scores(model, dataset))
+    return equal_error_threshold(*dataset_scores(model, dataset))

@@ -1,7 +1,7 @@
 """The plugin host: find plugins by entry points, load each one guarded, and keep who provided what.
 
 Place in the flow: the command line and the API ask :func:`load_registry` once and look objects up in the
-:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``model.card``, ``errors``. Never imports a plugin
+:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``card``, ``errors``. Never imports a plugin
 by name.
 
 A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name
@@ -167,7 +167,7 @@ class Registry:
 
     def model(self, text: str) -> Resolved[ModelCard]:
         """Resolve a registered model's name, or a path of a card (``.toml``)."""
-        from faithface.model.card import load_card
+        from faithface.card import load_card
 
         path = Path(text)
         if text.endswith(".toml") or path.is_file():

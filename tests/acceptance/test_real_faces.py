@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import faithface
-from faithface.loading import clean_scores
+from faithface.loading import dataset_scores
 from tests.reference.curves import curve, trapezoid
 
 
@@ -39,7 +39,7 @@ def standard_error(values: np.ndarray) -> float:
 
 
 def test_the_network_makes_no_mistake_on_the_clean_pairs(faces, resnet29) -> None:
-    scores, same = clean_scores(resnet29, faces)
+    scores, same = dataset_scores(resnet29, faces)
     threshold = faithface.clean_threshold(resnet29, faces)
     assert threshold == pytest.approx(0.932, abs=0.001)
     assert ((scores >= threshold) == same).all()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.bench import engine, explainers, figure, memory, render, rivals, suite, timing
+from faithface.bench import draw, explainers, memory, render, rivals, suite, timing, work
 from faithface.bench.subjects import ResNet18, Small, Subject, export, random_maps, random_samples, with_random_weights
 from faithface.contract import Maps
 from faithface.model import open_model
@@ -42,7 +42,7 @@ def test_a_ratio_is_the_median_over_turns_each_against_the_mean_of_its_neighbour
 def test_the_bare_run_makes_as_many_passes_in_as_large_batches_as_the_metric(subject, monkeypatch):
     model = subject.model
     samples = random_samples(model, 3)
-    passes = engine.passes_of(model, engine.metric_run(model, samples, random_maps(samples), "blur"))
+    passes = work.passes_of(model, work.metric_run(model, samples, random_maps(samples), "blur"))
     assert passes == 3 * 99
     seen = []
 
@@ -51,7 +51,7 @@ def test_the_bare_run_makes_as_many_passes_in_as_large_batches_as_the_metric(sub
             seen.append(len(next(iter(feed.values()))))
 
     monkeypatch.setattr(model.session, "ort", Spy())
-    engine.bare_run(model, passes, 8)()
+    work.bare_run(model, passes, 8)()
     assert sum(seen) == passes
     assert max(seen) == 8
 
@@ -67,7 +67,7 @@ def test_torch_cam_gets_the_same_curves_from_the_same_maps(subject):
     given = rivals.GivenMaps(rivals.Logits(subject.network), relevance)
     metric = metric_class(given, lambda z: z.softmax(-1), steps=32, baseline=rivals._black(subject), batch_size=8)
     metric.update(x)
-    ours = engine.metric_run(subject.model, samples, relevance, "black", points=33)()
+    ours = work.metric_run(subject.model, samples, relevance, "black", points=33)()
     assert metric.summary()["deletion_auc"] == pytest.approx(ours["deletion"].mean(), abs=1e-5)
     assert metric.summary()["insertion_auc"] == pytest.approx(ours["insertion"].mean(), abs=1e-5)
 
@@ -118,9 +118,9 @@ def test_pairs_are_measured_on_their_similarity_maps(tmp_path):
     model = open_model(tiny("cnn", "verification", tmp_path), batch_size=8)
     samples = random_samples(model, 2)
     relevance = random_maps(samples)
-    found = engine.metric_run(model, samples, relevance, "blur")()
+    found = work.metric_run(model, samples, relevance, "blur")()
     expected = curves(model, samples, Maps(similarity=relevance.abs()[:, None].repeat(1, 2, 1, 1)), fill="blur")
-    np.testing.assert_allclose(found["deletion"], engine.area(expected.scores["deletion"]), atol=1e-6)
+    np.testing.assert_allclose(found["deletion"], work.area(expected.scores["deletion"]), atol=1e-6)
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(ResNet18, 11.2e6), (Small, 4.9e4)])
@@ -197,7 +197,7 @@ def test_the_text_names_every_figure_and_says_no_where_a_bar_is_missed(tmp_path)
     assert "0.94" in line
     assert line.rstrip().endswith("NO")
     assert "not measured" in text
-    figure(result, tmp_path / "bench.png")
+    draw(result, tmp_path / "bench.png")
     assert (tmp_path / "bench.png").stat().st_size > 5000
 
 

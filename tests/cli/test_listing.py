@@ -55,7 +55,7 @@ def test_a_model_card_is_described_with_its_fields(faithface: Any, made: Path) -
 
 
 def test_presets_are_listed_and_printed_as_cards(faithface: Any, tmp_path: Path) -> None:
-    from faithface.model import load_card
+    from faithface.card import load_card
 
     names = [row["name"] for row in json.loads(faithface("models", "--presets", "--json").out)]
     assert "sface" in names

@@ -18,7 +18,7 @@ from tests.support.runs import Ramp
 
 
 def group_and_cells(made: Any) -> tuple[Group, list[Cell]]:
-    from faithface.model import load_card
+    from faithface.card import load_card
     from faithface.plugins import load_registry
 
     origin = Provenance("x", "1", "x")

@@ -17,10 +17,9 @@ from faithface.metrics.similarity import spearman
 from faithface.model import open_model
 from faithface.model.session import Session
 from faithface.perturb import curves
-from faithface.perturb.engine import run_plan
-from faithface.perturb.feed import bound_run
+from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import gaussian_blur, rise_blur
-from faithface.perturb.plan import Track, plan_tracks
+from faithface.perturb.masking_plan import Track, plan_tracks
 from faithface.perturb.ranking import stable_descending
 from faithface.plugins import load_registry
 from tests.support.networks import KINDS, pair_batch, sample_batch, tiny
@@ -116,7 +115,7 @@ def test_the_device_reads_inputs_of_every_element_type_as_they_are(kind, folder)
     session = Session(path, device=DEVICE)
     numbers = torch.rand((5, 3, 4, 4), generator=torch.Generator().manual_seed(3))
     held = torch.from_numpy(numbers.numpy().astype(session.dtype)).to(DEVICE)
-    for out in (session.run_tensor(numbers.to(DEVICE)), bound_run(session, held)):
+    for out in (session.run_tensor(numbers.to(DEVICE)), session.run_bound(held)):
         assert out.dtype == torch.float32
         torch.testing.assert_close(out.cpu(), numbers, atol=1e-3, rtol=1e-3)
 
@@ -133,10 +132,10 @@ def test_a_plan_gives_the_hosts_outputs_whatever_the_batch_and_where_its_canvase
     stops = [np.sort(rng.choice(np.arange(1, 1025), 9, replace=False)) for _ in range(11)]
     tracks = [Track(i % 6, (i + 1) % 6, i % 3, s) for i, s in enumerate(stops)]
     card = tiny(kind, "pad", folder)
-    expected = run_plan(open_model(card), plan_tracks(canvases, orders, tracks))
+    expected = run_masking_plan(open_model(card), plan_tracks(canvases, orders, tracks))
     for place in ("cpu", DEVICE):
         plan = plan_tracks(canvases.to(place), orders.to(place), tracks)
-        got = run_plan(open_model(card, DEVICE, batch), plan)
+        got = run_masking_plan(open_model(card, DEVICE, batch), plan)
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from faithface.card import load_card
 from faithface.errors import UsageError
-from faithface.model import load_card
 from tests.support.networks import tiny
 
 GOOD = """

@@ -39,7 +39,7 @@ def test_the_twin_is_differentiable_and_equal(kind: str, tiny_folder: Path) -> N
     original = build(kind, 2, 32)(preprocess(pixels, model.card.input))
     target.score(model.card, original).sum().backward()
     assert torch.allclose(model.gradient(images, target), pixels.grad, atol=1e-6)
-    assert model.parity <= model.line.tolerance
+    assert model.parity <= model.execution_target.tolerance
 
 
 @pytest.mark.parametrize("kind", ["cnn", "arcface", "vit", "fixed-batch"])

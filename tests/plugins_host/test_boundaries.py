@@ -15,7 +15,7 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer's other modules and the layers before it.
 LAYERS = [
-    ["lazy", "reasons", "seeds"],
+    ["lazy", "reasons", "seeds", "threads"],
     ["errors"],
     ["card", "specs", "images", "limits"],
     ["tasks"],

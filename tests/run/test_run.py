@@ -423,7 +423,8 @@ def test_the_clean_accuracy_and_threshold_are_those_of_the_pairs(
     registry: Registry, tmp_path: Path, pair_card: str, pairs: str
 ) -> None:
     import faithface
-    from faithface.model import load_card, open_model
+    from faithface.card import load_card
+    from faithface.model import open_model
 
     do(registry, tmp_path / "r", [pair_card], [pairs], ["ramp"], ["mean-relevance@1"])
     model = open_model(load_card(pair_card))

@@ -5,9 +5,8 @@ No test here asserts a time: ``faithface bench`` holds ratios against the projec
 
 import pytest
 
-from faithface.bench import engine
+from faithface.bench import work
 from faithface.bench.subjects import random_maps, random_samples, subjects
-from faithface.perturb.batching import batch_for
 from faithface.perturb.ranking import rank
 
 pytest.importorskip("pytest_benchmark")
@@ -28,12 +27,12 @@ def case(request, found):
 
 def test_bare_passes(benchmark, case):
     model, samples, _ = case
-    benchmark(engine.bare_run(model, 99 * len(samples), batch_for(model)))
+    benchmark(work.bare_run(model, 99 * len(samples), model.batching.batch))
 
 
 def test_deletion_and_insertion(benchmark, case):
     model, samples, relevance = case
-    areas = benchmark(engine.metric_run(model, samples, relevance, "blur"))
+    areas = benchmark(work.metric_run(model, samples, relevance, "blur"))
     assert len(areas["deletion"]) == len(samples)
 
 

@@ -65,7 +65,7 @@ def ours(subject: Subject, names: list[str]) -> Callable[[], None]:
     samples = random_samples(subject.model, IMAGES)
 
     def run() -> None:
-        subject.model._last = {}  # what the model remembers of the last round must not answer for this one
+        subject.model.forget()  # what the model remembers of the last round must not answer for this one
         batch = fresh(samples)
         for name in names:
             EXPLAINERS[name].explain(subject.model, batch)

@@ -7,20 +7,18 @@ dependency; where it is absent the rows say so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from faithface.bench.engine import bare_run
 from faithface.bench.rivals import Logits, quiet
 from faithface.bench.subjects import Subject, fresh, random_samples
 from faithface.bench.timing import paired, seconds
+from faithface.bench.work import bare_run
 from faithface.contract import Explainer, Samples
 from faithface.errors import FaithfaceError
 from faithface.model.twin import preprocess
-from faithface.perturb.batching import batch_for
 from faithface.plugins import load_registry
 
 BARE = 256  # passes whose time stands for that of a bare one
@@ -43,7 +41,7 @@ def maps_per_second(subject: Subject, images: int) -> list[dict[str, Any]]:
     """
     model = subject.model
     samples = random_samples(model, images)
-    bare = bare_run(model, BARE, batch_for(model))
+    bare = bare_run(model, BARE, model.batching.batch)
     bare()
     rows = []
     for name, registered in sorted(load_registry().explainers.items()):
@@ -53,15 +51,15 @@ def maps_per_second(subject: Subject, images: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"explainer": name, "network": subject.name}
         try:
             run = partial(_explain_all, subject, [explainer], samples)
-            before = replace(model.passes)
+            before = model.passes
             taken = seconds(run)
-            forward, backward = model.passes.forward - before.forward, model.passes.backward - before.backward
+            spent = model.passes - before
             if taken < 1:
                 taken = seconds(run)
-            row |= {"forward": forward // images, "backward": backward // images}
+            row |= {"forward": spent.forward // images, "backward": spent.backward // images}
             row["maps_per_second"] = round(images / taken, 2)
-            if forward > images and not backward:
-                row["efficiency"] = round(forward * min(seconds(bare) for _ in range(3)) / BARE / taken, 3)
+            if spent.forward > images and not spent.backward:
+                row["efficiency"] = round(spent.forward * min(seconds(bare) for _ in range(3)) / BARE / taken, 3)
         except FaithfaceError as error:
             row["skipped"] = str(error)
         rows.append(row)
@@ -135,7 +133,7 @@ def _explain_all(subject: Subject, explainers: list[Explainer], samples: Samples
     batch = fresh(samples)
     # New tensors: what the model remembers of the last batch must not answer for this one.
     batch = type(batch)(batch.items, batch.images.clone(), batch.clean, batch.seed, batch.dataset)
-    subject.model._last = {}
+    subject.model.forget()
     for explainer in explainers:
         explainer.explain(subject.model, batch)
 

@@ -21,7 +21,7 @@ def vjp_against_loop(device: str, outputs: int = 512, widths: tuple[int, ...] = 
     """Return time(one backward pass per output) / time(all products in one call), one image, ResNet-18 size.
 
     Args:
-        device: a device line's name.
+        device: an execution target's name.
         outputs: length of the embedding.
         widths: channels of the four stages; smaller ones for a test.
     """

@@ -40,8 +40,8 @@ def growth(counts: list[int]) -> list[dict[str, Any]]:
 
 def score_many(count: int, path: Path) -> dict[str, Any]:
     """Score so many samples of the stand-in network at ``path``, shard by shard, in this process."""
-    from faithface.bench.engine import maps_for
     from faithface.bench.subjects import card_for, random_maps, random_samples
+    from faithface.bench.work import maps_for
     from faithface.model import open_model
     from faithface.perturb import area, curves, prefetch
 

@@ -88,12 +88,12 @@ def _verdict(holds: bool | None) -> str:
     return "not measured" if holds is None else "yes" if holds else "NO"
 
 
-def figure(result: dict[str, Any], path: Path) -> None:
+def draw(result: dict[str, Any], path: Path) -> None:
     """Draw efficiency and speed-ups, each with a line at 1, and peak memory; the suffix of ``path`` is the format."""
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = drawn.subplots(1, 3)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     rows = result["engine"]
     names = [r["role"] for r in rows]
     left.bar(names, [r["efficiency"]["ratio"] for r in rows], color="#4477aa", width=0.6)
@@ -114,4 +114,4 @@ def figure(result: dict[str, Any], path: Path) -> None:
     for axes in (left, middle, right):
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    drawn.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150)

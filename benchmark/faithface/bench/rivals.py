@@ -1,8 +1,7 @@
 """The same curve by Quantus and by torch-cam: same network, images, maps and number of points.
 
-Place in the flow: called by ``engine``. Both libraries are development dependencies; where one is absent the row says
-so.
-They run the network in torch, faithface runs it in ONNX Runtime: that is part of what is compared.
+Place in the flow: called by ``efficiency``. Both libraries are development dependencies; where one is absent, the
+row says so. They run the network in torch, faithface runs it in ONNX Runtime: that is part of what is compared.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from faithface.bench.subjects import Subject
 from faithface.bench.timing import paired
+from faithface.bench.work import metric_run
 from faithface.contract import Samples
 from faithface.model.twin import preprocess
 
@@ -30,13 +30,11 @@ def against_quantus(
 ) -> dict[str, Any]:
     """Return time(PixelFlipping) / time(deletion@1), both with a black fill and the same number of steps.
 
-    PixelFlipping removes single values of C·H·W and insists that its step divides H·W: the step nearest to 50 steps is
+    PixelFlipping removes single values of C·H·W and requires that its step divides H·W: the step nearest to 50 steps is
     taken (48 at 112×112), and our curve gets as many. Who takes its step for a number of pixels, as that check
     suggests, gets three times as many steps as meant; with ``by_pixels`` that is what is timed (our curve keeps about
     50 steps). The curves then have the same ends, but not the same points.
     """
-    from faithface.bench.engine import metric_run
-
     if subject.network is None or samples.are_pairs:
         return {"skipped": "PixelFlipping is for classifiers"}
     try:
@@ -62,8 +60,6 @@ def against_quantus(
 
 def against_torchcam(subject: Subject, samples: Samples, relevance: Tensor, repeats: int) -> dict[str, Any]:
     """Return time(DeletionInsertionMetric) / time(deletion@1 + insertion@1), both with 50 steps and a black fill."""
-    from faithface.bench.engine import metric_run
-
     if subject.network is None or samples.are_pairs:
         return {"skipped": "DeletionInsertionMetric is for classifiers"}
     try:

@@ -1,6 +1,6 @@
 """Everything that ``faithface bench`` measures, in order.
 
-Place in the flow: called by the command line, which hands the plain data on to ``report``; calls ``engine``,
+Place in the flow: called by the command line, which hands the plain data on to ``report``; calls ``efficiency``,
 ``explainers``, ``gpu`` and ``memory``.
 """
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from faithface.bench.engine import measure_subject
+from faithface.bench.efficiency import measure_subject
 from faithface.bench.explainers import against_captum, against_gradcam, maps_per_second
 from faithface.bench.gpu import changed_shapes, vjp_against_loop
 from faithface.bench.memory import growth
 from faithface.bench.subjects import subjects
-from faithface.model.device import device_line
-from faithface.model.session import thread_count
+from faithface.model.target import execution_target
+from faithface.threads import thread_count
 
 IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (1, 4)}  # quick, whole
 MORE = {"cpu": 1, "cuda": 32}  # times as many images: a device is done with a few before Python has begun
@@ -48,7 +48,7 @@ def run_bench(
 
     Args:
         quick: fewer images and repeats, under three minutes on two cores; else under ten.
-        device: a device line's name.
+        device: an execution target's name.
         batch_size: of the engine; None: measured per network.
         say: called with one line before each step.
 
@@ -56,7 +56,7 @@ def run_bench(
         UsageError: the device is not there.
     """
     begun = time.perf_counter()
-    on = device_line(device).torch
+    on = execution_target(device).torch
     repeats = REPEATS[not quick]
     engine: list[dict[str, Any]] = []
     result: dict[str, Any] = {"quick": quick, "device": device, "machine": machine(device), "engine": engine}
@@ -92,7 +92,7 @@ def machine(device: str) -> dict[str, Any]:
             continue
     name = (
         torch.cuda.get_device_name(0)
-        if device_line(device).torch == "cuda"
+        if execution_target(device).torch == "cuda"
         else platform.processor() or platform.machine()
     )
     return {"device": name, "threads": thread_count(), "python": platform.python_version(), "versions": versions}
@@ -103,7 +103,7 @@ def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
     rows = {row["role"]: row for row in result["engine"]}
     peaks = {row["samples"]: row.get("peak_mib") for row in result["growth"]}
     large, small = rows.get("ResNet-18 size", {}), rows.get("small", {})
-    wanted = 0.90 if device_line(result["device"]).torch == "cuda" else 0.95
+    wanted = 0.90 if execution_target(result["device"]).torch == "cuda" else 0.95
     checks: list[tuple[str, float | None, float, str]] = [
         ("efficiency, ResNet-18 size", _ratio(large, "efficiency"), wanted, ">="),
         ("efficiency, small", _ratio(small, "efficiency"), 0.75, ">="),

@@ -66,8 +66,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the measurements as JSON instead of tables.")] = False,
 ) -> None:
     """Measure the speed of metrics and explainers against bare forward passes and against other libraries."""
-    from faithface.bench import figure as draw
-    from faithface.bench import render, run_bench
+    from faithface.bench import draw, render, run_bench
 
     result = run_bench(quick, device, batch_size, lambda text: print(text, file=sys.stderr, flush=True))
     typer.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else render(result))

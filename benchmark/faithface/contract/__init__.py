@@ -20,21 +20,26 @@ from faithface.contract.dataset import Dataset, Face, Mask, Pair, Sample
 from faithface.contract.explainer import Explainer, Method
 from faithface.contract.maps import PAIR_MAPS, Cost, Maps
 from faithface.contract.metric import Better, Metric, Protocol, Scores, Value
-from faithface.contract.model import MADE, Activations, FaceModel, Passes
+from faithface.contract.model import MADE, Activations, FaceModel
+from faithface.contract.running import BatchingPolicy, DeviceFeed, Feed, HostFeed, Passes
 from faithface.contract.samples import Clean, Samples, Views, Which
 
 __all__ = [
     "MADE",
     "PAIR_MAPS",
     "Activations",
+    "BatchingPolicy",
     "Better",
     "Cache",
     "Clean",
     "Cost",
     "Dataset",
+    "DeviceFeed",
     "Explainer",
     "Face",
     "FaceModel",
+    "Feed",
+    "HostFeed",
     "Maps",
     "Mask",
     "Method",

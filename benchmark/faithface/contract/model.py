@@ -1,21 +1,28 @@
 """What an explainer or a metric sees of a model: functions of images.
 
-Place in the flow: implemented by ``model.OnnxModel`` and by doubles in tests. May call ``card`` and ``tasks``.
+Place in the flow: implemented by ``model.OnnxModel`` and by doubles in tests. May call ``card``, ``tasks`` and its
+siblings ``cache`` and ``running``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
 
 from faithface.card import ModelCard
 from faithface.contract.cache import Cache
+from faithface.contract.running import BatchingPolicy, DeviceFeed, HostFeed, Passes, is_out_of_memory, no_memory
+from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.tasks import Target
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import Tensor
 
 P = ParamSpec("P")
@@ -31,14 +38,6 @@ class Activations:
     layer: str
 
 
-@dataclass
-class Passes:
-    """How many images went forward and backward through the network so far (a meter, so it is mutable)."""
-
-    forward: int = 0
-    backward: int = 0
-
-
 MADE = 32  # images made at a time where a model does not say better
 
 
@@ -48,17 +47,35 @@ class FaceModel(ABC):
     Images are float32 N×3×H×W, RGB, in [0, 1], at ``card.input.size``; the card's colour order, normalisation and
     layout are applied inside. Any batch size is accepted and split as needed.
 
+    A model implements the abstract methods and sets ``card`` and ``device``. All else has a default: how it is run
+    (:attr:`batching`, :meth:`feed`), what it cost (:attr:`passes`), and what a record says of it.
+
     Attributes:
         card: the model's card.
         device: ``"cpu"`` or ``"cuda"``.
-        passes: the meter behind ``cost@1``.
-        cache: what others compute of this model, for as long as it lives.
+        fixed_batch: the only number of images in a pass that the network accepts; None: any.
+        proto: the ONNX graph, for those who change weights; None where the model is no ONNX file.
+        sha256: of the model file; "" without one.
+        provider: what runs the network, as ONNX Runtime names it; "" without ONNX Runtime.
+        notes: what the user should know, one line each.
+        parity: largest relative difference between the twin's and the network's outputs, once it is known.
     """
 
     card: ModelCard
     device: str
-    passes: Passes
-    cache: Cache
+    fixed_batch: int | None = None
+    proto: ModelProto | None = None
+    sha256: str = ""
+    provider: str = ""
+    notes: Sequence[str] = ()
+    parity: float | None = None
+    _passes: Passes = Passes()
+    _batching: BatchingPolicy | None = None
+
+    @cached_property
+    def cache(self) -> Cache:
+        """What others compute of this model, for as long as it lives (:meth:`cached`)."""
+        return Cache()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,6 +85,69 @@ class FaceModel(ABC):
     def cached(self, function: Callable[Concatenate[FaceModel, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``function(self, *args, **kwargs)``, computed once for as long as this model lives."""
         return self.cache.get(self, function, *args, **kwargs)
+
+    # --- what it costs
+
+    @property
+    def passes(self) -> Passes:
+        """The meter behind ``cost@1``: images that went forward and backward so far. Read twice and subtract."""
+        return self._passes
+
+    def count(self, forward: int = 0, backward: int = 0) -> None:
+        """Count passes that the model's own functions did not count.
+
+        Those are passes of ``twin`` or of a feed that is called directly, and passes that several images
+        share: they run once and are counted once for each image, so that the cost of an image does not depend on what
+        else is in its batch.
+        """
+        self._passes += Passes(forward, backward)
+
+    # --- how it is run
+
+    @property
+    def batching(self) -> BatchingPolicy:
+        """Rows per pass and passes side by side: what the user named, or what suits the model; chosen at first use."""
+        if self._batching is None:
+            self._batching = self._choose_batching()
+        return self._batching
+
+    def use_batching(self, policy: BatchingPolicy) -> None:
+        """Run by this policy from now on, for instance by that of a network with the same layers."""
+        self._batching = policy
+
+    def _choose_batching(self) -> BatchingPolicy:
+        return BatchingPolicy(self.fixed_batch or MADE)
+
+    def reduce_batch(self, policy: BatchingPolicy, error: Exception) -> BatchingPolicy:
+        """Return a policy with half as many rows and keep it, after a pass by ``policy`` raised ``error``.
+
+        Raises:
+            error: it does not say that memory ran out.
+            RunError: memory ran out, and the batch cannot be made smaller.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        if policy.batch == 1 or self.fixed_batch:
+            raise no_memory(self.card.name, policy.batch) from error
+        smaller = BatchingPolicy(policy.batch // 2, policy.workers)
+        self.use_batching(smaller)
+        return smaller
+
+    def feed(self) -> HostFeed | DeviceFeed:
+        """Return a way to run prepared rows; by default rows are pixels on the host, run by :meth:`outputs`."""
+        return HostFeed(
+            prepare=_pixels_on_host, run=lambda rows: self.outputs(torch.from_numpy(rows)), fixed_batch=self.fixed_batch
+        )
+
+    def with_weights(self, proto: ModelProto) -> FaceModel:
+        """Return a model like this one whose ONNX graph is ``proto``: the same layers with other weights.
+
+        Raises:
+            NotApplicable: this model is no ONNX file (``proto`` is None).
+        """
+        raise NotApplicable(f'model "{self.card.name}" is no ONNX file: its weights cannot be changed')
+
+    # --- what it computes
 
     @abstractmethod
     def outputs(self, images: Tensor) -> Tensor:
@@ -128,3 +208,8 @@ class FaceModel(ABC):
     @abstractmethod
     def twin(self) -> torch.nn.Module:
         """The differentiable torch twin: maps images as above to raw outputs N×K. Raises NotApplicable if refused."""
+
+
+def _pixels_on_host(images: Tensor) -> np.ndarray:
+    pixels: np.ndarray = images.to("cpu", torch.float32).contiguous().numpy()
+    return pixels

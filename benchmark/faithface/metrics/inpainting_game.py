@@ -22,7 +22,7 @@ from faithface.loading import read_face
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
 from faithface.metrics._reexplain import AGAIN, need_explainer
-from faithface.perturb import Track, plan_tracks, rank, run_plan
+from faithface.perturb import Track, plan_tracks, rank, run_masking_plan
 from faithface.perturb.ranking import unit_counts
 from faithface.tasks import pair_similarity
 
@@ -77,7 +77,7 @@ def replaced_scores(model: FaceModel, samples: Samples, strange: Samples, orders
     if len(stops):
         canvases = torch.cat([strange.images[:, MATE], samples.images[:, MATE]])
         tracks = [Track(i, n + i, i, stops) for i in range(n)] + [Track(n + i, i, n + i, stops) for i in range(n)]
-        outputs = run_plan(model, plan_tracks(canvases, orders.flatten(0, 1), tracks))
+        outputs = run_masking_plan(model, plan_tracks(canvases, orders.flatten(0, 1), tracks))
         probe = samples.clean.outputs[:, 0].cpu().repeat(2, 1)[:, None]
         parts.insert(1, pair_similarity(model.card, probe, outputs).unflatten(0, (2, n)))
     at = np.searchsorted(np.concatenate([[0], stops, [pixels]]), counts)

@@ -19,7 +19,7 @@ from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
 from faithface.metrics._reexplain import altered, need_explainer
-from faithface.perturb import Track, fill_images, plan_tracks, rank, run_plan
+from faithface.perturb import Track, fill_images, plan_tracks, rank, run_masking_plan
 from faithface.tasks import pair_similarity
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def mending_scores(model: FaceModel, samples: Samples, patched: Samples, orders:
         return start.expand(kinds, n, len(counts))
     canvases = torch.cat([patched.images[:, 0], samples.images[:, 0]])
     tracks = [Track(i, n + i, k * n + i, stops) for k in range(kinds) for i in range(n)]
-    outputs = run_plan(model, plan_tracks(canvases, orders.flatten(0, 1), tracks))
+    outputs = run_masking_plan(model, plan_tracks(canvases, orders.flatten(0, 1), tracks))
     reference = samples.clean.outputs[:, 1].cpu().repeat(kinds, 1)[:, None]
     scores = pair_similarity(model.card, outputs, reference).unflatten(0, (kinds, n))
     at = np.searchsorted(np.concatenate([[0], stops]), counts)

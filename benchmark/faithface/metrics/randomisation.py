@@ -1,7 +1,7 @@
 """``randomisation@1``: does the map change when the network's learned weights are destroyed, from the top down?
 
 Place in the flow: a metric that explains another network; called by ``run``. May call ``_reexplain``, ``similarity``,
-``model``, ``contract``.
+``contract``.
 
 The weights are replaced in the ONNX graph itself, and the graph is opened as any model is. So its session, its torch
 twin and all that is derived from them belong to one and the same randomised network, whatever an explainer uses.
@@ -9,9 +9,7 @@ twin and all that is derived from them belong to one and the same randomised net
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -23,7 +21,6 @@ from faithface.metrics import _maps
 from faithface.metrics._reexplain import need_explainer, reasons_for, rescored
 from faithface.metrics.noise_stability import judged_ranks
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
-from faithface.model.onnx_model import OnnxModel, open_model
 from faithface.seeds import rng_for
 
 LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -87,13 +84,8 @@ def randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
 
 
 def _randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
-    assert isinstance(model, OnnxModel)
-    with tempfile.TemporaryDirectory() as folder:
-        onnx.save(randomised_proto(model.proto, layers, seed), Path(folder) / "randomised.onnx")
-        changes = {"root": Path(folder), "file": "randomised.onnx", "sha256": ""}
-        opened = open_model(model.card.model_copy(update=changes), model.line.name, model.batch_given)
-        opened.keep_pace(model.pace)  # the same layers; and its file is about to go
-    return opened
+    assert model.proto is not None  # score has made sure that there are layers
+    return model.with_weights(randomised_proto(model.proto, layers, seed))
 
 
 def levels(layers: int, steps: int) -> list[int]:
@@ -184,7 +176,7 @@ class Randomisation(Metric):
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         explainer = need_explainer(self.id, explainer)
-        count = len(learned_layers(model.proto.graph)) if isinstance(model, OnnxModel) else 0
+        count = len(learned_layers(model.proto.graph)) if model.proto is not None else 0
         if not count:
             raise NotApplicable(
                 f'metric "{self.id}" randomises float weights of convolutions and matrix products; '
@@ -196,12 +188,12 @@ class Randomisation(Metric):
         chosen = levels(count, self.steps)
         for layers in chosen:
             net = randomised_model(model, layers, samples.seed)
-            before = (net.passes.forward, net.passes.backward)
+            before = net.passes
             again = rescored(net, samples)
             other = _maps.judged(again, explainer.explain(net, again))
             # The randomised network has a meter of its own; what it did is this model's cost.
-            model.passes.forward += net.passes.forward - before[0]
-            model.passes.backward += net.passes.backward - before[1]
+            spent = net.passes - before
+            model.count(spent.forward, spent.backward)
             alike.append(ssim(own, other))
             ordered.append(rank_correlation(ranks, average_ranks(other)))
         spearman = np.stack(ordered, axis=1)

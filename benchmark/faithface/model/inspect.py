@@ -12,9 +12,8 @@ from typing import Any
 
 import onnxruntime as ort
 
-from faithface.card import ModelCard
+from faithface.card import ModelCard, load_card
 from faithface.errors import FaithfaceError, UsageError
-from faithface.model.card import load_card
 from faithface.model.onnx_model import OnnxModel, build_twin
 from faithface.model.session import Port, Session, load_proto
 

@@ -1,7 +1,7 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
-``session``, ``twin``, ``tasks``, ``card``, ``errors``.
+``session``, ``autotune``, ``feeding``, ``twin``, ``products``, ``target``, ``tasks``, ``card``, ``errors``.
 
 Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are
 compared with ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box
@@ -12,27 +12,31 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import tempfile
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.contract import Activations, Cache, FaceModel, Passes
+from faithface.contract import Activations, BatchingPolicy, DeviceFeed, FaceModel, HostFeed
 from faithface.errors import NotApplicable, UsageError
-from faithface.model.device import device_line
-from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows, no_memory
+from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
+from faithface.model.feeding import session_feed
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
-from faithface.model.threads import one_thread
+from faithface.model.target import execution_target
 from faithface.model.twin import Twin, preprocess
 from faithface.tasks import Target, class_probabilities
+from faithface.threads import one_thread
 
 DEFAULT_BATCH = 32
-FEW = 8  # images for which the pace is not measured
+FEW = 8  # images for which no batching policy is measured
 
 
 def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = None) -> OnnxModel:
@@ -40,7 +44,7 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
 
     Args:
         card: the model's card.
-        device: a device line's name, ``"cpu"`` or ``"cuda"`` for instance (:mod:`faithface.model.device`).
+        device: an execution target's name, ``"cpu"`` or ``"cuda"`` for instance (:mod:`faithface.model.target`).
         batch_size: the largest number of images in one pass; default 32.
 
     Raises:
@@ -52,31 +56,31 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
 
 
 class OnnxModel(FaceModel):
-    """See the module. Beyond the contract it offers what the perturbation engine needs: ``session``, ``batch_size``.
+    """See the module.
 
     Attributes:
-        line: the device line; ``device`` is its torch device.
+        execution_target: where it runs; ``device`` is its torch device.
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
-        batch_given: the batch size that the user named; None: forward passes go at a measured pace.
-        sha256: of the model file.
-        notes: what the user should know (a fixed batch axis is slow), one line each.
+        batch_given: the batch size that the user named; None: the batching policy is measured.
     """
+
+    proto: onnx.ModelProto
+    notes: list[str]
 
     def __init__(self, card: ModelCard, device: str, batch_size: int) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}; expected at least 1")
-        self.line = device_line(device)
-        self.card, self.device = card, self.line.torch
-        self.passes, self.cache = Passes(), Cache()
-        self.parity: float | None = None
+        self.execution_target = execution_target(device)
+        self.card, self.device = card, self.execution_target.torch
         self.batch_given: int | None = None
-        self.notes: list[str] = []
+        self.notes = []
         self.proto = load_proto(card.path)
         self.sha256 = hashlib.sha256(card.path.read_bytes()).hexdigest()
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
+        self.provider = self.session.provider
         self._check_input()
         self.fixed_batch = self.session.fixed_batch or self._batch_that_works()
         self.batch_size = self.fixed_batch or batch_size
@@ -85,7 +89,6 @@ class OnnxModel(FaceModel):
                 f'model "{card.name}" takes batches of {self.fixed_batch} only, which is slow; '
                 "export it again with a dynamic batch axis"
             )
-        self._pace: Pace | None = None
         self._last: dict[Any, Any] = {}
 
     # --- checks on opening
@@ -114,7 +117,10 @@ class OnnxModel(FaceModel):
             together = self._forward_chunk(images.to(self.device))
         except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own
             return 1
-        same = together.shape == (3, width) and relative_difference(together, torch.cat(alone)) <= self.line.tolerance
+        same = (
+            together.shape == (3, width)
+            and relative_difference(together, torch.cat(alone)) <= self.execution_target.tolerance
+        )
         return None if same else 1
 
     def _check_output(self, width: int) -> None:
@@ -135,32 +141,35 @@ class OnnxModel(FaceModel):
             out = out.reshape(len(images), -1) if out.numel() % len(images) == 0 else out
         return out.reshape(out.shape[0], -1)
 
-    @property
-    def pace(self) -> Pace:
-        """Rows per pass and passes side by side: the file's, the user's, or the fastest, measured at first use."""
-        if self._pace is None:
-            self._pace = self._choose_pace()
-        return self._pace
+    def use_batching(self, policy: BatchingPolicy) -> None:
+        if policy.workers != self.session.workers:
+            self.session.share_out(policy.workers)
+        super().use_batching(policy)
 
-    def keep_pace(self, pace: Pace) -> None:
-        """Go at a pace that is known, from a network of the same layers for instance, instead of measuring one."""
-        if pace.workers != self.session.workers:
-            self.session.share_out(pace.workers)
-        self._pace = pace
-
-    def _choose_pace(self) -> Pace:
+    def _choose_batching(self) -> BatchingPolicy:
         if self.batch_given and not self.fixed_batch:
-            return Pace(self.batch_given)
+            return BatchingPolicy(self.batch_given)
         count = self.fixed_batch or most_rows(self.size, self.device)
         rows = np.random.default_rng(0).random((count, 3, *self.size), dtype=np.float32)
         ready = preprocess(torch.from_numpy(rows), self.card.input).contiguous().to(self.device)
         if self.fixed_batch:
-            whole = Pace(self.fixed_batch)
+            whole = BatchingPolicy(self.fixed_batch)
             alone: tuple[int, ...] = (self.fixed_batch,)
         else:
             alone = ALONE
             whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
-        return measure_pace(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
+        return autotune(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
+
+    def feed(self) -> HostFeed | DeviceFeed:
+        return session_feed(self.session, self.card.input, self.fixed_batch)
+
+    def with_weights(self, proto: onnx.ModelProto) -> OnnxModel:
+        with tempfile.TemporaryDirectory() as folder:
+            onnx.save(proto, Path(folder) / "other-weights.onnx")
+            changes = {"root": Path(folder), "file": "other-weights.onnx", "sha256": ""}
+            opened = open_model(self.card.model_copy(update=changes), self.execution_target.name, self.batch_given)
+            opened.use_batching(self.batching)  # now, while the file is there: other threads open the session anew
+        return opened
 
     def outputs(self, images: Tensor) -> Tensor:
         self._check_images(images)
@@ -169,23 +178,20 @@ class OnnxModel(FaceModel):
     def outputs_of(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
         if count < 1:
             raise UsageError(f"count is {count}; expected at least 1 image")
-        self.passes.forward += count
+        self.count(forward=count)
+        few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers)
         # A handful of images is not worth the measurement; who sends more will send many.
-        pace = self.pace if count > FEW else Pace(self.fixed_batch or self.batch_size, self.session.workers)
+        policy = self.batching if count > FEW else few
         while True:
             try:
-                return self._forward_at(pace, count, make)
+                return self._forward_by(policy, count, make)
             except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
-                if not is_out_of_memory(error):
-                    raise
-                if pace.batch == 1 or self.fixed_batch:
-                    raise no_memory(self.card.name, pace.batch) from error
-                pace = self._pace = Pace(pace.batch // 2, pace.workers)
+                policy = self.reduce_batch(policy, error)
 
-    def _forward_at(self, pace: Pace, count: int, make: Callable[[slice], Tensor]) -> Tensor:
-        rows = self.fixed_batch or min(pace.batch, -(-count // pace.workers))
+    def _forward_by(self, policy: BatchingPolicy, count: int, make: Callable[[slice], Tensor]) -> Tensor:
+        rows = self.fixed_batch or min(policy.batch, -(-count // policy.workers))
         slices = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
-        if pace.workers == 1 or len(slices) == 1:
+        if policy.workers == 1 or len(slices) == 1:
             return torch.cat([self._forward_rows(make(part)) for part in slices])
 
         def alone(part: slice) -> Tensor:
@@ -238,7 +244,7 @@ class OnnxModel(FaceModel):
             (gradient,) = torch.autograd.grad(score.sum(), pixels)
             return gradient
 
-        self._count(len(images), len(images))
+        self.count(len(images), len(images))
         return self._in_chunks(images, one)
 
     def vjp(self, images: Tensor, cotangents: Tensor) -> Tensor:
@@ -246,7 +252,7 @@ class OnnxModel(FaceModel):
         if cotangents.ndim != 3 or len(cotangents) != len(images):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
         twin = self.twin
-        self._count(len(images), len(images) * cotangents.shape[1])
+        self.count(len(images), len(images) * cotangents.shape[1])
         limit = self.fixed_batch or self.batch_given
         return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), limit)
 
@@ -254,7 +260,7 @@ class OnnxModel(FaceModel):
         self._check_images(images)
         twin = self.twin
         found = twin.find_layer(layer or self.card.explain.layer)
-        self._count(len(images), 0 if target is None else len(images))
+        self.count(len(images), 0 if target is None else len(images))
         remembered = self._last.get(found.name)
         if remembered is not None and _same_target(remembered[0], target) and _equal(remembered[1], images):
             return remembered[2]  # type: ignore[no-any-return]
@@ -299,9 +305,9 @@ class OnnxModel(FaceModel):
         starts = range(0, len(images), self.batch_size)
         return torch.cat([one(start, images[start : start + self.batch_size]) for start in starts])
 
-    def _count(self, forward: int, backward: int) -> None:
-        self.passes.forward += forward
-        self.passes.backward += backward
+    def forget(self) -> None:
+        """Forget the activations of the last batch, which otherwise serve all CAMs of the same images."""
+        self._last = {}
 
 
 def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
@@ -333,7 +339,7 @@ def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
         [model._forward_chunk(probe[i : i + 1].expand(model.fixed_batch or 1, -1, -1, -1))[:1] for i in (0, 1)]
     )
     difference = relative_difference(out, expected)
-    allowed = model.line.tolerance
+    allowed = model.execution_target.tolerance
     if not difference <= allowed:
         return (
             None,

@@ -1,12 +1,12 @@
 """ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
 
-Place in the flow: used by ``onnx_model.py``, and by the perturbation engine, which feeds the same session from its
-own buffers. May call ``device`` and ``errors`` only. Knows nothing of cards or faces: arrays in, arrays out.
+Place in the flow: used by ``onnx_model.py``; the perturbation engine runs the same session from its own buffers,
+through ``FaceModel.feed``. May call ``target``, ``threads`` and ``errors`` only. Knows nothing of cards or faces:
+arrays in, arrays out.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ import onnxruntime as ort
 import torch
 
 from faithface.errors import UsageError
-from faithface.model.device import device_line, half_precision, providers_for
+from faithface.model.target import execution_target, half_precision, providers_for
+from faithface.threads import thread_count
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 TORCH_DTYPES: dict[Any, torch.dtype] = {
@@ -36,14 +37,6 @@ class Port:
     name: str
     dtype: str
     shape: tuple[int | None, ...]
-
-
-def thread_count() -> int:
-    """Return the number of processors to use: ``OMP_NUM_THREADS``, which Ray sets for its workers, or all there are."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def session_options(threads: int | None = None) -> ort.SessionOptions:
@@ -67,7 +60,7 @@ def open_session(
     """
     providers = providers_for(device)
     source = model if isinstance(model, bytes) else str(model)
-    if device_line(device).half:
+    if execution_target(device).half:
         proto = onnx.load_from_string(model) if isinstance(model, bytes) else load_proto(Path(model))
         source = half_precision(proto).SerializeToString()
     try:
@@ -114,16 +107,16 @@ class Session:
     Attributes:
         inputs, outputs: the graph's ports.
         output: the chosen output's name.
-        fixed_batch: the batch size that the file insists on, or None.
-        line: the device line; ``device`` is its torch device.
+        fixed_batch: the only batch size that the file accepts; None: any.
+        execution_target: where it runs; ``device`` is its torch device.
         provider: the provider that really runs.
         workers: how many passes are meant to run side by side (:meth:`share_out`).
     """
 
     def __init__(self, model: bytes | Path, output: str = "", device: str = "cpu", what: str = "model") -> None:
         self.ort = open_session(model, device, what)
-        self.line = device_line(device)
-        self.device, self.workers = self.line.torch, 1
+        self.execution_target = execution_target(device)
+        self.device, self.workers = self.execution_target.torch, 1
         self._source, self._what = model, what
         self._pool: ThreadPoolExecutor | None = None
         self.provider = self.ort.get_providers()[0]
@@ -149,7 +142,7 @@ class Session:
 
         ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
         """
-        self.ort = open_session(self._source, self.line.name, self._what, max(1, thread_count() // workers))
+        self.ort = open_session(self._source, self.execution_target.name, self._what, max(1, thread_count() // workers))
         self.workers = workers
         if self._pool is not None:
             self._pool.shutdown()
@@ -168,17 +161,32 @@ class Session:
         return np.asarray(self.ort.run([self.output], feed)[0], dtype=np.float32)
 
     def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
-        """As :meth:`run` on torch tensors; on CUDA by IOBinding, so that nothing crosses the bus."""
+        """As :meth:`run` on torch tensors, on the session's device; on CUDA nothing crosses the bus."""
         if self.device == "cpu":
             return torch.from_numpy(self.run(batch.numpy()))
+        return self.run_bound(batch.to(TORCH_DTYPES[self.dtype]).contiguous())
+
+    def run_bound(self, batch: torch.Tensor) -> torch.Tensor:
+        """Run by IOBinding: the input is read where it lies, the output stays on the device.
+
+        Args:
+            batch: contiguous, in the network's dtype, on the device of the session (the host's memory serves as well).
+
+        Returns:
+            float32, a copy: ONNX Runtime writes its next output into the memory of this one.
+        """
+        kind = batch.device.type
         binding = self.ort.io_binding()
-        batch = batch.to(TORCH_DTYPES[self.dtype]).contiguous()
-        # ONNX Runtime works on its own stream: what torch has queued must be done before it reads.
-        torch.cuda.current_stream().synchronize()
-        binding.bind_input(self.inputs[0].name, "cuda", 0, self.dtype, tuple(batch.shape), batch.data_ptr())
-        binding.bind_output(self.output, "cuda")
+        if kind == "cuda":
+            # ONNX Runtime works on its own stream: what torch has queued must be done before it reads, or writes into
+            # memory whose last output torch is still copying.
+            torch.cuda.current_stream().synchronize()
+        binding.bind_input(self.inputs[0].name, kind, 0, self.dtype, tuple(batch.shape), batch.data_ptr())
+        binding.bind_output(self.output, kind)
         self.ort.run_with_iobinding(binding)
-        return torch.utils.dlpack.from_dlpack(binding.get_outputs()[0]._ortvalue.to_dlpack()).to(torch.float32)
+        binding.synchronize_outputs()
+        output = torch.utils.dlpack.from_dlpack(binding.get_outputs()[0]._ortvalue.to_dlpack())
+        return output.to(torch.float32, copy=True)
 
 
 def _first_line(error: BaseException) -> str:

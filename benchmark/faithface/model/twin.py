@@ -48,7 +48,7 @@ class Twin(nn.Module):
     Attributes:
         card: the model's card.
         network: the converted graph; its submodules' outputs are the candidates for CAM layers.
-        fixed_batch: the batch size that the file insists on, or None.
+        fixed_batch: the only batch size that the file accepts; None: any.
     """
 
     def __init__(self, proto: onnx.ModelProto, card: ModelCard, output: str, fixed_batch: int | None) -> None:

@@ -1,17 +1,18 @@
 """Altering images where a map points, and running the network on them.
 
-Place in the flow: ``metrics → perturb → model``. :func:`curves` is the whole job for deletion and insertion; the parts
+Place in the flow: ``metrics → perturb → contract``; a model is run through the contract's
+:class:`~faithface.contract.FaceModel` alone. :func:`curves` is the whole job for deletion and insertion; the parts
 serve other metrics: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impute_linear`` (by what),
-:class:`Plan` and :func:`run_plan` (many altered images through the network at its own speed).
+:class:`MaskingPlan` and :func:`run_masking_plan` (many altered images through the network at its own speed).
 
-``ranking.py`` · ``fills.py`` (``strangers.py``, ``linear.py``) · ``plan.py`` · ``engine.py`` (``feed.py``,
-``batching.py``) · ``curves.py`` · ``prefetch.py``
+``ranking.py`` · ``fills.py`` (``strangers.py``, ``linear.py``) · ``masking_plan.py`` · ``engine.py`` (``lanes.py``)
+· ``curves.py`` · ``prefetch.py``
 """
 
 from faithface.perturb.curves import Curves, area, curves
-from faithface.perturb.engine import run_plan
+from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import FILLS, Fill, fill_images
-from faithface.perturb.plan import Plan, Track, plan_tracks
+from faithface.perturb.masking_plan import MaskingPlan, Track, plan_tracks
 from faithface.perturb.prefetch import prefetch
 from faithface.perturb.ranking import Ranking, rank
 
@@ -19,7 +20,7 @@ __all__ = [
     "FILLS",
     "Curves",
     "Fill",
-    "Plan",
+    "MaskingPlan",
     "Ranking",
     "Track",
     "area",
@@ -28,5 +29,5 @@ __all__ = [
     "plan_tracks",
     "prefetch",
     "rank",
-    "run_plan",
+    "run_masking_plan",
 ]

@@ -1,8 +1,7 @@
 """Deletion and insertion curves of a batch of maps: the one function behind all curve metrics.
 
 Place in the flow: ``metrics/curves`` takes areas of what this returns; users may call :func:`curves` themselves. May
-call
-``ranking``, ``fills``, ``linear``, ``plan``, ``engine``, and ``tasks`` for the scores.
+call ``ranking``, ``fills``, ``linear``, ``masking_plan``, ``engine``, and ``tasks`` for the scores.
 
 At fraction f of the pixels, deletion has replaced the round(f·H·W) most salient pixels by the fill, and insertion has
 put as many back into an image that starts as the fill. The clean image is scored when samples are loaded, the fill
@@ -20,14 +19,14 @@ import numpy as np
 from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import UsageError, nearest
 from faithface.lazy import torch
-from faithface.model.threads import one_thread
-from faithface.perturb.engine import run_plan
+from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import altered_images, check_fill, fill_images
 from faithface.perturb.linear import impute_linear
-from faithface.perturb.plan import Track, plan_tracks
+from faithface.perturb.masking_plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
 from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import class_probabilities, pair_similarity
+from faithface.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -218,7 +217,7 @@ def _run_lanes(
                     image, fill = s * n + int(i), (sides + s) * n + int(i)
                     base, other = (image, fill) if direction == "deletion" else (fill, image)
                     tracks.append(Track(base, other, image, stops[i]))
-        done = run_plan(model, plan_tracks(torch.cat([images, fills]), orders, tracks))
+        done = run_masking_plan(model, plan_tracks(torch.cat([images, fills]), orders, tracks))
         parts = done.reshape(len(directions), sides, len(rows), *done.shape[1:])
         outputs |= dict(zip(directions, parts, strict=True))
     return outputs

@@ -73,7 +73,7 @@ def execute_plan(
         UsageError: the device is not there, the directory holds another run, or no model at all could be opened.
         RunError: the directory cannot be written.
     """
-    from faithface.model.device import providers_for
+    from faithface.model.target import providers_for
     from faithface.run.executors.local import run_group
     from faithface.run.family import score_family
     from faithface.run.shard import metric_failure

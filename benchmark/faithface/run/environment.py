@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from faithface.model.target import execution_target
+
 PACKAGES = ("faithface", "numpy", "scipy", "scikit-image", "torch", "onnx", "onnx2pytorch", "onnxscript", "captum")
 RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
 
@@ -42,9 +44,7 @@ def describe_environment(device: str, batch_size: int | None) -> dict[str, Any]:
 
 
 def _device_name(device: str) -> str:
-    from faithface.model.device import device_line
-
-    if device_line(device).torch == "cuda":
+    if execution_target(device).torch == "cuda":
         import torch
 
         return str(torch.cuda.get_device_name())

@@ -84,7 +84,7 @@ def scores_without_channels(
 
         with torch.no_grad(), twin.hooks(without, only=found.name):
             outputs = twin(image.expand(len(removed), *image.shape))[: part.stop - part.start]
-        model.passes.forward += len(outputs)
+        model.count(forward=len(outputs))
         rows = torch.full((len(outputs),), row, device=outputs.device)
         scores.append(target.take(rows.to(image.device)).score(model.card, outputs))
     return torch.cat(scores)

@@ -89,7 +89,7 @@ class CorrRise(Explainer):
             embedded = self._masked_embeddings(model, images[same[0]], masks)
             for index in same:
                 scores[index] = pair_similarity(model.card, embedded, reference[index].expand_as(embedded))
-            model.passes.forward += self.masks * (len(same) - 1)
+            model.count(forward=self.masks * (len(same) - 1))
         signed = pixel_correlation(masks, scores, ranks=self.correlation == "spearman")
         return pair_maps(signed.clamp(min=0), (-signed).clamp(min=0))
 

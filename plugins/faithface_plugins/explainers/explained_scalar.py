@@ -21,6 +21,5 @@ class ExplainedScalar(nn.Module):
         self.twin, self.model, self.target = model.twin, model, views.target
 
     def forward(self, images: Tensor, rows: Tensor) -> Tensor:
-        self.model.passes.forward += len(images)
-        self.model.passes.backward += len(images)
+        self.model.count(forward=len(images), backward=len(images))
         return self.target.take(rows).score(self.model.card, self.twin(images))

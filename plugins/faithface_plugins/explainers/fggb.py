@@ -92,8 +92,7 @@ class Fggb(Explainer):
             at = torch.tensor(same, device=images.device)
             signed[at] = self._weighted_maps(model, images[same[0]], embeddings[same[0]], weights[at])
             again = len(same) - 1
-            model.passes.forward += again
-            model.passes.backward += again * embeddings.shape[1]
+            model.count(forward=again, backward=again * embeddings.shape[1])
         sigma = scaled(self.smoothing, model)
         similarity, dissimilarity = (smooth(part.clamp(min=0), sigma) for part in (signed, -signed))
         return pair_maps(similarity, dissimilarity, threshold=threshold)

@@ -128,7 +128,7 @@ class XFace(Explainer):
             embedded = unit(model.outputs_of(len(places), make))
             result = embedded.new_empty((len(images), *embedded.shape)) if result is None else result
             result[torch.tensor(same, device=result.device)] = embedded
-            model.passes.forward += len(places) * (len(same) - 1)
+            model.count(forward=len(places) * (len(same) - 1))
         assert result is not None
         return result
 

@@ -21,7 +21,7 @@ ZOO = Path(__file__).parent / "zoo"
 
 @cache
 def _cards() -> tuple[ModelCard, ...]:
-    from faithface.model.card import load_card
+    from faithface.card import load_card
 
     return tuple(load_card(path) for path in sorted(ZOO.glob("*.toml")))
 

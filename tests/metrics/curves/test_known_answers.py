@@ -8,7 +8,7 @@ import torch
 
 from faithface import perturb
 from faithface.card import InputCard, ModelCard, OutputCard
-from faithface.contract import Cache, Clean, FaceModel, Maps, Passes, Samples
+from faithface.contract import Clean, FaceModel, Maps, Samples
 from faithface.metrics.curves.deletion import Deletion
 from faithface.model import open_model
 from tests.perturb.sets import class_set, load
@@ -21,7 +21,7 @@ class Sum(FaceModel):
 
     def __init__(self, weights):
         size = weights.shape
-        self.weights, self.device, self.passes, self.cache = weights, "cpu", Passes(), Cache()
+        self.weights, self.device = weights, "cpu"
         self.card = ModelCard(
             name="sum",
             task="pad",

@@ -353,7 +353,7 @@ def test_landmarks_on_one_spot_are_refused() -> None:
 
 
 def test_presets_are_cards_that_load_when_the_file_is_there(tmp_path: Path) -> None:
-    from faithface.model.card import load_card
+    from faithface.card import load_card
     from faithface.model.presets import preset_text, presets
 
     assert {"w600k_r50", "adaface_ir101", "mobilefacenet", "sface", "minifasnet-v2"} <= set(presets())

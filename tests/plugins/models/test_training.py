@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.model.card import load_card
+from faithface.card import load_card
 from faithface_plugins.datasets import planted
 from training import data, evaluate_zoo, export, loops, losses, measure, train_zoo
 from training.networks import NETWORKS, CueNet, fold_norms

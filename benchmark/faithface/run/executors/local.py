@@ -18,7 +18,6 @@ from faithface.contract import Dataset, FaceModel, Metric
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
-from faithface.model.pace import Pace
 from faithface.perturb.prefetch import prefetch
 from faithface.plugins import Resolved
 from faithface.run.executors import Job
@@ -88,8 +87,8 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
 
 
 def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: measure the model's pace, and build the twin if it is needed."""
-    getattr(model, "pace", None)
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+    _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
             _ = model.twin
@@ -98,12 +97,10 @@ def warm_up(model: FaceModel, group: Group) -> None:
 
 
 def model_facts(model: FaceModel) -> dict[str, Any]:
-    """Describe the open model for the record: provider, pace, notes, parity of the twin."""
-    pace = getattr(model, "pace", Pace(0))
-    facts: dict[str, Any] = {"sha256": getattr(model, "sha256", ""), "batch": pace.batch, "side_by_side": pace.workers}
-    session = getattr(model, "session", None)
-    facts["provider"] = getattr(session, "provider", "")
-    facts["notes"] = list(getattr(model, "notes", []))
-    if (parity := getattr(model, "parity", None)) is not None:
-        facts["twin_parity"] = parity
+    """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
+    policy = model.batching
+    facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
+    facts |= {"provider": model.provider, "notes": list(model.notes)}
+    if model.parity is not None:
+        facts["twin_parity"] = model.parity
     return facts

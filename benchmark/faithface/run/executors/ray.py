@@ -16,7 +16,7 @@ from typing import Any
 
 from faithface.contract import Dataset, Metric
 from faithface.errors import FaithfaceError, RunError, UsageError
-from faithface.model.device import device_line
+from faithface.model.target import execution_target
 from faithface.reasons import ReasonCode
 from faithface.run.executors import Job
 from faithface.run.executors.local import drop_failures, group_threshold, model_facts, scored_here, shards, warm_up
@@ -118,11 +118,11 @@ class RayExecutor:
             self.started = True
 
     def _worker(self, request: Request) -> Any:
-        needs = {"num_gpus": 1} if device_line(request.device).torch == "cuda" else {"num_cpus": 1}
+        needs = {"num_gpus": 1} if execution_target(request.device).torch == "cuda" else {"num_cpus": 1}
         return self.ray.remote(**needs)(_Worker)
 
     def _count(self, job: Job) -> int:
-        kind = "GPU" if device_line(job.request.device).torch == "cuda" else "CPU"
+        kind = "GPU" if execution_target(job.request.device).torch == "cuda" else "CPU"
         have = self.ray.cluster_resources().get(kind, 0)
         if have < 1:
             # Ray would silently wait for one.

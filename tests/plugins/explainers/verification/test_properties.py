@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from faithface.card import InputCard, ModelCard, OutputCard
-from faithface.contract import Activations, Cache, Clean, Explainer, Face, FaceModel, Pair, Passes, Samples
+from faithface.contract import Activations, Cache, Clean, Explainer, Face, FaceModel, Pair, Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.specs import configure, parse_spec
 from faithface.tasks import Target, pair_similarity
@@ -40,7 +40,7 @@ class Formula(FaceModel):
     """A verification model that is a differentiable function of pixels, for answers that are known in closed form."""
 
     def __init__(self, network: Callable[[Tensor], Tensor], size: int = 28, similarity: Any = "cosine") -> None:
-        self.network, self.device, self.passes, self.cache = network, "cpu", Passes(), Cache()
+        self.network, self.device = network, "cpu"
         output = OutputCard(kind="embedding", similarity=similarity)
         self.card = ModelCard(
             name="formula", task="verification", file="none", input=InputCard(size=(size, size)), output=output

@@ -1,7 +1,8 @@
-"""How a network is driven fastest on a machine: rows per pass, and passes side by side. Measured once per open model.
+"""Measure which batching policy is fastest on a machine: rows per pass, and passes side by side. Once per open model.
 
-Place in the flow: ``onnx_model`` asks :func:`measure_pace` when the first large batch arrives; the perturbation engine
-drives the session at the same pace. May call ``session`` and ``errors`` only; knows nothing of cards or faces.
+Place in the flow: ``onnx_model`` asks :func:`autotune` when the first large batch arrives; all forward passes, those of
+the perturbation engine too, keep to what it finds. May call ``session``, ``threads`` and the contract's
+``BatchingPolicy``; knows nothing of cards or faces.
 
 Two ways to use the cores of a host: one pass whose operators are divided among them, or one pass per core side by side.
 The first waits for the slowest core after every operator, which small networks notice; the second does not, and keeps a
@@ -13,14 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import torch
 
-from faithface.errors import RunError
-from faithface.model.session import Session, thread_count
+from faithface.contract import BatchingPolicy
+from faithface.contract.running import is_out_of_memory
+from faithface.model.session import Session
+from faithface.threads import thread_count
 
 SMALLEST = {"cpu": 8, "cuda": 32}
 LARGEST = {"cpu": 32, "cuda": 1024}
@@ -35,40 +36,7 @@ TIE = 0.03  # passes side by side may cost this share more per image: two timing
 BETWEEN = 2.5e-5
 SLOW = 0.5  # seconds; nothing is tried beyond a pass that takes so long
 SPAN = 0.03  # seconds that one timing takes at least, so that a pause of the machine does not decide
-BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations are the network's affair
-
-
-# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ say that memory ran out.
-MEMORY_WORDS = (
-    "out of memory",
-    "failed to allocate memory",
-    "smaller than requested bytes",
-    "alloc_failed",
-    "bad_alloc",
-    "bad allocation",
-)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Rows per pass, and how many passes run side by side."""
-
-    batch: int
-    workers: int = 1
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error of torch, ONNX Runtime or Python means that memory ran out."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return any(words in text for words in MEMORY_WORDS)
-
-
-def no_memory(name: str, batch: int) -> RunError:
-    """Return the error for a batch that does not fit and cannot be made smaller."""
-    images = "one image" if batch == 1 else f"{batch} images, which its file insists on"
-    return RunError(f'model "{name}": out of memory with a batch of {images}')
+BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations come on top of it
 
 
 def most_rows(size: tuple[int, int], device: str) -> int:
@@ -76,7 +44,7 @@ def most_rows(size: tuple[int, int], device: str) -> int:
     return max(1, min(LARGEST[device], BUFFER_BYTES // (3 * size[0] * size[1] * 8)))
 
 
-def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: str) -> Pace:
+def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: str) -> BatchingPolicy:
     """Double the rows of a pass while the time per image does not rise, up to the edge of memory.
 
     Args:
@@ -100,16 +68,18 @@ def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: s
         if taken > SLOW:
             break
         batch *= 2
-    return Pace(best)
+    return BatchingPolicy(best)
 
 
-def measure_pace(session: Session, rows: np.ndarray, whole: Pace, alone: tuple[int, ...] = ALONE) -> Pace:
+def autotune(
+    session: Session, rows: np.ndarray, whole: BatchingPolicy, alone: tuple[int, ...] = ALONE
+) -> BatchingPolicy:
     """Hold one pass per core against ``whole``, one divided pass at a time; leave the session set to the faster way.
 
     Args:
         session: an open session on the host.
         rows: what to feed it, in the network's own layout: as many as ``whole`` and ``alone`` may ask for.
-        whole: the best pace with divided passes.
+        whole: the best policy with divided passes.
         alone: the rows per pass to try with one pass per core.
     """
     cores = thread_count()
@@ -121,34 +91,36 @@ def measure_pace(session: Session, rows: np.ndarray, whole: Pace, alone: tuple[i
     if divided * whole.batch > SLOW:
         return whole
     session.share_out(cores)
-    times = {Pace(n, cores): _per_image(session, rows, Pace(n, cores)) for n in alone}
+    times = {BatchingPolicy(n, cores): _per_image(session, rows, BatchingPolicy(n, cores)) for n in alone}
     fastest = min(times.values())
     if fastest > divided * (1 + TIE) + BETWEEN * (1 - 1 / cores):
         session.share_out(1)
         return whole
     # The most rows that cost no more: what Python does between passes, it then does less often.
-    return max((pace for pace, cost in times.items() if cost <= fastest * (1 + LOSS)), key=lambda pace: pace.batch)
+    return max(
+        (policy for policy, cost in times.items() if cost <= fastest * (1 + LOSS)), key=lambda policy: policy.batch
+    )
 
 
-def _per_image(session: Session, rows: np.ndarray, pace: Pace) -> float:
+def _per_image(session: Session, rows: np.ndarray, policy: BatchingPolicy) -> float:
     """Return seconds per image: the best of three spans of passes."""
 
     def passes(count: int) -> None:
         for _ in range(count):
-            session.run(rows[: pace.batch])
+            session.run(rows[: policy.batch])
 
     def side_by_side(count: int) -> float:
         start = time.perf_counter()
-        if pace.workers == 1:
+        if policy.workers == 1:
             passes(count)
         else:
-            done = wait([session.pool.submit(passes, count) for _ in range(pace.workers)]).done
+            done = wait([session.pool.submit(passes, count) for _ in range(policy.workers)]).done
             [future.result() for future in done]
         return time.perf_counter() - start
 
     side_by_side(1)
     count = max(1, round(SPAN / side_by_side(1)))
-    return min(side_by_side(count) for _ in range(3)) / (count * pace.batch * pace.workers)
+    return min(side_by_side(count) for _ in range(3)) / (count * policy.batch * policy.workers)
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faithface.errors import UsageError
-from faithface.perturb.plan import Track, lay_out, plan_tracks
+from faithface.perturb.masking_plan import Track, lay_out, plan_tracks
 
 
 @given(tracks=st.integers(0, 40), stops=st.integers(0, 12), batch=st.integers(1, 17))

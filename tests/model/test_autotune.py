@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from faithface.contract import FaceModel
+from faithface.contract import BatchingPolicy, FaceModel
+from faithface.contract.running import is_out_of_memory
 from faithface.errors import RunError, UsageError
-from faithface.model import open_model, pace
-from faithface.model.pace import Pace, fastest_batch, is_out_of_memory, measure_pace
+from faithface.model import autotune as tuning
+from faithface.model import open_model
+from faithface.model.autotune import autotune, fastest_batch
 from tests.support.networks import sample_batch, tiny
 
 
@@ -20,60 +22,75 @@ def model(tmp_path):
 
 @pytest.fixture
 def cores(monkeypatch):
-    """Pretend to have four cores; the test sets what a pace costs per image."""
-    monkeypatch.setattr(pace, "thread_count", lambda: 4)
+    """Pretend to have four cores; the test sets what a policy costs per image."""
+    monkeypatch.setattr(tuning, "thread_count", lambda: 4)
     costs = {}
-    monkeypatch.setattr(pace, "_per_image", lambda session, rows, which: costs[which])
+    monkeypatch.setattr(tuning, "_per_image", lambda session, rows, which: costs[which])
     return costs
 
 
 def rows_for(model):
-    return np.zeros((pace.LARGEST["cpu"], 3, *model.size), dtype=np.float32)
+    return np.zeros((tuning.LARGEST["cpu"], 3, *model.size), dtype=np.float32)
 
 
 def test_one_pass_per_core_is_taken_with_its_best_number_of_rows_where_it_is_faster(model, cores):
-    cores |= {Pace(32): 1e-3, Pace(4, 4): 8e-4, Pace(8, 4): 7e-4, Pace(16, 4): 9e-4}
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(8, 4)
+    cores |= {
+        BatchingPolicy(32): 1e-3,
+        BatchingPolicy(4, 4): 8e-4,
+        BatchingPolicy(8, 4): 7e-4,
+        BatchingPolicy(16, 4): 9e-4,
+    }
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(8, 4)
     assert model.session.workers == 4
 
 
-def test_of_paces_that_are_equally_fast_the_one_with_most_rows_is_taken(model, cores):
-    cores |= {Pace(32): 1e-3, Pace(4, 4): 7.00e-4, Pace(8, 4): 7.05e-4, Pace(16, 4): 7.1e-4}
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(16, 4)
+def test_of_policies_that_are_equally_fast_the_one_with_most_rows_is_taken(model, cores):
+    cores |= {
+        BatchingPolicy(32): 1e-3,
+        BatchingPolicy(4, 4): 7.00e-4,
+        BatchingPolicy(8, 4): 7.05e-4,
+        BatchingPolicy(16, 4): 7.1e-4,
+    }
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(16, 4)
 
 
 def test_what_happens_between_passes_counts_where_a_pass_takes_no_longer(model, cores):
-    slower = {Pace(4, 4): 1.1e-4, Pace(8, 4): 1.1e-4, Pace(16, 4): 1.1e-4}
-    cores |= {Pace(32): 1e-4, **slower}
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(16, 4)
-    cores |= {Pace(32): 1e-2, **dict.fromkeys(slower, 0.011)}
+    slower = {BatchingPolicy(4, 4): 1.1e-4, BatchingPolicy(8, 4): 1.1e-4, BatchingPolicy(16, 4): 1.1e-4}
+    cores |= {BatchingPolicy(32): 1e-4, **slower}
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(16, 4)
+    cores |= {BatchingPolicy(32): 1e-2, **dict.fromkeys(slower, 0.011)}
     model.session.share_out(1)
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(32)
 
 
 def test_divided_passes_are_kept_where_they_are_faster(model, cores):
-    cores |= {Pace(32): 1e-3, Pace(4, 4): 2e-3, Pace(8, 4): 2e-3, Pace(16, 4): 2e-3}
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(32)
+    cores |= {
+        BatchingPolicy(32): 1e-3,
+        BatchingPolicy(4, 4): 2e-3,
+        BatchingPolicy(8, 4): 2e-3,
+        BatchingPolicy(16, 4): 2e-3,
+    }
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(32)
     assert model.session.workers == 1
 
 
 def test_a_network_that_is_slow_on_one_pass_is_not_tried_side_by_side(model, cores):
-    cores |= {Pace(8): pace.SLOW}
-    assert measure_pace(model.session, rows_for(model), Pace(8)) == Pace(8)
+    cores |= {BatchingPolicy(8): tuning.SLOW}
+    assert autotune(model.session, rows_for(model), BatchingPolicy(8)) == BatchingPolicy(8)
     assert model.session.workers == 1
 
 
 def test_one_core_has_nothing_to_share_out(model, monkeypatch):
-    monkeypatch.setattr(pace, "thread_count", lambda: 1)
-    monkeypatch.setattr(pace, "_per_image", lambda *_: pytest.fail("measured for nothing"))
-    assert measure_pace(model.session, rows_for(model), Pace(16)) == Pace(16)
+    monkeypatch.setattr(tuning, "thread_count", lambda: 1)
+    monkeypatch.setattr(tuning, "_per_image", lambda *_: pytest.fail("measured for nothing"))
+    assert autotune(model.session, rows_for(model), BatchingPolicy(16)) == BatchingPolicy(16)
 
 
 def test_many_cores_get_fewer_rows_each_so_that_their_activations_fit(model, cores, monkeypatch):
-    monkeypatch.setattr(pace, "thread_count", lambda: 48)
-    cores |= {Pace(32): 1e-3, Pace(1, 48): 8e-4, Pace(2, 48): 2e-4}
-    assert measure_pace(model.session, rows_for(model), Pace(32)) == Pace(2, 48)
-    assert measure_pace(model.session, rows_for(model), Pace(32), (32,)) == Pace(32)
+    monkeypatch.setattr(tuning, "thread_count", lambda: 48)
+    cores |= {BatchingPolicy(32): 1e-3, BatchingPolicy(1, 48): 8e-4, BatchingPolicy(2, 48): 2e-4}
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32)) == BatchingPolicy(2, 48)
+    assert autotune(model.session, rows_for(model), BatchingPolicy(32), (32,)) == BatchingPolicy(32)
 
 
 def test_threads_are_divided_among_the_workers_and_given_back(model, monkeypatch):
@@ -92,7 +109,7 @@ def test_side_by_side_gives_every_image_its_own_output_in_order(model, workers, 
     x = sample_batch(model, images).images
     expected = torch.cat([model._forward_chunk(x[i : i + 1]) for i in range(images)])
     before = model.passes.forward
-    model.keep_pace(Pace(4, workers))
+    model.use_batching(BatchingPolicy(4, workers))
     torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
     assert model.passes.forward - before == images
 
@@ -103,7 +120,7 @@ def test_images_made_on_demand_are_scored_once_each_as_if_they_had_lain_ready(ki
     model = open_model(tiny(kind, "pad", tmp_path, size=16))
     x, made, threads = torch.rand(21, 3, 16, 16), [], set()
     expected = model.outputs(x)
-    model.keep_pace(Pace(model.fixed_batch or 4, workers))
+    model.use_batching(BatchingPolicy(model.fixed_batch or 4, workers))
 
     def make(part):
         made.extend(range(part.start, part.stop))
@@ -130,7 +147,7 @@ def test_a_model_without_its_own_way_scores_made_images_a_few_at_a_time(model):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_made_images_of_a_wrong_shape_and_none_at_all_are_refused(model, workers):
-    model.keep_pace(Pace(4, workers))
+    model.use_batching(BatchingPolicy(4, workers))
     with pytest.raises(UsageError, match=r"expected N×3×16×16"):
         model.outputs_of(12, lambda part: torch.zeros(part.stop - part.start, 3, 8, 8))
     with pytest.raises(UsageError, match="at least 1"):
@@ -138,7 +155,7 @@ def test_made_images_of_a_wrong_shape_and_none_at_all_are_refused(model, workers
 
 
 def test_torch_has_one_thread_beside_other_passes_and_all_of_them_afterwards(model):
-    model.keep_pace(Pace(4, 2))
+    model.use_batching(BatchingPolicy(4, 2))
     before, inside = torch.get_num_threads(), []
     torch.set_num_threads(2)
 
@@ -156,7 +173,7 @@ def test_torch_has_one_thread_beside_other_passes_and_all_of_them_afterwards(mod
 def test_a_pass_without_memory_is_halved_until_it_fits(model, workers, monkeypatch):
     x = sample_batch(model, 20).images
     expected = model.outputs(x)
-    model.keep_pace(Pace(16, workers))
+    model.use_batching(BatchingPolicy(16, workers))
     real, seen = model._forward_chunk, []
 
     def cramped(part):
@@ -167,7 +184,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits(model, workers, monkeypat
 
     monkeypatch.setattr(model, "_forward_chunk", cramped)
     torch.testing.assert_close(model.outputs(x), expected, atol=1e-6, rtol=1e-5)
-    assert model.pace == Pace(2, workers)
+    assert model.batching == BatchingPolicy(2, workers)
     assert max(seen) > 3
     monkeypatch.setattr(model, "_forward_chunk", lambda part: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(RunError, match="batch of one image"):
@@ -176,7 +193,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits(model, workers, monkeypat
 
 def test_a_few_images_are_run_without_measuring_and_many_measure_once(model, monkeypatch):
     x, found = torch.rand(20, 3, *model.size), []
-    monkeypatch.setattr(model, "_choose_pace", lambda: found.append(1) or Pace(8))
+    monkeypatch.setattr(model, "_choose_batching", lambda: found.append(1) or BatchingPolicy(8))
     model.outputs(x[:8])
     assert not found
     model.outputs(x)
@@ -186,7 +203,7 @@ def test_a_few_images_are_run_without_measuring_and_many_measure_once(model, mon
 
 def test_a_named_batch_is_kept_and_nothing_is_measured(tmp_path, monkeypatch):
     model = open_model(tiny("cnn", "pad", tmp_path, size=16), batch_size=5)
-    monkeypatch.setattr("faithface.model.onnx_model.measure_pace", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr("faithface.model.onnx_model.autotune", lambda *_: pytest.fail("measured"))
     seen, real = [], model._forward_chunk
     monkeypatch.setattr(model, "_forward_chunk", lambda part: seen.append(len(part)) or real(part))
     model.outputs(sample_batch(model, 12).images)
@@ -195,15 +212,15 @@ def test_a_named_batch_is_kept_and_nothing_is_measured(tmp_path, monkeypatch):
 
 def test_the_batch_doubles_while_an_image_gets_no_dearer(monkeypatch):
     costs = {8: 1.0, 16: 0.9, 32: 0.95}  # seconds per image; 32 rows outgrow something
-    monkeypatch.setattr(pace, "SLOW", 100)
-    monkeypatch.setattr(pace, "_seconds", lambda run: (lambda n: n * costs[n])(run.args[0]))
-    assert fastest_batch(lambda n: None, (16, 16), "cpu") == Pace(16)
+    monkeypatch.setattr(tuning, "SLOW", 100)
+    monkeypatch.setattr(tuning, "_seconds", lambda run: (lambda n: n * costs[n])(run.args[0]))
+    assert fastest_batch(lambda n: None, (16, 16), "cpu") == BatchingPolicy(16)
 
 
 def test_large_images_are_never_tried_in_batches_beyond_the_buffer(monkeypatch):
     seen = []
-    monkeypatch.setattr(pace, "BUFFER_BYTES", 3 * 16 * 16 * 8 * 20)
-    monkeypatch.setattr(pace, "_seconds", lambda run: seen.append(run.args[0]) or 1e-3)
+    monkeypatch.setattr(tuning, "BUFFER_BYTES", 3 * 16 * 16 * 8 * 20)
+    monkeypatch.setattr(tuning, "_seconds", lambda run: seen.append(run.args[0]) or 1e-3)
     assert fastest_batch(lambda n: None, (16, 16), "cuda").batch <= 20
     assert max(seen) <= 20
 
@@ -213,7 +230,7 @@ def test_the_search_ends_at_the_edge_of_memory_and_at_no_other_error():
         if rows > 8:
             raise RuntimeError("CUDNN_STATUS_ALLOC_FAILED")
 
-    assert fastest_batch(run, (16, 16), "cpu") == Pace(8)
+    assert fastest_batch(run, (16, 16), "cpu") == BatchingPolicy(8)
     with pytest.raises(ZeroDivisionError):
         fastest_batch(lambda n: 1 // 0, (16, 16), "cpu")
 

@@ -1,8 +1,7 @@
 """What to mask and when, apart from how it is run.
 
-Place in the flow: ``curves`` (and any other perturbation metric) builds a :class:`Plan`; ``engine.run_plan`` executes
-it.
-May call ``errors`` only; holds tensors, runs nothing.
+Place in the flow: ``curves`` (and any other perturbation metric) builds a :class:`MaskingPlan`;
+``engine.run_masking_plan`` executes it. May call ``errors`` and ``lazy`` only; holds tensors, runs nothing.
 
 A *track* is one canvas that changes step by step into another: deletion goes from the image to its fill, insertion from
 the fill to the image, both along the same order. The network looks at a track at some pixel counts, its *stops*. One
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MaskingPlan:
     """T tracks over M canvases and R orders.
 
     Attributes:
@@ -69,13 +68,13 @@ class Track:
     stops: np.ndarray
 
 
-def plan_tracks(canvases: Tensor, orders: Tensor, tracks: Sequence[Track]) -> Plan:
+def plan_tracks(canvases: Tensor, orders: Tensor, tracks: Sequence[Track]) -> MaskingPlan:
     """Build a plan from tracks with equally many stops."""
     size = tuple(canvases.shape[-2:])
     if orders.shape[1] != size[0] * size[1]:
         raise UsageError(f"orders rank {orders.shape[1]} pixels; expected {size[0]}×{size[1]} as the canvases have")
     stops = [np.asarray(t.stops, dtype=np.int64) for t in tracks]
-    return Plan(
+    return MaskingPlan(
         canvases,
         orders.to(torch.int64),
         np.array([t.base for t in tracks], dtype=np.int64),
