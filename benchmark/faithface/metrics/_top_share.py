@@ -17,9 +17,7 @@ from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric
 from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
-from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
-from faithface.perturb.fills import check_fill, fill_images
-from faithface.perturb.ranking import rank
+from faithface.metrics._forward import NO_THRESHOLD, answers, probes, unaltered_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +43,8 @@ class TopShare(Metric):
             raise ValueError(f"reading=published fills with black; got fill={self.fill}: leave one of them out")
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
+        from faithface.perturb.fills import check_fill
+
         check_fill(self.fill, dataset, card.task == "verification")
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
@@ -53,7 +53,7 @@ class TopShare(Metric):
         chosen = _maps.finite(chosen)
         altered = self._published(model, samples, chosen) if self.reading == "published" else None
         told = answers(model, samples, list(altered or self._input(model, samples, chosen)))
-        clean = clean_scores(samples)
+        clean = unaltered_scores(samples)
         values = {
             "": clean - told.scores[0],
             "control": clean - told.scores[1],
@@ -67,6 +67,8 @@ class TopShare(Metric):
 
     def _input(self, model: FaceModel, samples: Samples, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the altered probes and the control's, N×3×H×W, from exactly the top share of the pixels."""
+        from faithface.perturb import fill_images, rank
+
         n, height, width = chosen.shape
         count = max(1, math.floor(self.share * height * width + 0.5))
         order = rank(chosen, samples).order.to(chosen.device)

@@ -91,7 +91,7 @@ class HistogramEntropy(Metric):
         reasons = _maps.invalid(native)
         cells = native[0].numel() if len(native) else 1
         if cells == 1:
-            reasons = dict.fromkeys(range(len(samples)), "a map of one cell has no entropy to compare with")
+            reasons = dict.fromkeys(range(len(samples)), _maps.ONE_CELL)
         levels = eight_bit(_maps.finite(native))
         most = np.log2(max(2, min(256, cells)))
         values = np.array([bits(one) for one in levels]) / most

@@ -12,10 +12,9 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable
@@ -23,8 +22,10 @@ from faithface.metrics import _maps
 from faithface.metrics._reexplain import need_explainer, reasons_for, rescored
 from faithface.metrics.noise_stability import judged_ranks
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
-from faithface.model.onnx_model import OnnxModel, open_model
 from faithface.seeds import rng_for
+
+if TYPE_CHECKING:
+    import onnx
 
 LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 PASSES_ON = frozenset({"Identity", "Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze"})
@@ -36,6 +37,8 @@ def learned_layers(graph: onnx.GraphProto) -> list[tuple[str, ...]]:
 
     A layer is a convolution or matrix product with a stored weight. Normalisation layers are not among them.
     """
+    import onnx
+
     stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     constants = [node for node in graph.node if node.op_type == "Constant"]
@@ -62,6 +65,9 @@ def randomised_proto(proto: onnx.ModelProto, layers: int, seed: int) -> onnx.Mod
     Each tensor is drawn from the normal distribution with its own mean and standard deviation, by a generator seeded by
     its name, so that what is random at one level is the same at every deeper one.
     """
+    import onnx
+    from onnx import numpy_helper
+
     chosen = {name for tensors in learned_layers(proto.graph)[-layers:] for name in tensors}
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -87,6 +93,10 @@ def randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
 
 
 def _randomised_model(model: FaceModel, layers: int, seed: int) -> FaceModel:
+    import onnx
+
+    from faithface.model.onnx_model import OnnxModel, open_model
+
     assert isinstance(model, OnnxModel)
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(randomised_proto(model.proto, layers, seed), Path(folder) / "randomised.onnx")
@@ -174,7 +184,7 @@ class Randomisation(Metric):
             Value("ssim"),
             Value("all-layers"),
         ),
-        cost="steps (5; pairs: 10), and 5 explanations",
+        cost=lambda metric: f"{metric.steps} (pairs: {2 * metric.steps}), and {metric.steps} explanations",
         source="Adebayo et al., NeurIPS 2018, arXiv:1810.03292",
     )
 
@@ -183,6 +193,8 @@ class Randomisation(Metric):
             raise ValueError(f"steps is {self.steps}; expected at least 1")
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        from faithface.model.onnx_model import OnnxModel
+
         explainer = need_explainer(self.id, explainer)
         count = len(learned_layers(model.proto.graph)) if isinstance(model, OnnxModel) else 0
         if not count:

@@ -20,7 +20,6 @@ import numpy as np
 
 from faithface.errors import UsageError
 from faithface.lazy import torch
-from faithface.perturb.ranking import stable_descending
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,6 +117,8 @@ def average_ranks(maps: Tensor) -> Tensor:
     Returns:
         float64 N×HW; a constant map is all 0, an invalid one all NaN.
     """
+    from faithface.perturb.ranking import stable_descending
+
     flat = maps.flatten(1)
     order = stable_descending(flat).flip(1) if flat.dtype == torch.float32 else flat.argsort(dim=1)
     values = flat.gather(1, order)

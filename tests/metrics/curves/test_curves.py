@@ -181,7 +181,7 @@ def test_values_stay_in_the_declared_range_and_name_their_curves(metric, grid, c
     found = type(metric)(grid=grid).score(model, samples, maps)
     assert found.values[""].dtype == np.float64
     assert ((metric.range_on()[0] <= found.values[""]) & (found.values[""] <= metric.range_on()[1])).all()
-    assert set(found.curves) == set(metric.read)
+    assert set(found.curves) == set(metric.row.directions)
     assert metric.best_on() in metric.range_on()
 
 
