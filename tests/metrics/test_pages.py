@@ -71,7 +71,10 @@ def docstring_sections(metric: Metric) -> dict[str, list[str]]:
 def page_sections(text: str) -> dict[str, list[str]]:
     """Return the words of each section of a page as a reader sees them: no list markers, no Markdown signs."""
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
-    bodies = {heading: re.sub(r"^\* ", "", body, flags=re.MULTILINE) for heading, body in zip(parts[1::2], parts[2::2])}
+    bodies = {
+        heading: re.sub(r"^\* ", "", body, flags=re.MULTILINE)
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    }
     return {heading: body.replace("`", "").replace("&lt;", "<").split() for heading, body in bodies.items()}
 
 
@@ -192,7 +195,7 @@ def test_describe_says_every_word_of_the_docstring_in_lines_of_at_most_80_charac
     text = describe(metric)
     assert text.splitlines()[0] == f"{metric.id} ({metric.protocol.better} is better {text.split()[4][0]})"
     said = docstring_sections(metric)
-    words = said.pop("") + ["Question", *metric.protocol.question.split()]
+    words = [*said.pop(""), "Question", *metric.protocol.question.split()]
     for heading, body in said.items():
         words += heading.split() + body
     shown = text.split("\n\n", 1)[1]

@@ -4,7 +4,8 @@ Place in the flow: ``faithface.plugins`` registers :data:`METRICS`; the runner s
 ``perturb``, ``model``, ``tasks`` and the contract. Listings and boards import these modules for what they declare, so
 torch, ONNX, scipy, ``model`` and ``perturb`` are imported only where a metric scores.
 
-:data:`METRICS` holds one instance of every metric with its registered parameters; ``describe`` gives a protocol as text.
+:data:`METRICS` holds one instance of every metric with its registered parameters; ``describe`` gives a protocol as
+text.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ class ConfidenceDrop(TopShare):
 
     Formula
         value = s(image) − s(image with the top pixels replaced by the fill), where s is the probability of the class
-        predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped; samples that the
-        model gets wrong are included. The mask holds exactly max(1, round(share·H·W)) pixels.
+        predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped; samples that
+        the model gets wrong are included. The mask holds exactly max(1, round(share·H·W)) pixels.
 
     Values
         (headline): the fall.

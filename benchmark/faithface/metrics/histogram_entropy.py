@@ -80,7 +80,9 @@ class HistogramEntropy(Metric):
         range=(0.0, 1.0),
         best=0.0,
         judged_on="genuine",
-        source="Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969",
+        source=(
+            "Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969"
+        ),
     )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:

@@ -171,8 +171,8 @@ GRID = (
 POINTS = "``points``: points of the curve, both ends included (51)."
 PAIRS = (
     "``pairs``: ``{first}`` (default), ``{second}``, or ``all`` to compare with papers that mix them.",
-    "``alter``: ``probe`` (default) or ``both`` (each image by its own map, at the same fraction; with ``stranger`` two "
-    "different people).",
+    "``alter``: ``probe`` (default) or ``both`` (each image by its own map, at the same fraction; with ``stranger`` "
+    "two different people).",
 )
 RANDOM = "A random ranking has expectation 0{whatever}; inverting a map without ties changes the sign and nothing else."
 SPECIAL = (
@@ -219,7 +219,10 @@ STEPWISE = (
     "One pair's value moves in steps of one point of the curve; average over many pairs, or read the ``-score`` form."
 )
 COMPACT = "Rewards compact maps at pixel level; compare maps of different granularity with ``grid``."
-CLEAN = "The clean image is scored when samples are loaded, the fully masked one once per sample and fill for all explainers"
+CLEAN = (
+    "The clean image is scored when samples are loaded, the fully masked one once per sample and fill for all "
+    "explainers"
+)
 
 
 def docstring(row: Row) -> str:
