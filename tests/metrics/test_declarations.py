@@ -19,8 +19,9 @@ from faithface.metrics import METRICS
 from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.curves import Gap, GapDissimilarity, GapSimilarity
 from faithface.metrics.curves.base import Alter, ClassCurve, ClassFill, Fill, PairCurve
-from faithface.perturb import curves, fills
-from faithface.specs import parse_spec
+from faithface.perturb import curves as engine_curves
+from faithface.perturb import fills
+from faithface.specs import configure, parse_spec
 from tests.metrics.toy_explainers import Brightness
 from tests.metrics.toy_pairs import ToyPairs
 
@@ -46,12 +47,13 @@ def test_importing_the_metrics_imports_neither_torch_nor_onnx_nor_scipy() -> Non
     "spec", ["noise-stability@1(better=lower)", "degradation@1(better=lower)", "gap@1(kind=similarity)"]
 )
 def test_what_a_metric_is_cannot_be_set(spec: str) -> None:
-    known = {metric.id: metric for metric in METRICS}
+    parsed = parse_spec(spec)
+    metric = next(metric for metric in METRICS if metric.id == parsed.name)
     with pytest.raises(UsageError) as refused:
-        parse_spec(spec, known, "metric")
-    name = spec.partition("@")[0]
-    for parameter in {"noise-stability": ("level", "levels"), "gap": ("fill", "grid", "points")}.get(name, ()):
-        assert parameter in str(refused.value)
+        configure(metric, parsed.params, f'metric "{metric.id}"')
+    assert f'has no parameter "{parsed.params[0][0]}"' in str(refused.value)
+    real = {"noise-stability@1": ("level", "levels"), "gap@1": ("fill", "grid", "points")}.get(metric.id, ())
+    assert all(parameter in str(refused.value) for parameter in real)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda m: m.id)
@@ -76,7 +78,7 @@ def test_the_table_has_its_rows_and_pairs_know_their_defaults() -> None:
 def test_fills_and_sides_are_those_of_the_engine() -> None:
     assert typing.get_args(Fill) == typing.get_args(fills.Fill)
     assert typing.get_args(ClassFill) == typing.get_args(fills.ClassFill)
-    assert typing.get_args(Alter) == typing.get_args(curves.Alter)
+    assert typing.get_args(Alter) == typing.get_args(typing.get_type_hints(engine_curves)["alter"])
 
 
 @pytest.mark.parametrize(
