@@ -14,7 +14,7 @@ import numpy as np
 from faithface.contract import Clean, Dataset, Face, FaceModel, Pair, Sample, Samples
 from faithface.errors import UsageError
 from faithface.lazy import torch
-from faithface.tasks import class_probabilities, equal_error_threshold, pair_similarity
+from faithface.tasks import class_probabilities, decided, equal_error_threshold, pair_similarity, threshold_on
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,17 +89,8 @@ def load_samples(
     embedded = model.embeddings(single)
     outputs = embedded[at]
     scores = pair_similarity(model.card, outputs[:, 0], outputs[:, 1])
-    threshold = card_threshold(model) if threshold is None else threshold
-    accepted = torch.zeros_like(scores, dtype=torch.long) if threshold is None else (scores >= threshold).long()
-    return Samples(chosen, single[at], Clean(outputs, scores, accepted, threshold), seed, dataset)
-
-
-def card_threshold(model: FaceModel) -> float | None:
-    """Return the card's threshold as a similarity: a Euclidean distance becomes its negative. None: not on the card."""
-    out = model.card.output
-    if out.threshold is None:
-        return None
-    return -out.threshold if out.similarity == "euclidean" else out.threshold
+    threshold = threshold_on(model.card) if threshold is None else threshold
+    return Samples(chosen, single[at], Clean(outputs, scores, decided(scores, threshold), threshold), seed, dataset)
 
 
 def dataset_scores(model: FaceModel, dataset: Dataset, chunk: int = 64) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +118,7 @@ def dataset_scores(model: FaceModel, dataset: Dataset, chunk: int = 64) -> tuple
 
 def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
     """Return the decision threshold: the card's, else the equal-error point of the dataset's clean scores."""
-    given = card_threshold(model)
+    given = threshold_on(model.card)
     if given is not None:
         return given
     return equal_error_threshold(*dataset_scores(model, dataset))

@@ -1,17 +1,19 @@
-"""The one seam between a network's raw outputs and what is explained and decided, per task.
+"""The one seam between a network's raw outputs and what is explained, scored and decided, per task.
 
 Place in the flow: called by the contract, the model layer, the perturbation engine, explainers and metrics; imports
 only ``card`` and ``errors``. Functions work on torch tensors, keep gradients, and never change their input.
 
 * classifiers: :func:`class_probabilities`; the explained scalar is the logit of a class (:class:`ClassTarget`);
-* verification: :func:`pair_similarity`; the explained scalar is the cosine to a fixed reference (:class:`PairTarget`);
-  a pair is accepted when its similarity is at least the threshold.
+* verification: :func:`pair_similarity`, the cosine or minus the Euclidean distance, is the pair's score everywhere:
+  it is explained (:class:`PairTarget`), scored and compared with the threshold (:func:`threshold_on`,
+  :func:`accepted`);
+* :func:`score_range` gives the range of these scores, :func:`difference_range` that of their differences.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 Task = Literal["verification", "pad", "synthetic-detection"]
 TASKS: tuple[Task, ...] = ("verification", "pad", "synthetic-detection")
+
+# The pair whose clean score set the threshold lies exactly on it; rounding must not decide on which side.
+ON_THRESHOLD = 1e-5
+
+Values = TypeVar("Values", "Tensor", np.ndarray)
 
 
 def class_probabilities(card: ModelCard, outputs: Tensor) -> Tensor:
@@ -57,6 +64,55 @@ def pair_similarity(card: ModelCard, a: Tensor, b: Tensor) -> Tensor:
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine along the last axis; 0 where a norm is 0."""
     return torch.nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-12)
+
+
+def threshold_on(card: ModelCard) -> float | None:
+    """Return the card's threshold as a similarity: a Euclidean distance becomes its negative. None: not on the card."""
+    out = card.output
+    if out.threshold is None:
+        return None
+    return -out.threshold if out.similarity == "euclidean" else out.threshold
+
+
+def accepted(similarity: Values, threshold: float) -> Values:
+    """Return bool, of the same shape: whether pairs of these similarities are accepted as genuine.
+
+    A similarity of at least the threshold is; one that lies within 1e-5 below it counts as on it.
+    """
+    return similarity >= threshold - ON_THRESHOLD
+
+
+def decided(similarity: Tensor, threshold: float | None) -> Tensor:
+    """Return int64, of the same shape: 1 = accepted, 0 = rejected; 0 where there is no threshold to decide at."""
+    if threshold is None:
+        return torch.zeros_like(similarity, dtype=torch.long)
+    return accepted(similarity, threshold).long()
+
+
+def score_range(card: ModelCard | None) -> tuple[float, float]:
+    """Return the smallest and largest possible score of a sample.
+
+    Classifiers: 0 to 1. Pairs: −1 to 1 for the cosine, −∞ to 0 for minus the Euclidean distance. No card: a cosine,
+    the widest of the bounded ones and the default of cards.
+    """
+    if card is None:
+        return -1.0, 1.0
+    if card.task != "verification":
+        return 0.0, 1.0
+    return (float("-inf"), 0.0) if card.output.similarity == "euclidean" else (-1.0, 1.0)
+
+
+def difference_range(card: ModelCard | None) -> tuple[float, float]:
+    """Return the range of the difference of two scores."""
+    low, high = score_range(card)
+    return low - high, high - low
+
+
+def unit_similarity(card: ModelCard, similarity: np.ndarray) -> np.ndarray:
+    """Return similarities on a scale from 0 to 1 that keeps their order: (1 + cosine) / 2, or 1 / (1 + distance)."""
+    if card.output.similarity == "euclidean":
+        return 1 / (1 - similarity)
+    return (1 + similarity) / 2
 
 
 class Target(Protocol):
@@ -95,7 +151,7 @@ class ClassTarget:
 
 @dataclass(frozen=True)
 class PairTarget:
-    """The cosine of each image's embedding to a fixed reference embedding (float32 M×D, no gradient through it)."""
+    """The similarity of each image's embedding to a fixed reference (float32 M×D, no gradient through it)."""
 
     reference: Tensor
 

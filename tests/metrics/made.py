@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from faithface.contract import Clean, Face, Maps, Pair, Sample, Samples
+from faithface.reasons import Reason, ReasonCode
+
+
+def codes(given: Mapping[int, Reason | str]) -> dict[int, ReasonCode]:
+    """Return the codes of a metric's reasons or flags, by sample; a bare text among them is an error."""
+    return {i: reason.code for i, reason in given.items()}  # type: ignore[union-attr]
 
 
 def grey(size: tuple[int, int]) -> Face:

@@ -15,7 +15,8 @@ from faithface.errors import UsageError
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.histogram_entropy import HistogramEntropy, eight_bit
 from faithface.metrics.sparseness import Sparseness
-from tests.metrics.made import classifier_samples, pair_samples, relevance, score_map, value_of
+from faithface.reasons import ReasonCode
+from tests.metrics.made import classifier_samples, codes, pair_samples, relevance, score_map, value_of
 from tests.reference import maps as reference
 
 METRICS = [Entropy(), HistogramEntropy(), Sparseness()]
@@ -147,7 +148,7 @@ def test_constant_maps_are_scored_and_flagged(level: float) -> None:
     for metric in METRICS:
         scores = score_map(metric, np.full((5, 5), level))
         assert scores.values[""][0] == expected[metric.id]
-        assert scores.flags == {0: "constant map"}
+        assert codes(scores.flags) == {0: ReasonCode.CONSTANT_MAP}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -158,7 +159,7 @@ def test_a_map_that_is_not_finite_has_no_value_and_spoils_no_other(bad: float) -
     for metric, expected in zip(METRICS, whole, strict=True):
         scores = metric.score(None, classifier_samples(3, (6, 6)), relevance(values))
         assert np.isnan(scores.values[""]).tolist() == [False, True, False]
-        assert scores.reasons == {1: "the map is not finite"}
+        assert codes(scores.reasons) == {1: ReasonCode.NON_FINITE_MAP}
         assert scores.values[""][2] == pytest.approx(expected)
 
 
@@ -166,7 +167,7 @@ def test_maps_of_one_pixel_end_in_a_reason_or_a_number() -> None:
     for metric in (Entropy(), HistogramEntropy()):
         scores = score_map(metric, np.ones((1, 1)))
         assert np.isnan(scores.values[""][0])
-        assert "one cell" in scores.reasons[0]
+        assert "one cell" in scores.reasons[0].detail
     assert value_of(Sparseness(), np.ones((1, 1))) == 0.0
 
 

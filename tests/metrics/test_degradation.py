@@ -15,6 +15,8 @@ from faithface.errors import NotApplicable
 from faithface.metrics.degradation import Degradation, blur_width, blurred, marked_scores, tenths
 from faithface.metrics.similarity import ssim
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Precomputed
 from tests.reference.stability import slow_degradation
 from tests.support.networks import pair_batch, sample_batch, tiny
@@ -126,7 +128,7 @@ def test_without_labels_or_with_one_class_there_is_no_auc_and_the_rest_stays(pad
     got = METRIC.score(model, bare, Gradient().explain(model, bare), Gradient())
     assert np.isnan(got.values["auc-low"]).all()
     assert np.isfinite(got.values[""]).all()
-    assert set(got.reasons.values()) == {"AUC: the label or the positive class is unknown"}
+    assert set(codes(got.reasons).values()) == {ReasonCode.UNDEFINED}
     assert np.isnan(METRIC.summarise(np.array([0.3, 0.9]), "auc-low"))
     assert np.isnan(METRIC.summarise(np.array([]), "auc-low"))
 
@@ -140,7 +142,7 @@ def test_a_constant_map_is_flagged_and_an_invalid_one_has_no_value(pad: tuple[Fa
     maps[0, 0, 0] = float("inf")
     got = METRIC.score(model, samples, Maps(relevance=maps), Brightness())
     assert np.isnan(got.values[""]).tolist() == [True, False, False, False]
-    assert got.reasons == {0: "the map is not finite"}
+    assert codes(got.reasons) == {0: ReasonCode.NON_FINITE_MAP}
 
 
 def test_a_sharp_area_keeps_its_map(pad: tuple[FaceModel, Samples]) -> None:

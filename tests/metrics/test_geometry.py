@@ -15,6 +15,8 @@ from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.geometry import Geometry, transforms
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Gradient, Noise, Precomputed
 from tests.reference.stability import slow_geometry
 from tests.support.networks import export, pair_batch, sample_batch, tiny
@@ -80,7 +82,7 @@ def test_random_maps_that_ignore_the_image_score_near_0_and_a_flat_one_is_flagge
     got = METRIC.score(model, samples, Noise().explain(model, samples), Noise())
     assert (np.abs(got.values[""]) < 0.2).all()
     flat = METRIC.score(model, samples, Constant().explain(model, samples), Constant())
-    assert flat.flags == {0: "constant map", 1: "constant map"}
+    assert codes(flat.flags) == {0: ReasonCode.CONSTANT_MAP, 1: ReasonCode.CONSTANT_MAP}
 
 
 def test_maps_times_a_thousandth_score_the_same(pad: tuple[FaceModel, Samples]) -> None:
@@ -112,7 +114,7 @@ def test_an_image_that_is_not_square_is_not_turned_and_says_so(tmp_path: Path) -
     assert got.curves["ssim"].shape == (2, 10)
     np.testing.assert_allclose(got.values[""], 1.0, atol=1e-9)
     assert np.isnan(got.values["rotation"]).all()
-    assert got.reasons == dict.fromkeys((0, 1), "rotation: the image is not square")
+    assert codes(got.reasons) == dict.fromkeys((0, 1), ReasonCode.UNDEFINED)
 
 
 def test_invalid_maps_and_precomputed_ones_have_no_value(pad: tuple[FaceModel, Samples]) -> None:

@@ -13,6 +13,8 @@ from faithface.errors import NotApplicable
 from faithface.loading import load_samples, read_face
 from faithface.metrics.inpainting_game import InpaintingGame, against_non_mate
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Changed, Constant, Counting, Gradient, Noise, Precomputed
 from tests.metrics.toy_pairs import ToyPairs
 from tests.reference.pairs_game import slow_inpainting_game
@@ -134,7 +136,7 @@ def test_triplets_that_the_network_does_not_tell_apart_have_no_value(faces: tupl
     same = replace(samples, items=twins, cache=Cache())
     got = METRIC.score(model, same, Gradient().explain(model, same), Gradient())
     assert np.isnan(got.values[""]).all()
-    assert set(got.reasons.values()) == {"the network does not tell mate and non-mate apart (nearest)"}
+    assert set(codes(got.reasons).values()) == {ReasonCode.UNDEFINED}
 
 
 def test_by_threshold_only_triplets_on_both_sides_of_it_count(faces: tuple[FaceModel, Samples]) -> None:
@@ -148,7 +150,7 @@ def test_by_threshold_only_triplets_on_both_sides_of_it_count(faces: tuple[FaceM
     np.testing.assert_array_equal(np.isfinite(got.values[""]), expected)
     bare = replace(samples, clean=replace(samples.clean, threshold=None), cache=Cache())
     none = InpaintingGame(decision="threshold").score(model, bare, Gradient().explain(model, bare), Gradient())
-    assert set(none.reasons.values()) == {"no decision threshold is known, so that flips cannot be counted"}
+    assert set(codes(none.reasons).values()) == {ReasonCode.NO_THRESHOLD}
 
 
 def test_a_pair_without_a_triplet_has_no_value_and_does_not_disturb_the_others(
@@ -160,7 +162,7 @@ def test_a_pair_without_a_triplet_has_no_value_and_does_not_disturb_the_others(
     first = replace(samples.items[0], others={})
     mixed = replace(samples, items=(first, *samples.items[1:]), cache=Cache())
     got = METRIC.score(model, mixed, maps, Gradient())
-    assert got.reasons[0] == 'the pair has no "non-mate" face, or no "inpainted" region'
+    assert got.reasons[0].detail == 'the pair has no "non-mate" face, or no "inpainted" region'
     np.testing.assert_array_equal(got.values[""][1:], whole.values[""][1:])
     assert np.isnan(got.values[""][0])
 
@@ -173,7 +175,7 @@ def test_constant_maps_are_flagged_and_invalid_ones_have_no_value(faces: tuple[F
     broken = Changed(Constant(), lambda m: torch.full_like(m, float("nan")))
     got = METRIC.score(model, samples, Constant().explain(model, samples), broken)
     assert np.isnan(got.values[""]).all()
-    assert all(got.reasons[int(i)] == "a map of an altered image is not finite" for i in able)
+    assert all(got.reasons[int(i)].code is ReasonCode.NON_FINITE_MAP for i in able)
 
 
 def test_it_is_refused_beforehand_without_triplets_or_with_precomputed_maps(faces: tuple[FaceModel, Samples]) -> None:

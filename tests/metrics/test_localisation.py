@@ -15,7 +15,8 @@ from faithface.metrics.localisation_auc import LocalisationAuc
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
-from tests.metrics.made import classifier_samples, pair_samples, relevance, score_map, value_of
+from faithface.reasons import ReasonCode
+from tests.metrics.made import classifier_samples, codes, pair_samples, relevance, score_map, value_of
 from tests.reference import maps as reference
 from tests.support.applies import check
 
@@ -116,7 +117,7 @@ def test_ties_do_not_follow_the_raster() -> None:
     for metric in (PointingGame(), RelevanceRank()):
         scores = metric.score(None, samples, relevance(np.zeros((400, 8, 8))))
         assert scores.values[""].mean() == pytest.approx(0.5, abs=0.08)
-        assert set(scores.flags.values()) == {"constant map"}
+        assert set(codes(scores.flags).values()) == {ReasonCode.CONSTANT_MAP}
 
 
 def test_ties_fall_alike_for_every_explainer_and_batch() -> None:
@@ -136,7 +137,7 @@ def test_a_map_that_says_nothing_has_the_mass_of_a_uniform_one_and_is_flagged() 
     for empty in (np.zeros((4, 5)), np.full((4, 5), 0.2), -np.random.default_rng(0).random((4, 5))):
         scores = score_map(RelevanceMass(), empty, truth)
         assert scores.values[""][0] == pytest.approx(0.1)
-        assert scores.flags == {0: "no positive relevance, or a constant map"}
+        assert codes(scores.flags) == {0: ReasonCode.CONSTANT_MAP}
 
 
 def test_samples_without_the_truth_have_a_reason_and_the_rest_a_value() -> None:
@@ -148,10 +149,10 @@ def test_samples_without_the_truth_have_a_reason_and_the_rest_a_value() -> None:
     for metric in METRICS:
         scores = metric.score(None, samples, relevance(np.random.default_rng(0).random((5, 6, 6))))
         assert np.isfinite(scores.values[""]).tolist() == [True, False, False, False, False]
-        assert scores.reasons[1] == "no relevance ground truth for this sample (it has: none)"
-        assert scores.reasons[2] == "the relevance ground truth covers none of the image"
-        assert scores.reasons[3] == "the relevance ground truth covers all of the image"
-        assert scores.reasons[4] == "no relevance ground truth for this sample (it has: tag)"
+        assert scores.reasons[1].detail == "no relevance ground truth for this sample (it has: none)"
+        assert scores.reasons[2].detail == "the relevance ground truth covers none of the image"
+        assert scores.reasons[3].detail == "the relevance ground truth covers all of the image"
+        assert scores.reasons[4].detail == "no relevance ground truth for this sample (it has: tag)"
 
 
 def test_the_truth_can_be_a_human_mask_or_a_tag_and_the_first_kind_found_wins() -> None:
@@ -190,7 +191,7 @@ def test_pairs_hold_each_probes_map_against_the_truth_of_its_kind() -> None:
         scores = metric.score(None, samples, given_maps)
         np.testing.assert_allclose(scores.values[""][:3], expected, atol=1e-6)
         assert np.isnan(scores.values[""][3])
-        assert scores.reasons[3] == "no similarity or dissimilarity ground truth for this sample (it has: none)"
+        assert scores.reasons[3].detail == "no similarity or dissimilarity ground truth for this sample (it has: none)"
 
 
 def test_a_truth_of_another_size_counts_a_pixel_that_it_covers_by_half() -> None:
@@ -209,7 +210,7 @@ def test_a_map_that_is_not_finite_has_no_value() -> None:
     for metric in METRICS:
         scores = score_map(metric, values, truth)
         assert np.isnan(scores.values[""][0])
-        assert scores.reasons == {0: "the map is not finite"}
+        assert codes(scores.reasons) == {0: ReasonCode.NON_FINITE_MAP}
 
 
 def test_a_map_of_one_pixel_has_no_outside_and_no_value() -> None:

@@ -21,6 +21,8 @@ from faithface.metrics.confidence_drop import ConfidenceDrop
 from faithface.metrics.retention import Retention
 from faithface.metrics.road import Road
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.reference import masking as reference
 from tests.support.applies import check
 from tests.support.networks import sample_batch, tiny
@@ -172,7 +174,7 @@ def test_invalid_maps_have_a_reason_and_spoil_no_other(batch) -> None:
     (maps.similarity[1, 0] if maps.are_pairs else maps.relevance[1])[2, 3] = torch.nan
     for metric in METRICS:
         scores, expected = metric.score(model, samples, maps), metric.score(model, samples, whole)
-        assert scores.reasons == {1: "the map is not finite"}
+        assert codes(scores.reasons) == {1: ReasonCode.NON_FINITE_MAP}
         for name in metric.protocol.value_names:
             assert np.isnan(scores.values[name][1])
             np.testing.assert_allclose(
@@ -390,7 +392,7 @@ def test_a_clean_score_that_is_not_positive_has_no_relative_drop(verifier) -> No
     odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, outputs=outputs), cache=Cache())
     scores = AverageDrop().score(model, odd, some_maps(odd))
     assert np.isnan(scores.values[""][0])
-    assert scores.reasons == {0: "the clean score is not positive, so that a relative change has no meaning"}
+    assert codes(scores.reasons) == {0: ReasonCode.UNDEFINED}
     assert np.isfinite(AverageIncrease().score(model, odd, some_maps(odd)).values[""]).all()
 
 

@@ -12,6 +12,8 @@ from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.max_sensitivity import MaxSensitivity, jittered, unit_norm
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Noise, Precomputed
 from tests.reference.stability import slow_max_sensitivity
 from tests.support.networks import pair_batch, sample_batch, tiny
@@ -66,7 +68,7 @@ def test_an_empty_map_beside_another_is_at_distance_1(pad: tuple[FaceModel, Samp
     empty = Maps(relevance=torch.zeros(2, 12, 12))
     got = METRIC.score(model, samples, empty, Brightness())
     np.testing.assert_allclose(got.values[""], 1.0, atol=1e-9)
-    assert got.flags == {0: "constant map", 1: "constant map"}
+    assert codes(got.flags) == {0: ReasonCode.CONSTANT_MAP, 1: ReasonCode.CONSTANT_MAP}
 
 
 @pytest.mark.parametrize("factor", [0.001, 1000.0, 1e-30])
@@ -98,7 +100,7 @@ def test_one_invalid_noisy_map_is_not_hidden_by_the_others(pad: tuple[FaceModel,
     broken = Changed(Brightness(), lambda m: m * (float("nan") if next(calls) == 1 else 1.0))
     got = MaxSensitivity(draws=3).score(model, samples, Brightness().explain(model, samples), broken)
     assert np.isnan(got.values[""]).all()
-    assert set(got.reasons.values()) == {"a map of an altered image is not finite"}
+    assert set(codes(got.reasons).values()) == {ReasonCode.NON_FINITE_MAP}
 
 
 def test_bad_parameters_and_precomputed_maps_are_refused(pad: tuple[FaceModel, Samples]) -> None:

@@ -14,6 +14,8 @@ from faithface.contract import FaceModel, Maps, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.noise_stability import LEVELS, NoiseStability, noisy_images
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Gradient, Noise, Precomputed
 from tests.reference.stability import slow_noise_stability
 from tests.support.networks import pair_batch, sample_batch, tiny
@@ -73,7 +75,7 @@ def test_a_map_that_ignores_the_image_scores_1_and_one_that_follows_every_pixel_
         scores[explainer.name] = METRIC.score(model, samples, explainer.explain(model, samples), explainer)
     np.testing.assert_allclose(scores["toy-noise"].values[""], 1.0, atol=1e-12)
     np.testing.assert_allclose(scores["toy-constant"].values[""], 1.0, atol=1e-12)
-    assert set(scores["toy-constant"].flags.values()) == {"constant map"}
+    assert set(codes(scores["toy-constant"].flags).values()) == {ReasonCode.CONSTANT_MAP}
     assert (scores["toy-brightness"].values[""] < 0.9).all()
     assert (np.diff(scores["toy-brightness"].curves["ssim"], axis=1) < 0.05).all()
 
@@ -116,7 +118,7 @@ def test_an_explainer_that_is_not_a_function_of_its_input_is_flagged(pad: tuple[
     generator = torch.Generator().manual_seed(0)
     fickle = Changed(Constant(), lambda m: torch.rand(m.shape, generator=generator))
     got = METRIC.score(model, samples, fickle.explain(model, samples), fickle)
-    assert all(flag.startswith("not deterministic") for flag in got.flags.values())
+    assert all(flag.code is ReasonCode.NOT_DETERMINISTIC for flag in got.flags.values())
     assert len(got.flags) == 3
 
 
@@ -126,10 +128,10 @@ def test_maps_that_are_not_finite_have_no_value_and_a_reason(pad: tuple[FaceMode
     first[1, 0, 0] = float("nan")
     got = METRIC.score(model, samples, Maps(relevance=first), Brightness())
     assert np.isnan(got.values[""]).tolist() == [False, True, False]
-    assert got.reasons == {1: "the map is not finite"}
+    assert codes(got.reasons) == {1: ReasonCode.NON_FINITE_MAP}
     broken = Changed(Brightness(), lambda m: torch.full_like(m, float("inf")))
     got = METRIC.score(model, samples, Brightness().explain(model, samples), broken)
-    assert set(got.reasons.values()) == {"a map of an altered image is not finite"}
+    assert set(codes(got.reasons).values()) == {ReasonCode.NON_FINITE_MAP}
     assert len(got.reasons) == 3
 
 

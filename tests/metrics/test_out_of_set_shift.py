@@ -18,6 +18,8 @@ from faithface.errors import NotApplicable
 from faithface.loading import load_samples
 from faithface.metrics.out_of_set_shift import OutOfSetShift, chosen_items, placement
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Gradient, Precomputed
 from tests.reference.map_similarity import slow_ssim
 from tests.reference.stability import one_map, probe, salt_and_pepper
@@ -154,7 +156,7 @@ def test_an_invalid_map_has_no_value_and_a_reason(model: FaceModel) -> None:
     maps[2, 0, 0] = float("nan")
     got = METRIC.score(model, samples, Maps(relevance=maps), Brightness())
     assert np.isnan(got.values[""]).tolist() == [False, False, True, False]
-    assert got.reasons == {2: "the map is not finite"}
+    assert codes(got.reasons) == {2: ReasonCode.NON_FINITE_MAP}
 
 
 def test_it_is_refused_before_the_run_without_partner_or_with_precomputed_maps(model: FaceModel) -> None:

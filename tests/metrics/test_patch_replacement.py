@@ -15,6 +15,7 @@ from faithface.loading import load_samples
 from faithface.metrics.patch_replacement import SHARES, PatchReplacement, patch_mask, patched_pairs
 from faithface.model import open_model
 from faithface.perturb import fill_images
+from faithface.reasons import ReasonCode
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Precomputed
 from tests.metrics.toy_pairs import ToyPairs
 from tests.reference.pairs_game import slow_patch_replacement
@@ -114,7 +115,7 @@ def test_fmr_and_fnmr_are_the_value_on_their_own_kind_of_pairs(faces: tuple[Face
     np.testing.assert_array_equal(got.values["fnmr"][genuine], got.values[""][genuine])
     np.testing.assert_array_equal(got.values["fmr"][~genuine], got.values[""][~genuine])
     assert np.isnan(got.values["fnmr"][~genuine]).all()
-    assert all((got.reasons[i] == "fmr: of the other kind of pairs") == same for i, same in enumerate(genuine))
+    assert all((got.reasons[i].detail == "fmr: of the other kind of pairs") == same for i, same in enumerate(genuine))
 
 
 def test_maps_times_a_thousandth_score_the_same(faces: tuple[FaceModel, Samples]) -> None:
@@ -141,7 +142,7 @@ def test_a_constant_map_is_scored_and_flagged_and_an_invalid_one_has_no_value(
     broken = Changed(Brightness(), break_first)
     got = METRIC.score(model, samples, Constant().explain(model, samples), broken)
     assert np.isnan(got.values[""]).tolist() == [True] + [False] * 5
-    assert got.reasons[0] == "the map is not finite"
+    assert got.reasons[0].code is ReasonCode.NON_FINITE_MAP
 
 
 def test_without_a_threshold_there_is_no_value(faces: tuple[FaceModel, Samples]) -> None:

@@ -15,6 +15,8 @@ from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable
 from faithface.metrics.randomisation import Randomisation, learned_layers, levels, randomised_model, randomised_proto
 from faithface.model import open_model
+from faithface.reasons import ReasonCode
+from tests.metrics.made import codes
 from tests.metrics.toy_explainers import Brightness, Changed, Constant, Gradient, Noise, Precomputed
 from tests.reference.map_similarity import slow_spearman, slow_ssim
 from tests.reference.randomisation import class_gradient, cosine_gradient, randomise_top
@@ -114,7 +116,7 @@ def test_an_explainer_that_never_asks_the_network_fails_the_check(pad: tuple[Fac
         got = METRIC.score(model, samples, explainer.explain(model, samples), explainer)
         np.testing.assert_allclose(got.values[""], 1.0, atol=1e-9)
         np.testing.assert_allclose(got.values["ssim"], 1.0, atol=1e-9)
-    assert got.flags == {0: "constant map", 1: "constant map"}
+    assert codes(got.flags) == {0: ReasonCode.CONSTANT_MAP, 1: ReasonCode.CONSTANT_MAP}
 
 
 def test_an_explainer_that_depends_on_the_weights_alone_passes_it(pad: tuple[FaceModel, Samples]) -> None:
@@ -181,4 +183,4 @@ def test_an_invalid_map_has_no_value(pad: tuple[FaceModel, Samples]) -> None:
     maps[1, 0, 0] = float("nan")
     got = METRIC.score(model, samples, Maps(relevance=maps), Brightness())
     assert np.isnan(got.values[""]).tolist() == [False, True]
-    assert got.reasons == {1: "the map is not finite"}
+    assert codes(got.reasons) == {1: ReasonCode.NON_FINITE_MAP}

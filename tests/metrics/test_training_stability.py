@@ -13,6 +13,7 @@ from faithface.contract import Dataset, Maps, Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.metrics.training_stability import TrainingStability
 from faithface.model import open_model
+from faithface.reasons import Reason, ReasonCode
 from tests.reference.map_similarity import slow_spearman, slow_ssim
 from tests.reference.stability import slow_training_stability
 from tests.support.networks import pair_batch, sample_batch, tiny
@@ -120,8 +121,8 @@ def test_constant_maps_are_flagged_and_invalid_ones_have_no_value(samples: Sampl
     runs["run-1"].relevance[0] = 1.0
     runs["run-2"].native[1, 0, 0] = float("nan")
     got = METRIC.score_family(runs, samples)
-    assert got.flags == {0: "run-1: constant map"}
-    assert got.reasons == {1: "run-2: the map is not finite"}
+    assert got.flags == {0: Reason(ReasonCode.CONSTANT_MAP, "run-1: constant map")}
+    assert got.reasons == {1: Reason(ReasonCode.NON_FINITE_MAP, "run-2: the map is not finite")}
     assert np.isnan(got.values[""]).tolist() == [False, True, False]
 
 

@@ -1,10 +1,11 @@
-"""The metrics in the box: each file is one written protocol, each docstring its text.
+"""The builtin metrics: each file is one written protocol, each docstring its text; the curves are one table.
 
 Place in the flow: ``faithface.plugins`` registers :data:`METRICS`; the runner scores maps with them. May call
-``perturb``, ``model``, ``tasks`` and the contract.
+``perturb``, ``model``, ``tasks`` and the contract. Listings and boards import these modules for what they declare, so
+torch, ONNX, scipy, ``model`` and ``perturb`` are imported only where a metric scores.
 
-* :data:`METRICS`: one instance of every metric with its registered parameters.
-* :func:`describe`: a protocol as text, for ``faithface metrics ID`` and for the pages in ``docs/protocols``.
+:data:`METRICS` holds one instance of every metric with its registered parameters; ``describe`` gives a protocol as
+text.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from faithface.contract import Metric
 from faithface.metrics.average_drop import AverageDrop
 from faithface.metrics.average_increase import AverageIncrease
 from faithface.metrics.confidence_drop import ConfidenceDrop
-from faithface.metrics.cost import Cost
+from faithface.metrics.cost import ExplanationCost
 from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.degradation import METRICS as DEGRADATION
-from faithface.metrics.describe import describe
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
@@ -58,7 +58,7 @@ METRICS: tuple[Metric, ...] = (
     *RANDOMISATION,
     *PATCH_REPLACEMENT,
     *INPAINTING_GAME,
-    Cost(),
+    ExplanationCost(),
 )
 
-__all__ = ["METRICS", "describe"]
+__all__ = ["METRICS"]

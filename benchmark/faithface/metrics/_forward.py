@@ -1,9 +1,8 @@
 """The model's answer to altered probes: the score of the clean decision, and whether the decision still stands.
 
 Place in the flow: used by the metrics here that alter images without the curves' engine; calls ``tasks`` and the
-contract. The score is the probability of the class predicted on the clean image, or the cosine of the pair with its
-reference unaltered (protocol rule 4); a network whose pairs are compared by Euclidean distance decides by distance, and
-is scored by cosine like all others, so that scores stay between −1 and 1.
+contract. The score is that of ``tasks``: the probability of the class predicted on the clean image, or the similarity
+of the pair with its reference unaltered (protocol rule 4).
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ import numpy as np
 from faithface.contract import FaceModel, Samples
 from faithface.lazy import torch
 from faithface.metrics._maps import to_numpy
-from faithface.tasks import cosine, pair_similarity
+from faithface.reasons import Reason, ReasonCode
+from faithface.tasks import accepted, pair_similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# The pair whose clean score set the threshold lies exactly on it; a rounding must not decide on which side.
-ON_THRESHOLD = 1e-5
-NO_THRESHOLD = "no decision threshold is known, so that flips cannot be counted"
+NO_THRESHOLD = Reason(ReasonCode.NO_THRESHOLD, "no decision threshold is known, so that flips cannot be counted")
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,9 @@ def probes(samples: Samples) -> Tensor:
     return samples.images[:, 0] if samples.are_pairs else samples.images
 
 
-def clean_scores(samples: Samples) -> np.ndarray:
-    """Return the score of the unaltered samples, float64 N: no forward pass."""
-    if not samples.are_pairs:
-        return to_numpy(samples.clean.scores)
-    return to_numpy(cosine(samples.clean.outputs[:, 0], samples.clean.outputs[:, 1]))
+def unaltered_scores(samples: Samples) -> np.ndarray:
+    """Return the score of the samples as they are, float64 N: no forward pass."""
+    return to_numpy(samples.clean.scores)
 
 
 def answers(model: FaceModel, samples: Samples, versions: list[Tensor]) -> Answers:
@@ -55,14 +51,11 @@ def answers(model: FaceModel, samples: Samples, versions: list[Tensor]) -> Answe
     images = torch.cat(versions)
     clean = samples.clean
     if samples.are_pairs:
-        reference = clean.outputs[:, 1].repeat(count, 1)
-        embedded = model.embeddings(images)
-        scores = cosine(embedded, reference)
+        scores = pair_similarity(model.card, model.embeddings(images), clean.outputs[:, 1].repeat(count, 1))
         flips = torch.full_like(scores, torch.nan)
         if clean.threshold is not None:
-            least = clean.threshold - ON_THRESHOLD
-            accepted = pair_similarity(model.card, embedded, reference) >= least
-            flips = (accepted != (clean.scores >= least).repeat(count)).to(scores.dtype)
+            before = accepted(clean.scores, clean.threshold).repeat(count)
+            flips = (accepted(scores, clean.threshold) != before).to(scores.dtype)
     else:
         probabilities = model.scores(images)
         expected = clean.predicted.repeat(count)

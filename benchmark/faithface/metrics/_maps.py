@@ -16,11 +16,14 @@ import numpy as np
 from faithface.contract import Maps, Samples, Scores
 from faithface.errors import UsageError
 from faithface.lazy import torch
+from faithface.reasons import Reason, ReasonCode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONSTANT = "constant map"
+INVALID = Reason(ReasonCode.NON_FINITE_MAP, "the map is not finite")
+ONE_CELL = Reason(ReasonCode.UNDEFINED, "a map of one cell has no entropy to compare with")
+CONSTANT = Reason(ReasonCode.CONSTANT_MAP, "constant map")
 
 
 def judged_kinds(samples: Samples) -> tuple[str, ...]:
@@ -51,17 +54,17 @@ def pick(maps: Maps, kinds: tuple[str, ...]) -> Tensor:
     return torch.stack([probes[kind][i] for i, kind in enumerate(kinds)]).detach()
 
 
-def invalid(values: Tensor) -> dict[int, str]:
+def invalid(values: Tensor) -> dict[int, Reason]:
     """Return the reason, by index, for every map N×… that holds a value that is not finite."""
     finite = torch.isfinite(values).flatten(1).all(dim=1)
-    return {int(i): "the map is not finite" for i in torch.nonzero(~finite).flatten()}
+    return {int(i): INVALID for i in torch.nonzero(~finite).flatten()}
 
 
-def constant(values: Tensor, remark: str = CONSTANT) -> dict[int, str]:
+def constant(values: Tensor, flag: Reason = CONSTANT) -> dict[int, Reason]:
     """Return a flag, by index, for every map N×… whose values are all equal."""
     flat = values.flatten(1)
     same = (flat == flat[:, :1]).all(dim=1)
-    return {int(i): remark for i in torch.nonzero(same).flatten()}
+    return {int(i): flag for i in torch.nonzero(same).flatten()}
 
 
 def finite(values: Tensor) -> Tensor:
@@ -76,8 +79,8 @@ def finite(values: Tensor) -> Tensor:
 
 def result(
     values: Mapping[str, np.ndarray],
-    reasons: Mapping[int, str],
-    flags: Mapping[int, str] | None = None,
+    reasons: Mapping[int, Reason | str],
+    flags: Mapping[int, Reason | str] | None = None,
     curves: Mapping[str, np.ndarray] | None = None,
 ) -> Scores:
     """Return Scores in which every sample with a reason is NaN, and has no flag."""
@@ -92,7 +95,7 @@ def result(
         {name: cleared(array) for name, array in values.items()},
         dict(reasons),
         {name: cleared(array) for name, array in (curves or {}).items()},
-        {i: text for i, text in (flags or {}).items() if i not in reasons},
+        {i: flag for i, flag in (flags or {}).items() if i not in reasons},
     )
 
 

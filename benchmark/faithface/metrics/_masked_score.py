@@ -14,12 +14,13 @@ from faithface.contract import FaceModel, Maps, Samples
 from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import answers, probes
+from faithface.reasons import Reason, ReasonCode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Toward = Literal["black", "mean"]
-NOT_POSITIVE = "the clean score is not positive, so that a relative change has no meaning"
+NOT_POSITIVE = Reason(ReasonCode.UNDEFINED, "the clean score is not positive, so that a relative change has no meaning")
 
 
 def masked_scores(model: FaceModel, samples: Samples, maps: Maps, toward: Toward) -> np.ndarray:

@@ -27,12 +27,13 @@ from faithface.contract import Cache, Clean, Explainer, FaceModel, Samples
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.metrics import _maps
-from faithface.tasks import class_probabilities, pair_similarity
+from faithface.reasons import Reason, ReasonCode
+from faithface.tasks import class_probabilities, decided, pair_similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-AGAIN = "a map of an altered image is not finite"
+AGAIN = Reason(ReasonCode.NON_FINITE_MAP, "a map of an altered image is not finite")
 
 
 def altered(model: FaceModel, samples: Samples, images: Tensor, question: str = "clean") -> Samples:
@@ -63,10 +64,8 @@ def _answered(model: FaceModel, samples: Samples, images: Tensor, outputs: Tenso
     if samples.are_pairs:
         both = torch.stack([outputs, old.outputs[:, 1]], dim=1)
         scores = pair_similarity(model.card, both[:, 0], both[:, 1])
-        predicted = old.predicted
-        if question == "own" and old.threshold is not None:
-            predicted = (scores >= old.threshold).long()
-        clean = Clean(both, scores, predicted, old.threshold)
+        own = question == "own" and old.threshold is not None
+        clean = Clean(both, scores, decided(scores, old.threshold) if own else old.predicted, old.threshold)
         pixels = torch.stack([images, samples.images[:, 1]], dim=1)
         return dataclasses.replace(samples, images=pixels, clean=clean, cache=Cache())
     probabilities = class_probabilities(model.card, outputs)
@@ -88,12 +87,13 @@ def need_explainer(metric_id: str, explainer: Explainer | None) -> Explainer:
     if explainer is None or not explainer.info.reexplains:
         raise NotApplicable(
             f'metric "{metric_id}" explains altered images again and needs an explainer that can; '
-            "precomputed maps cannot"
+            "precomputed maps cannot",
+            ReasonCode.CANNOT_REEXPLAIN,
         )
     return explainer
 
 
-def reasons_for(maps: Tensor, values: np.ndarray) -> dict[int, str]:
+def reasons_for(maps: Tensor, values: np.ndarray) -> dict[int, Reason]:
     """Return why values (float64 N) are NaN: the sample's own map is invalid, or one of an altered image is."""
     own = _maps.invalid(maps)
     return {int(i): own.get(int(i), AGAIN) for i in np.flatnonzero(np.isnan(values))}

@@ -17,9 +17,9 @@ from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric
 from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
-from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
-from faithface.perturb.fills import check_fill, fill_images
-from faithface.perturb.ranking import rank
+from faithface.metrics._forward import NO_THRESHOLD, answers, probes, unaltered_scores
+from faithface.perturb import fill_images, rank
+from faithface.perturb.fills import check_fill
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +53,7 @@ class TopShare(Metric):
         chosen = _maps.finite(chosen)
         altered = self._published(model, samples, chosen) if self.reading == "published" else None
         told = answers(model, samples, list(altered or self._input(model, samples, chosen)))
-        clean = clean_scores(samples)
+        clean = unaltered_scores(samples)
         values = {
             "": clean - told.scores[0],
             "control": clean - told.scores[1],

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
 from faithface.errors import nearest
 from faithface.metrics import _maps
-from faithface.perturb.ranking import rank
+from faithface.perturb import rank
+from faithface.reasons import Reason, ReasonCode
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("relevance", "human", "tag", *PAIR_MAPS)
 CHANCE = "chance"
@@ -28,7 +32,7 @@ def asked_truth(metric: Localisation) -> tuple[str, ...]:
     return metric.truth
 
 
-Masks = tuple[dict[int, tuple[str, np.ndarray]], dict[int, str]]
+Masks = tuple[dict[int, tuple[str, np.ndarray]], dict[int, Reason]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Localisation(Metric):
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         masks, reasons = self.masks(samples)
         values = {name: np.full(len(samples), np.nan) for name in self.protocol.value_names}
-        flags: dict[int, str] = {}
+        flags: dict[int, Reason] = {}
         for kind in sorted({kind for kind, _ in masks.values()}):
             chosen = [i for i, (name, _) in masks.items() if name == kind]
             part = samples.take(chosen)
@@ -75,7 +79,7 @@ class Localisation(Metric):
                     values[CHANCE][i] = truth.mean()
         return _maps.result(values, reasons, flags)
 
-    def remarks(self, relevance: Tensor) -> dict[int, str]:
+    def remarks(self, relevance: Tensor) -> dict[int, Reason]:
         """Return flags, by index, for maps N×H×W that are scored but say little."""
         return _maps.constant(relevance)
 
@@ -89,12 +93,13 @@ def _read(samples: Samples, allowed: tuple[str, ...]) -> Masks:
     judged = _maps.judged_kinds(samples)
     kinds = [_kind(item, name, allowed) for item, name in zip(items, judged, strict=True)]
     masks: dict[int, tuple[str, np.ndarray]] = {}
-    reasons: dict[int, str] = {}
+    reasons: dict[int, Reason] = {}
     for i, kind in enumerate(kinds):
         if not kind:
             have = ", ".join(sorted(items[i].truth)) or "none"
             wanted = [name for name in allowed if (name in PAIR_MAPS) == samples.are_pairs] or allowed
-            reasons[i] = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
+            text = f"no {' or '.join(wanted)} ground truth for this sample (it has: {have})"
+            reasons[i] = Reason(ReasonCode.NO_GROUND_TRUTH, text)
     for kind in sorted(set(kinds) - {""}):
         chosen = [i for i, name in enumerate(kinds) if name == kind]
         truth = samples.take(chosen).truth(kind)
@@ -103,7 +108,8 @@ def _read(samples: Samples, allowed: tuple[str, ...]) -> Masks:
             if inside.any() and not inside.all():
                 masks[i] = (kind, inside)
             else:
-                reasons[i] = f"the {kind} ground truth covers {'all' if inside.any() else 'none'} of the image"
+                text = f"the {kind} ground truth covers {'all' if inside.any() else 'none'} of the image"
+                reasons[i] = Reason(ReasonCode.UNDEFINED, text)
     return masks, reasons
 
 

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.errors import NotApplicable
 from faithface.metrics import _maps
-from faithface.metrics._forward import clean_scores
+from faithface.metrics._forward import unaltered_scores
 from faithface.metrics._masked_score import NOT_POSITIVE, Toward, masked_scores
+from faithface.tasks import score_range
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class AverageDrop(Metric):
     Formula
         x' = x·m + c·(1 − m), with m the map scaled by its minimum and maximum to [0, 1] and c the colour of ``toward``;
         value = max(0, s(x) − s(x')) / s(x), where s is the probability of the class predicted on the clean image, or
-        the cosine of the pair. A share, not a percentage.
+        the similarity of the pair. A share, not a percentage.
 
     Values
         (headline): the relative fall.
@@ -38,8 +41,9 @@ class AverageDrop(Metric):
 
     Special cases
         A constant map has no scale: it counts as 0 everywhere, so that saying nothing is not rewarded for hiding
-        nothing; flagged. Where the clean score is not positive (a cosine may be) there is no value. A map with values
-        that are not finite has no value.
+        nothing; flagged. Where the clean score is not positive (a cosine may be) there is no value; on models that
+        compare by Euclidean distance, whose score is minus the distance, it is not applicable. A map with values that
+        are not finite has no value.
 
     Differs from other libraries
         torch-cam: this formula, multiplied after normalisation (``toward=mean``), and samples with a NaN map are
@@ -74,9 +78,16 @@ class AverageDrop(Metric):
 
     toward: Toward = "black"
 
+    def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
+        if score_range(card)[1] <= 0:
+            raise NotApplicable(
+                f'metric "{self.id}" divides by the clean score; minus a Euclidean distance, the score of '
+                f"{card.name}, is never positive: use confidence-drop@1"
+            )
+
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         chosen = _maps.judged(samples, maps)
-        clean = clean_scores(samples)
+        clean = unaltered_scores(samples)
         reasons = {int(i): NOT_POSITIVE for i in np.flatnonzero(clean <= 0)} | _maps.invalid(chosen)
         fall = np.maximum(0, clean - masked_scores(model, samples, maps, self.toward))
         relative = fall / np.where(clean > 0, clean, 1)

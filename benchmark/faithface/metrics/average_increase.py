@@ -11,7 +11,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.metrics import _maps
-from faithface.metrics._forward import clean_scores
+from faithface.metrics._forward import unaltered_scores
 from faithface.metrics._masked_score import Toward, masked_scores
 
 # Scores of one image differ by about this much between batch sizes; a map that hides nothing must not seem to help.
@@ -25,7 +25,7 @@ class AverageIncrease(Metric):
     Formula
         x' = x·m + c·(1 − m), with m the map scaled by its minimum and maximum to [0, 1] and c the colour of ``toward``;
         value = 1 if s(x') > s(x) + 1e-6, else 0, where s is the probability of the class predicted on the clean
-        image, or the cosine of the pair. The board's number, the mean, is the share of samples whose score rises.
+        image, or the similarity of the pair. The board's number, the mean, is the share of samples whose score rises.
 
     Range and direction
         0 to 1. Higher is better. The best value is 1.0.
@@ -70,5 +70,5 @@ class AverageIncrease(Metric):
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         chosen = _maps.judged(samples, maps)
-        rises = masked_scores(model, samples, maps, self.toward) > clean_scores(samples) + ROUNDING
+        rises = masked_scores(model, samples, maps, self.toward) > unaltered_scores(samples) + ROUNDING
         return _maps.result({"": rises.astype(np.float64)}, _maps.invalid(chosen), _maps.constant(chosen))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from faithface.contract import Protocol, Value
 from faithface.metrics._top_share import TopShare
+from faithface.tasks import difference_range
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class ConfidenceDrop(TopShare):
 
     Formula
         value = s(image) − s(image with the top pixels replaced by the fill), where s is the probability of the class
-        predicted on the clean image, or the cosine of the pair. Signed, not divided by s, not clipped; samples that the
-        model gets wrong are included. The mask holds exactly max(1, round(share·H·W)) pixels.
+        predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped; samples that
+        the model gets wrong are included. The mask holds exactly max(1, round(share·H·W)) pixels.
 
     Values
         (headline): the fall.
@@ -69,8 +70,7 @@ class ConfidenceDrop(TopShare):
         id="confidence-drop@1",
         question="Does the model lose its confidence without what the explanation puts first?",
         better="higher",
-        range=(-2.0, 2.0),
-        best=2.0,
+        range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
         values=(
             Value(),

@@ -8,10 +8,13 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.metrics import _maps
+from faithface.reasons import Reason, ReasonCode
+
+UNMEASURED = Reason(ReasonCode.UNDEFINED, "the making of these maps was not measured")
 
 
 @dataclass(frozen=True)
-class Cost(Metric):
+class ExplanationCost(Metric):
     """Seconds and network passes that one explanation takes.
 
     Formula
@@ -65,7 +68,7 @@ class Cost(Metric):
         n = len(samples)
         if maps.cost is None:
             blank = {name: np.full(n, np.nan) for name in self.protocol.value_names}
-            return _maps.result(blank, dict.fromkeys(range(n), "the making of these maps was not measured"))
+            return _maps.result(blank, dict.fromkeys(range(n), UNMEASURED))
         parts = (maps.cost.seconds, maps.cost.forward, maps.cost.backward)
         return _maps.result(
             {name: np.full(n, part / n) for name, part in zip(self.protocol.value_names, parts, strict=True)}, {}

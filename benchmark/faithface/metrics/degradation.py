@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.lazy import torch
 from faithface.metrics import _maps
-from faithface.metrics._forward import clean_scores, probes
+from faithface.metrics._forward import probes, unaltered_scores
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.out_of_set_shift import placement
 from faithface.metrics.similarity import eight_bit, ssim
 from faithface.perturb.fills import gaussian_blur
-from faithface.tasks import class_probabilities
+from faithface.reasons import Reason, ReasonCode
+from faithface.tasks import class_probabilities, difference_range, unit_similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,8 @@ def tenths(maps: Tensor, high: bool) -> np.ndarray:
     The published steps: 8-bit map, inverted for the high-salience variant; smoothed on whole numbers; divided by its
     maximum, times 10, rounded to one decimal. An empty map is 0 everywhere.
     """
+    from scipy import ndimage
+
     grey = eight_bit(torch.nan_to_num(maps)).cpu().numpy().astype(np.uint8)
     sigma = SMOOTHING * min(grey.shape[1:]) / PUBLISHED_SIDE
     found = []
@@ -72,11 +74,11 @@ def blurred(images: Tensor, steers: list[np.ndarray]) -> list[Tensor]:
 def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
     """Return, for the AUC, each sample's score for the positive side in [0, 1], minus 2 where its label is negative.
 
-    Classifiers: the probability of the positive class. Pairs: (1 + cosine)/2; genuine is positive. NaN where label or
-    positive class are unknown.
+    Classifiers: the probability of the positive class. Pairs: the similarity on a scale
+    from 0 to 1 (``tasks.unit_similarity``); genuine is positive. NaN where label or positive class are unknown.
     """
     if samples.are_pairs:
-        return (1 + clean_scores(samples)) / 2 - NEGATIVE * ~samples.genuine
+        return unit_similarity(model.card, unaltered_scores(samples)) - NEGATIVE * ~samples.genuine
     name = model.card.output.positive or (samples.dataset.positive if samples.dataset is not None else "")
     classes = model.card.output.classes
     if name not in classes:
@@ -85,6 +87,9 @@ def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
     labels = [getattr(item, "label", None) for item in samples]
     offset = [np.nan if label is None else 0.0 if label == name else NEGATIVE for label in labels]
     return p - np.array(offset)
+
+
+NO_LABEL = Reason(ReasonCode.UNDEFINED, "AUC: the label or the positive class is unknown")
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ class Degradation(Metric):
         low-salience area and *high* the high-salience area. Pixels are those of a side of 224; for other inputs both
         σ grow with the shorter side.
         value = score(low) − score(high), the score being the probability of the class predicted on the clean image,
-        or the cosine of the pair; for impostor pairs the sign is reversed.
+        or the similarity of the pair; for impostor pairs the sign is reversed.
 
     Values
         headline: the difference.
@@ -146,8 +151,7 @@ class Degradation(Metric):
             "everything that it calls important is?"
         ),
         better="higher",
-        range=(-2.0, 2.0),
-        best=2.0,
+        range=lambda _, card: difference_range(card),
         needs=frozenset({"model", "explainer"}),
         values=(
             Value(),
@@ -170,7 +174,7 @@ class Degradation(Metric):
         values: dict[str, np.ndarray] = {"auc-clean": marked_scores(model, samples)}
         for name, images in zip(("low", "high"), blurred(probes(samples), steers), strict=True):
             again, seen = explain_again(model, samples, images, explainer)
-            values[f"score-{name}"] = clean_scores(again)
+            values[f"score-{name}"] = unaltered_scores(again)
             values[f"ssim-{name}"] = ssim(own, seen)
             values[f"auc-{name}"] = marked_scores(model, again)
         sign = np.where(samples.genuine, 1, -1) if samples.are_pairs else 1
@@ -178,7 +182,7 @@ class Degradation(Metric):
         reasons = reasons_for(own, values["ssim-low"] + values["ssim-high"])
         done = _maps.result({name: values[name] for name in self.protocol.value_names}, reasons, _maps.constant(own))
         blank = np.flatnonzero(np.isnan(values["auc-clean"]))
-        unlabelled = dict.fromkeys((int(i) for i in blank), "AUC: the label or the positive class is unknown")
+        unlabelled = dict.fromkeys((int(i) for i in blank), NO_LABEL)
         return Scores(done.values, {**unlabelled, **reasons}, done.curves, done.flags)
 
     def summarise(self, values: np.ndarray, name: str = "") -> float:

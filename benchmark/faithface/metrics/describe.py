@@ -1,27 +1,77 @@
-"""A metric's protocol as text.
+"""A metric's protocol as text, from its docstring and its :class:`~faithface.contract.Protocol`.
 
-Place in the flow: behind ``faithface metrics ID`` and the protocol pages; calls ``specs``.
+Place in the flow: behind ``faithface metrics ID`` and the protocol pages (``docs/tools``); calls ``specs``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import textwrap
 import typing
+from dataclasses import dataclass
 from typing import Any
 
 from faithface.contract import Metric
 from faithface.specs import format_value, parameters
 
 ARROWS = {"higher": "↑", "lower": "↓"}
+ITEM = r"(?:``[^`\n]+``|\(?headline\)?)(?:, ``[^`\n]+``)*(?: \([^)\n]*\))?: "
 
 
-def protocol(metric: Metric) -> str:
-    """Return the metric's docstring without its indentation: the protocol's own words."""
-    head, _, rest = inspect.cleandoc(type(metric).__doc__ or "").partition("\n")
-    question = textwrap.fill(metric.protocol.question, 112, initial_indent="    ", subsequent_indent="    ")
-    return f"{head}\n\nQuestion\n{question}\n{rest}"
+@dataclass(frozen=True)
+class Section:
+    """A section of a protocol: its heading, and its paragraphs and items, each on one line."""
+
+    heading: str
+    paragraphs: tuple[str, ...]
+
+
+def title(metric: Metric) -> str:
+    """Return the protocol's first paragraph on one line."""
+    return " ".join(inspect.cleandoc(type(metric).__doc__ or "").partition("\n\n")[0].split())
+
+
+def sections(metric: Metric) -> list[Section]:
+    """Return the sections of a metric's docstring, its question first.
+
+    A heading is a line that opens an indented block. Lines are joined; a blank line, a formula's ``value =``, and a
+    name with its explanation (``fill``: …) begin a new paragraph.
+    """
+    lines = inspect.cleandoc(type(metric).__doc__ or "").splitlines()
+    found: list[tuple[str, list[str]]] = [("Question", [metric.protocol.question])]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line and not line.startswith(" ") and following.startswith("    "):
+            found.append((line, []))
+        elif line.startswith(" ") or not line:
+            found[-1][1].append(line.strip())
+    return [Section(heading, tuple(_paragraphs(body))) for heading, body in found if any(body)]
+
+
+def is_item(paragraph: str) -> bool:
+    """Say whether a paragraph explains a name: of a parameter, of a value, or of the headline."""
+    return re.match(ITEM, paragraph) is not None
+
+
+def _paragraphs(body: list[str]) -> list[str]:
+    marked = "\n".join(body)
+    # Names that follow each other within a paragraph begin a line of their own; so do curves.
+    marked = re.sub(rf"(?<=[.)])\s+(?={ITEM}|Curves(?: over|:))", "\n\n", marked)
+    marked = re.sub(rf"\n(?={ITEM}|Curves(?: over|:)|value = )", "\n\n", marked)
+    return [" ".join(part.split()) for part in re.split(r"\n{2,}", marked) if part.strip()]
+
+
+def protocol(metric: Metric, width: int = 80) -> str:
+    """Return the metric's protocol as plain text: the docstring's own words, its lines joined and filled again."""
+
+    def fill(paragraph: str) -> str:
+        hanging = "      " if is_item(paragraph) else "    "
+        return textwrap.fill(paragraph, width, initial_indent="    ", subsequent_indent=hanging, break_on_hyphens=False)
+
+    parts = [textwrap.fill(title(metric), width, break_on_hyphens=False)]
+    parts += ["\n".join([section.heading, *map(fill, section.paragraphs)]) for section in sections(metric)]
+    return "\n\n".join(parts)
 
 
 def facts(metric: Metric) -> list[tuple[str, str]]:
@@ -36,8 +86,8 @@ def facts(metric: Metric) -> list[tuple[str, str]]:
         ("pairs", metric.judged_on if "verification" in metric.protocol.tasks else ""),
         ("needs", ", ".join(sorted(metric.protocol.needs)) or "maps only"),
     ]
-    if metric.protocol.truth:
-        told.append(("ground truth", " or ".join(metric.protocol.truth)))
+    if metric.ground_truth:
+        told.append(("ground truth", " or ".join(metric.ground_truth)))
     if len(metric.protocol.value_names) > 1:
         told.append(("values", ", ".join(_value(metric, name) for name in metric.protocol.value_names)))
     told += [("forward passes per sample", metric.cost), ("source", metric.protocol.source)]

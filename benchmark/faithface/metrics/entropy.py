@@ -71,7 +71,7 @@ class Entropy(Metric):
         mass = _maps.on_grid(_maps.finite(chosen).abs(), self.grid).flatten(1)
         pixels = mass.shape[1]
         if pixels == 1:
-            reasons = dict.fromkeys(range(len(samples)), "a map of one cell has no entropy to compare with")
+            reasons = dict.fromkeys(range(len(samples)), _maps.ONE_CELL)
         # Dividing by the largest value first keeps the sum of tiny maps away from zero.
         mass = mass / mass.amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
         total = mass.sum(dim=1, keepdim=True)

@@ -18,11 +18,13 @@ from faithface.metrics import _maps
 from faithface.metrics._forward import probes
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.similarity import spearman, ssim
+from faithface.reasons import Reason, ReasonCode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHIFT = 16 / 224  # the published 16 pixels, as a share of the side
+NOT_SQUARE = Reason(ReasonCode.UNDEFINED, "rotation: the image is not square")
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,12 @@ def transforms(size: tuple[int, int]) -> list[Transform]:
 class Geometry(Metric):
     """Does the map follow the face through flips, shifts and quarter turns?
 
-    Formula Twelve transformed images T(x): mirrored left-right and up-down; moved by ±s rows and ±s columns in the
-        eight directions, the border repeated; turned by 90° both ways. s is 16/224 of the side (rounded, at least one
-        pixel). Each is explained again, for the class that was predicted on the original; value = mean over T of
-        SSIM(map(x), T⁻¹ map(T(x))) on the pixels that both share. For a shift that is the overlap, cut out before the
-        maps are scaled to [0, 1].
+    Formula
+        Twelve transformed images T(x): mirrored left-right and up-down; moved by ±s rows and ±s columns in the eight
+        directions, the border repeated; turned by 90° both ways. s is 16/224 of the side (rounded, at least one
+        pixel). Each is explained again, for the class that was predicted on the original;
+        value = mean over T of SSIM(map(x), T⁻¹ map(T(x))) on the pixels that both share. For a shift that is the
+        overlap, cut out before the maps are scaled to [0, 1].
 
     Values
         headline: the mean over all transformations, each counting once.
@@ -165,7 +168,7 @@ class Geometry(Metric):
         scores = _maps.result(values, reasons, _maps.constant(own), curves)
         if model.size[0] == model.size[1]:
             return scores
-        unturned = dict.fromkeys(range(len(samples)), "rotation: the image is not square")
+        unturned = dict.fromkeys(range(len(samples)), NOT_SQUARE)
         return Scores(scores.values, {**unturned, **reasons}, scores.curves, scores.flags)
 
 

@@ -80,7 +80,9 @@ class HistogramEntropy(Metric):
         range=(0.0, 1.0),
         best=0.0,
         judged_on="genuine",
-        source="Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969",
+        source=(
+            "Crum et al., Explain To Me: Salience-Based Explainability for Synthetic Face Detection Models, 2303.11969"
+        ),
     )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
@@ -91,7 +93,7 @@ class HistogramEntropy(Metric):
         reasons = _maps.invalid(native)
         cells = native[0].numel() if len(native) else 1
         if cells == 1:
-            reasons = dict.fromkeys(range(len(samples)), "a map of one cell has no entropy to compare with")
+            reasons = dict.fromkeys(range(len(samples)), _maps.ONE_CELL)
         levels = eight_bit(_maps.finite(native))
         most = np.log2(max(2, min(256, cells)))
         values = np.array([bits(one) for one in levels]) / most

@@ -20,11 +20,12 @@ from faithface.errors import UsageError
 from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
-from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
+from faithface.metrics._forward import NO_THRESHOLD
 from faithface.metrics._reexplain import AGAIN, need_explainer
 from faithface.perturb import Track, plan_tracks, rank, run_masking_plan
 from faithface.perturb.ranking import unit_counts
-from faithface.tasks import pair_similarity
+from faithface.reasons import Reason, ReasonCode
+from faithface.tasks import ON_THRESHOLD, decided, pair_similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 ROLE, TRUTH = "non-mate", "inpainted"
 MATE = 1  # the side of the pair that the non-mate is a version of
 CURVES = ("outside", "taken", "mate-outside", "mate-taken")
-NO_TRIPLET = f'the pair has no "{ROLE}" face, or no "{TRUTH}" region'
+NO_TRIPLET = Reason(ReasonCode.NO_GROUND_TRUTH, f'the pair has no "{ROLE}" face, or no "{TRUTH}" region')
+NOTHING_OUTSIDE = Reason(ReasonCode.UNDEFINED, "no pixel lies outside the region")
 
 
 def is_triplet(item: object) -> bool:
@@ -46,7 +48,6 @@ def against_non_mate(model: FaceModel, samples: Samples) -> Samples:
     outputs = torch.stack([samples.clean.outputs[:, 0], model.embeddings(images)], dim=1)
     scores = pair_similarity(model.card, outputs[:, 0], outputs[:, 1])
     threshold = samples.clean.threshold
-    predicted = torch.zeros_like(samples.clean.predicted) if threshold is None else (scores >= threshold).long()
     items = tuple(
         dataclasses.replace(
             item, b=item.others[ROLE], same=False, truth={"dissimilarity": item.truth[TRUTH]}, others={}
@@ -55,7 +56,7 @@ def against_non_mate(model: FaceModel, samples: Samples) -> Samples:
         if isinstance(item, Pair)
     )
     pixels = torch.stack([samples.images[:, 0], images], dim=1)
-    clean = Clean(outputs, scores, predicted, threshold)
+    clean = Clean(outputs, scores, decided(scores, threshold), threshold)
     return dataclasses.replace(samples, items=items, images=pixels, clean=clean, cache=Cache())
 
 
@@ -173,7 +174,7 @@ class InpaintingGame(Metric):
             Value("mate"),
         ),
         judged_on="genuine",
-        cost="99, and 1 explanation",
+        cost=lambda metric: f"{2 * (metric.points - 2) + 1}, and 1 explanation",
         source="Williford, May and Byrne, ECCV 2020, arXiv:2008.00916",
         tasks=frozenset({"verification"}),
         ground_truth=(TRUTH,),
@@ -188,10 +189,10 @@ class InpaintingGame(Metric):
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         explainer = need_explainer(self.id, explainer)
         able = [i for i, item in enumerate(samples) if is_triplet(item)]
-        reasons = {i: NO_TRIPLET for i in range(len(samples)) if i not in able}
+        reasons: dict[int, Reason | str] = {i: NO_TRIPLET for i in range(len(samples)) if i not in able}
         values = {name: np.full(len(samples), np.nan) for name in self.protocol.value_names}
         curves = {name: np.full((len(samples), self.points), np.nan) for name in CURVES}
-        flags: dict[int, str] = {}
+        flags: dict[int, Reason | str] = {}
         if able:
             played = self._play(model, samples.take(able), maps.take(able), explainer)
             for target, source in ((values, played.values), (curves, played.curves)):
@@ -218,9 +219,9 @@ class InpaintingGame(Metric):
         taken = np.stack([is_mate[0], 1 - is_mate[1]])
         area = np.trapezoid(taken, outside, axis=2)
         told_apart = ((mate > non_mate) & (mate >= needed) & (non_mate < needed)).numpy()
-        alike = f"the network does not tell mate and non-mate apart ({self.decision})"
+        alike = Reason(ReasonCode.UNDEFINED, f"the network does not tell mate and non-mate apart ({self.decision})")
         reasons = {int(i): alike for i in np.flatnonzero(~told_apart)}
-        reasons |= {int(i): "no pixel lies outside the region" for i in np.flatnonzero(inside.all(axis=1))}
+        reasons |= {int(i): NOTHING_OUTSIDE for i in np.flatnonzero(inside.all(axis=1))}
         reasons |= dict.fromkeys(_maps.invalid(chosen[0]), AGAIN) | _maps.invalid(chosen[1])
         if self.decision == "threshold" and samples.threshold is None:
             reasons = dict.fromkeys(range(len(samples)), NO_THRESHOLD)

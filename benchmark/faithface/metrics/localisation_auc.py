@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from faithface.contract import Protocol
 from faithface.metrics._truth import Localisation, asked_truth
@@ -67,6 +66,8 @@ class LocalisationAuc(Localisation):
     )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:
+        from scipy.stats import rankdata
+
         inside = int(truth.sum())
         outside = truth.size - inside
         u = rankdata(relevance)[truth].sum() - inside * (inside + 1) / 2

@@ -44,10 +44,11 @@ def unit_norm(maps: Tensor) -> Tensor:
 class MaxSensitivity(Metric):
     """The largest change of the map under small uniform noise.
 
-    Formula Each map is divided by its own Frobenius norm: u(x) = map(x) / ‖map(x)‖; value = max over ``draws`` of ‖u(x
-        + d) − u(x)‖, with d uniform in ±``radius`` on each colour value in [0, 1], and x + d kept within [0, 1]. Since
-        ‖u(x)‖ = 1, this is relative to the map. The altered image is explained for the class that was predicted on the
-        clean one.
+    Formula
+        Each map is divided by its own Frobenius norm: u(x) = map(x) / ‖map(x)‖;
+        value = max over ``draws`` of ‖u(x + d) − u(x)‖, with d uniform in ±``radius`` on each colour value in [0, 1],
+        and x + d kept within [0, 1]. Since ‖u(x)‖ = 1, this is relative to the map. The altered image is explained for
+        the class that was predicted on the clean one.
 
     Parameters
         ``radius``: half the width of the noise, on pixels in [0, 1]; default 0.02 (five grey levels).
@@ -101,7 +102,7 @@ class MaxSensitivity(Metric):
             Value(),
             Value("mean"),
         ),
-        cost="draws (10), and as many explanations",
+        cost=lambda metric: f"{metric.draws}, and {metric.draws} explanation{'' if metric.draws == 1 else 's'}",
         source="Yeh et al., NeurIPS 2019, arXiv:1901.09392",
     )
 

@@ -14,15 +14,19 @@ import numpy as np
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.lazy import torch
 from faithface.metrics import _maps
-from faithface.metrics._forward import clean_scores, probes
+from faithface.metrics._forward import probes, unaltered_scores
 from faithface.metrics._reexplain import explain_again, need_explainer, reasons_for
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
+from faithface.reasons import Reason, ReasonCode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LEVELS = (0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 1.0)
 PURPOSE = "salt-and-pepper"
+NOT_DETERMINISTIC = Reason(
+    ReasonCode.NOT_DETERMINISTIC, "not deterministic: the clean image explained again gives another map"
+)
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ def noise_step(model: FaceModel, samples: Samples, maps: Maps, explainer: Explai
 def _noise_step(maps: Maps, samples: Samples, model: FaceModel, explainer: Explainer, level: float) -> NoiseStep:
     clean = _maps.judged(samples, maps)
     again, noisy = explain_again(model, samples, noisy_images(samples, level), explainer)
-    fall = clean_scores(samples) - clean_scores(again)
+    fall = unaltered_scores(samples) - unaltered_scores(again)
     ranks = maps.cached(judged_ranks, samples)
     return NoiseStep(ssim(clean, noisy), rank_correlation(ranks, average_ranks(noisy)), fall)
 
 
-def judged_ranks(maps: Maps, samples: Samples) -> np.ndarray:
+def judged_ranks(maps: Maps, samples: Samples) -> Tensor:
     """Return the average ranks of the judged maps' pixels; asked for through :meth:`Maps.cached`."""
     return average_ranks(_maps.judged(samples, maps))
 
@@ -90,8 +94,8 @@ class NoiseStability(Metric):
     Values
         headline: SSIM at ``level``.
         ``spearman``: rank correlation of the two maps at ``level``; tied pixels share ranks.
-        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or cosine of the pair), -1 to 1
-        (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
+        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or similarity of the pair), -1 to
+        1 (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
         ``all-levels``: mean SSIM over the seven levels above 0.
         Curves over the eight levels: ``level``, ``ssim``, ``spearman``, ``score-fall``.
 
@@ -145,7 +149,7 @@ class NoiseStability(Metric):
             Value("score-fall", "lower"),
             Value("all-levels"),
         ),
-        cost="8, and 8 explanations",
+        cost=lambda metric: "8, and 8 explanations" if metric.levels == "all" else "1, and 1 explanation",
         source="Explain To Me, arXiv:2303.11969",
     )
 
@@ -175,7 +179,7 @@ class NoiseStability(Metric):
         flags = _maps.constant(clean)
         again = levels.index(0.0) if 0.0 in levels else None
         for i in () if again is None else np.flatnonzero(curves["ssim"][:, again] < 0.9999):
-            flags[int(i)] = "not deterministic: the clean image explained again gives another map"
+            flags[int(i)] = NOT_DETERMINISTIC
         return _maps.result(values, reasons_for(clean, values["all-levels"]), flags, curves)
 
 

@@ -122,7 +122,9 @@ class OutOfSetShift(Metric):
             Value(),
             Value("change"),
         ),
-        cost="1 and 1 explanation, and once 2 n and 2 n explanations for the out-of-set samples",
+        cost=lambda metric: (
+            f"1 and 1 explanation, and once {2 * metric.n} and {2 * metric.n} explanations for the out-of-set samples"
+        ),
         source="Explain To Me, arXiv:2303.11969; AUC as a mean of placements: ours",
     )
 
@@ -135,7 +137,8 @@ class OutOfSetShift(Metric):
         partner = None if samples.dataset is None else samples.dataset.out_of_set()
         if partner is None:
             raise NotApplicable(
-                f'metric "{self.id}" needs samples of a dataset with an out-of-set partner; these have none'
+                f'metric "{self.id}" needs samples of a dataset with an out-of-set partner; these have none',
+                ReasonCode.NO_OUT_OF_SET,
             )
         others = self._of_partner(model, partner, samples, explainer)
         own = statistics(model, samples, maps, explainer)

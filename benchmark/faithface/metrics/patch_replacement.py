@@ -17,10 +17,11 @@ from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Prot
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.metrics import _maps
-from faithface.metrics._forward import NO_THRESHOLD, ON_THRESHOLD
+from faithface.metrics._forward import NO_THRESHOLD
 from faithface.metrics._reexplain import altered, need_explainer
 from faithface.perturb import Track, fill_images, plan_tracks, rank, run_masking_plan
-from faithface.tasks import pair_similarity
+from faithface.reasons import Reason, ReasonCode
+from faithface.tasks import accepted, pair_similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,11 +62,6 @@ def patched_pairs(model: FaceModel, samples: Samples) -> Samples:
 def _with_truth(item: Any, mask: np.ndarray) -> Any:
     kind = "dissimilarity" if item.same else "similarity"
     return dataclasses.replace(item, truth={kind: lambda: np.stack([mask, np.zeros_like(mask)])})
-
-
-def accepted(model: FaceModel, scores: Tensor, threshold: float) -> Tensor:
-    """Return bool: which similarities are accepted; the pair that lies on the threshold is, whatever the rounding."""
-    return scores >= threshold - ON_THRESHOLD
 
 
 def mending_scores(model: FaceModel, samples: Samples, patched: Samples, orders: Tensor) -> Tensor:
@@ -170,7 +166,8 @@ class PatchReplacement(Metric):
         if not dataset.aligned:
             raise NotApplicable(
                 f'metric "{self.id}" pastes parts of one face into another and needs aligned faces; '
-                f'dataset "{dataset.name}" says that its faces are not'
+                f'dataset "{dataset.name}" says that its faces are not',
+                ReasonCode.NOT_ALIGNED,
             )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
@@ -184,12 +181,12 @@ class PatchReplacement(Metric):
         similar, dissimilar = (_maps.pick(found, (kind,) * n) for kind in ("similarity", "dissimilarity"))
         balance = similar - dissimilar
         invalid = _maps.invalid(balance)
-        taken = accepted(model, patched.clean.scores, threshold)
+        taken = accepted(patched.clean.scores, threshold)
         blamed = torch.where(taken[:, None, None], balance, -balance)
         order = rank(_maps.finite(blamed), samples).order
         chance = [samples.rng(i, f"{PURPOSE}/control").permutation(order.shape[1]) for i in range(n)]
         orders = torch.stack([order.cpu(), torch.from_numpy(np.stack(chance))])
-        after = accepted(model, mending_scores(model, samples, patched, orders), threshold).numpy()
+        after = accepted(mending_scores(model, samples, patched, orders), threshold).numpy()
         error = (after != samples.genuine[:, None]).astype(np.float64)
         area = np.trapezoid(error, SHARES, axis=2) / SHARES[-1]
         values = {
@@ -201,7 +198,8 @@ class PatchReplacement(Metric):
         curves = {"share": np.tile(SHARES, (n, 1)), "error": error[0], "error-random": error[1]}
         done = _maps.result(values, invalid, _maps.constant(balance), curves)
         sides = {
-            i: f"{'fmr' if same else 'fnmr'}: of the other kind of pairs" for i, same in enumerate(samples.genuine)
+            i: Reason(ReasonCode.UNDEFINED, f"{'fmr' if same else 'fnmr'}: of the other kind of pairs")
+            for i, same in enumerate(samples.genuine)
         }
         return Scores(done.values, {**sides, **invalid}, done.curves, done.flags)
 

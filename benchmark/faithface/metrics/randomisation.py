@@ -10,10 +10,9 @@ twin and all that is derived from them belong to one and the same randomised net
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable
@@ -22,6 +21,9 @@ from faithface.metrics._reexplain import need_explainer, reasons_for, rescored
 from faithface.metrics.noise_stability import judged_ranks
 from faithface.metrics.similarity import average_ranks, rank_correlation, ssim
 from faithface.seeds import rng_for
+
+if TYPE_CHECKING:
+    import onnx
 
 LEARNED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 PASSES_ON = frozenset({"Identity", "Transpose", "Cast", "Reshape", "Squeeze", "Unsqueeze"})
@@ -33,6 +35,8 @@ def learned_layers(graph: onnx.GraphProto) -> list[tuple[str, ...]]:
 
     A layer is a convolution or matrix product with a stored weight. Normalisation layers are not among them.
     """
+    import onnx
+
     stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
     constants = [node for node in graph.node if node.op_type == "Constant"]
@@ -59,6 +63,9 @@ def randomised_proto(proto: onnx.ModelProto, layers: int, seed: int) -> onnx.Mod
     Each tensor is drawn from the normal distribution with its own mean and standard deviation, by a generator seeded by
     its name, so that what is random at one level is the same at every deeper one.
     """
+    import onnx
+    from onnx import numpy_helper
+
     chosen = {name for tensors in learned_layers(proto.graph)[-layers:] for name in tensors}
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -166,7 +173,7 @@ class Randomisation(Metric):
             Value("ssim"),
             Value("all-layers"),
         ),
-        cost="steps (5; pairs: 10), and 5 explanations",
+        cost=lambda metric: f"{metric.steps} (pairs: {2 * metric.steps}), and {metric.steps} explanations",
         source="Adebayo et al., NeurIPS 2018, arXiv:1810.03292",
     )
 

@@ -6,13 +6,19 @@ Place in the flow: a metric on maps and ground truth; built on ``_truth``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from faithface.contract import Protocol, Value
 from faithface.metrics import _maps
 from faithface.metrics._truth import CHANCE, Localisation, asked_truth, positive
+from faithface.reasons import Reason, ReasonCode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NOTHING_POSITIVE = Reason(ReasonCode.CONSTANT_MAP, "no positive relevance, or a constant map")
 
 
 @dataclass(frozen=True)
@@ -83,5 +89,5 @@ class RelevanceMass(Localisation):
         mass = mass / mass.max()
         return float(mass[truth].sum() / mass.sum())
 
-    def remarks(self, relevance: Tensor) -> dict[int, str]:
-        return _maps.constant(relevance.clamp(min=0), "no positive relevance, or a constant map")
+    def remarks(self, relevance: Tensor) -> dict[int, Reason]:
+        return _maps.constant(relevance.clamp(min=0), NOTHING_POSITIVE)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from faithface.contract import Protocol, Value
 from faithface.metrics._top_share import TopShare
+from faithface.tasks import difference_range
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Retention(TopShare):
 
     Formula
         value = s(image) − s(image with all but the top pixels replaced by the fill), where s is the probability of
-        the class predicted on the clean image, or the cosine of the pair. Signed, not divided by s, not clipped;
+        the class predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped;
         samples that the model gets wrong are included. max(1, round(share·H·W)) pixels are kept.
 
     Values
@@ -64,8 +65,7 @@ class Retention(TopShare):
         id="retention@1",
         question="Is what the explanation puts first enough for the model?",
         better="lower",
-        range=(-2.0, 2.0),
-        best=-2.0,
+        range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
         values=(
             Value(),

@@ -15,10 +15,11 @@ import numpy as np
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.lazy import torch
 from faithface.metrics import _maps
-from faithface.metrics._forward import NO_THRESHOLD, answers, clean_scores, probes
-from faithface.perturb.curves import area
+from faithface.metrics._forward import NO_THRESHOLD, answers, probes, unaltered_scores
+from faithface.perturb import Ranking, area, rank
 from faithface.perturb.linear import impute_linear
-from faithface.perturb.ranking import Ranking, rank, unit_counts
+from faithface.perturb.ranking import unit_counts
+from faithface.tasks import difference_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +34,7 @@ class Road(Metric):
         (LeRF), are removed. Each removed pixel becomes the weighted mean of its eight neighbours (1/6 direct, 1/12
         diagonal; weights of neighbours outside the image dropped), all of them solved for at once, plus normal noise of
         σ = ``noise``, clipped to [0, 1]. s(f) is the probability of the class predicted on the clean image, or the
-        cosine of the pair; an area is the trapezoid of s over f.
+        similarity of the pair; an area is the trapezoid of s over f.
         value = area of LeRF − area of MoRF.
 
     Values
@@ -86,8 +87,7 @@ class Road(Metric):
             "when the removed ones are filled in so that the mask itself tells the model nothing?"
         ),
         better="higher",
-        range=(-2.0, 2.0),
-        best=2.0,
+        range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
         values=(
             Value(),
@@ -97,7 +97,7 @@ class Road(Metric):
             Value("lerf-decision"),
         ),
         judged_on="genuine",
-        cost="2 · (points − 2) + 1 = 19",
+        cost=lambda metric: f"{2 * (metric.points - 2) + 1}",
         source="Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022",
     )
 
@@ -121,7 +121,7 @@ class Road(Metric):
         n = len(samples)
         scores = np.empty((2, n, self.points))
         stands = np.ones((2, n, self.points))
-        scores[:, :, 0] = clean_scores(samples)
+        scores[:, :, 0] = unaltered_scores(samples)
         images = probes(samples)
         for step in range(1, self.points):
             last = step == self.points - 1

@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
 from faithface.errors import NotApplicable, UsageError
 from faithface.metrics import _maps
 from faithface.metrics.similarity import average_ranks, eight_bit, rank_correlation, ssim
+from faithface.reasons import Reason, ReasonCode
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def native(maps: Maps) -> Tensor:
@@ -90,7 +94,8 @@ class TrainingStability(Metric):
         if not card.family:
             raise NotApplicable(
                 f'metric "{self.id}" compares the training runs of a family; {card.name} names none: '
-                "give its card and those of its other runs the same family"
+                "give its card and those of its other runs the same family",
+                ReasonCode.SINGLE_RUN,
             )
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
@@ -101,7 +106,8 @@ class TrainingStability(Metric):
         if len(names) < 2:
             raise NotApplicable(
                 f'metric "{self.id}" needs at least two runs of a family, '
-                f"got {len(names)} ({', '.join(names) or 'none'})"
+                f"got {len(names)} ({', '.join(names) or 'none'})",
+                ReasonCode.SINGLE_RUN,
             )
         small = {name: native(runs[name]) for name in names}
         large = {name: _maps.pick(runs[name], (_kind(samples),) * len(samples)) for name in names}
@@ -123,13 +129,17 @@ class TrainingStability(Metric):
         pairs = list(combinations(names, 2))
         curves = {kind: np.stack([of(a, b) for a, b in pairs], axis=1) for kind, of in measures.items()}
         values = {"" if kind == "ssim" else kind: curve.mean(axis=1) for kind, curve in curves.items()}
-        reasons: dict[int, str] = {}
-        flags: dict[int, str] = {}
+        reasons: dict[int, Reason] = {}
+        flags: dict[int, Reason] = {}
         for name in names:
             for maps in (small[name], large[name]):
-                reasons |= {i: f"{name}: {text}" for i, text in _maps.invalid(maps).items()}
-            flags |= _maps.constant(large[name], f"{name}: {_maps.CONSTANT}")
+                reasons |= _of_run(name, _maps.invalid(maps))
+            flags |= _of_run(name, _maps.constant(large[name]))
         return _maps.result(values, reasons, flags, curves)
+
+
+def _of_run(name: str, reasons: Mapping[int, Reason]) -> dict[int, Reason]:
+    return {i: Reason(reason.code, f"{name}: {reason.detail}") for i, reason in reasons.items()}
 
 
 def _kind(samples: Samples) -> str:

@@ -12,6 +12,7 @@ from faithface.model import open_model
 from faithface.perturb.fills import fill_images
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.ranking import tie_breaks
+from faithface.reasons import ReasonCode
 from faithface.tasks import class_probabilities, pair_similarity
 from tests.perturb.sets import class_set, load, pair_set
 from tests.reference import curves as reference
@@ -181,7 +182,7 @@ def test_values_stay_in_the_declared_range_and_name_their_curves(metric, grid, c
     found = type(metric)(grid=grid).score(model, samples, maps)
     assert found.values[""].dtype == np.float64
     assert ((metric.range_on()[0] <= found.values[""]) & (found.values[""] <= metric.range_on()[1])).all()
-    assert set(found.curves) == set(metric.read)
+    assert set(found.curves) == set(metric.row.directions)
     assert metric.best_on() in metric.range_on()
 
 
@@ -275,7 +276,7 @@ def test_a_constant_map_is_scored_and_flagged(classifier):
     samples, _ = class_batch(classifier)
     got = BY_ID["deletion@1"].score(classifier, samples, Maps(relevance=torch.ones(3, SIZE, SIZE)))
     assert np.isfinite(got.values[""]).all()
-    assert got.flags == dict.fromkeys(range(3), "constant map")
+    assert {i: flag.code for i, flag in got.flags.items()} == dict.fromkeys(range(3), ReasonCode.CONSTANT_MAP)
 
 
 def test_a_strictly_increasing_transform_of_the_map_moves_no_value(classifier):

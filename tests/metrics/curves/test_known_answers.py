@@ -9,7 +9,7 @@ import torch
 from faithface import perturb
 from faithface.card import InputCard, ModelCard, OutputCard
 from faithface.contract import Clean, FaceModel, Maps, Samples
-from faithface.metrics.curves.deletion import Deletion
+from faithface.metrics.curves import Deletion
 from faithface.model import open_model
 from tests.perturb.sets import class_set, load
 from tests.reference import curves as reference

@@ -1,7 +1,7 @@
 """Protocol pages: one Markdown file and one figure per metric, from its docstring and from running it.
 
-Place in the flow: ``python -m faithface.metrics.pages docs/protocols`` writes them; a test holds them against the
-docstrings. May call ``describe``, ``_example`` (where figures and costs are computed) and ``_figures``.
+Place in the flow: ``python -m docs.tools.protocol_pages docs/protocols`` writes them; a test holds them against the
+docstrings. May call faithface, ``protocol_example`` (where figures and costs are computed) and ``protocol_figures``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.tools.protocol_example import Good, Opposite, load_example, open_example
+from docs.tools.protocol_figures import draw, figure_name
 from faithface.applicability import metric_applies
 from faithface.contract import Cache, Dataset, Explainer, FaceModel, Maps, Method, Metric, Samples
 from faithface.metrics import METRICS
-from faithface.metrics._example import Good, Opposite, load_example, open_example
-from faithface.metrics._figures import draw, figure_name
-from faithface.metrics.describe import ARROWS, facts, parameter_rows, protocol
+from faithface.metrics.describe import ARROWS, facts, is_item, parameter_rows, sections, title
 
-NOTE = "<!-- Written by `python -m faithface.metrics.pages docs/protocols` from the docstring: edit that. -->"
+NOTE = "<!-- Written by `python -m docs.tools.protocol_pages docs/protocols` from the docstring: edit that. -->"
 CAPTION = (
     "Computed by this protocol on a small example: drawn faces whose evidence is known, explained by three "
     "explainers. Numbers are means over the example."
@@ -147,35 +147,17 @@ def page_name(metric: Metric) -> str:
     return f"{metric.id.replace('@', '-')}.md"
 
 
-def summary(metric: Metric) -> str:
-    """Return the protocol's first paragraph on one line."""
-    return " ".join(protocol(metric).partition("\n\n")[0].split())
-
-
-def to_markdown(text: str) -> str:
-    """Turn a protocol's text into Markdown: headings from lines that open an indented block, lists of named items."""
-    # Parameters that follow each other within a paragraph get a line each.
-    lines = re.sub(r"(?<=[.)])\s+(``[a-z-]+``: )", r"\n    \1", text).splitlines()
-    out: list[str] = []
-    for i, line in enumerate(lines):
-        following = lines[i + 1] if i + 1 < len(lines) else ""
-        if line and not line.startswith(" ") and following.startswith("    "):
-            out += ["", f"## {line}", ""]
-            continue
-        body = line.strip()
-        item = re.match(r"(``[^`]+``|\(?headline\)?)(, ``[^`]+``)*( \([^)]*\))?: ", body)
-        if item:
-            body = ("* " if _in_item(out) or not out[-1] else "\n* ") + body
-        elif out and line.startswith(" ") and _in_item(out):
-            body = f"  {body}" if body else body
-        out.append(body)
-    joined = "\n".join(out).replace("``", "`").replace("<", "&lt;")
-    return re.sub(r"\n{3,}", "\n\n", joined).strip()
-
-
-def _in_item(out: Sequence[str]) -> bool:
-    last = out[-1].lstrip("\n")
-    return last.startswith(("* ", "  ")) and bool(last.strip())
+def to_markdown(metric: Metric) -> str:
+    """Return the protocol's sections as Markdown: a heading each, every paragraph on one line, items as lists."""
+    lines = []
+    for section in sections(metric):
+        lines += ["", f"## {section.heading}", ""]
+        for i, paragraph in enumerate(section.paragraphs):
+            # A paragraph after an item would be read as its continuation.
+            if i and not (is_item(paragraph) and is_item(section.paragraphs[i - 1])):
+                lines.append("")
+            lines.append(f"* {paragraph}" if is_item(paragraph) else paragraph)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).replace("``", "`").replace("<", "&lt;").strip()
 
 
 def cell(text: str) -> str:
@@ -185,7 +167,6 @@ def cell(text: str) -> str:
 
 def render(metric: Metric, measured: Sequence[Measured]) -> str:
     """Return the text of a metric's page."""
-    rest = protocol(metric).partition("\n\n")[2]
     rows = [(name, text) for name, text in facts(metric) if name != "id"]
     spent = "; ".join(f"{m.task}: {m}" if len(measured) > 1 else str(m) for m in measured)
     at = next(k for k, (name, _) in enumerate(rows) if name.startswith("forward passes"))
@@ -195,12 +176,12 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
     parts = [
         NOTE,
         f"# `{metric.id}`",
-        summary(metric),
+        title(metric),
         "\n".join(table),
         figure,
         f"*{' '.join([CAPTION, REMARKS.get(metric.id, '')]).strip()}*",
     ]
-    parts.append(to_markdown(rest))
+    parts.append(to_markdown(metric))
     own = parameter_rows(metric)
     if own:
         head = ["| parameter | default | may be |", "| --- | --- | --- |"]
@@ -211,7 +192,7 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
 
 def render_index(metrics: Iterable[Metric]) -> str:
     """Return the text of the list of all protocols."""
-    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.protocol.better]} | {cell(summary(m))} |" for m in metrics]
+    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.protocol.better]} | {cell(title(m))} |" for m in metrics]
     head = "Every number carries the id of its protocol. A change that can move a number makes a new version."
     return (
         "\n\n".join([NOTE, "# Protocols", head, "\n".join(["| id | better | what |", "| --- | --- | --- |", *rows])])
@@ -241,7 +222,9 @@ def write(folder: Path, figures: bool = True) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m faithface.metrics.pages", description="Write the protocol pages.")
+    parser = argparse.ArgumentParser(
+        prog="python -m docs.tools.protocol_pages", description="Write the protocol pages."
+    )
     parser.add_argument("folder", type=Path, help="where the pages go, such as docs/protocols")
     parser.add_argument("--no-figures", action="store_true", help="write the text only")
     chosen = parser.parse_args(arguments)

@@ -1,6 +1,7 @@
 """The figure of a protocol page: three explainers' maps with their values, and the curves behind them where there are.
 
-Place in the flow: called by ``pages``; runs the metric in ``_example``. May call the contract and matplotlib.
+Place in the flow: called by ``protocol_pages``; runs the metric in ``protocol_example``. May call the contract and
+matplotlib.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from docs.tools.protocol_example import Good, Gradient, Opposite, Random, load_example
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Samples, Scores
-from faithface.metrics._example import Good, Gradient, Opposite, Random, load_example
 from faithface.metrics._maps import judged
 
 BESIDE = ("", "control", "chance", "random", "forward", "backward")  # values shown in the figure

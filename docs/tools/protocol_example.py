@@ -1,7 +1,7 @@
 """A world small enough to know the right answer: drawn faces, two networks with weights set by hand, three explainers.
 
-Place in the flow: ``pages`` computes every protocol's figure and cost in it; used nowhere else. May call the contract,
-``model``, ``loading``, torch and onnx.
+Place in the flow: ``protocol_pages`` computes every protocol's figure and cost in it; used nowhere else. May call the
+contract, ``model``, ``loading``, torch and onnx.
 
 * Classifier: attacks carry a fine checkerboard on one cheek. The network answers to checkerboards of that pitch and to
   nothing else, so the patch is the evidence.

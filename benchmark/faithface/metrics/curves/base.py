@@ -1,0 +1,152 @@
+"""What all curve metrics share: parameters, sharing of forward passes, the step from curves to values.
+
+Place in the flow: base of the table in ``curves``; calls ``text`` and, when it scores, ``perturb.curves``. All metrics
+of one setting (fill, grid, points, pairs, alter) read the same curves, so however many of them a run asks for, the
+network is run once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Which
+from faithface.contract.metric import Range
+from faithface.errors import NotApplicable
+from faithface.metrics.curves import text
+from faithface.metrics.curves.text import Row
+from faithface.perturb import area, curves
+from faithface.perturb.fills import check_fill
+from faithface.perturb.ranking import unit_counts
+from faithface.reasons import ReasonCode
+from faithface.tasks import accepted, difference_range, score_range
+
+# The same words as in perturb, which is imported only to score; a test compares them.
+ClassFill = Literal["stranger", "blur", "black", "mean", "rise", "linear"]
+Fill = Literal["stranger", "partner", "blur", "black", "mean", "rise", "linear"]
+Alter = Literal["probe", "both"]
+
+NO_THRESHOLD = "there is no decision threshold: give the card one, or load samples with clean_threshold()"
+
+
+class Curve(Metric):
+    """A curve metric. A subclass is a row of the table: the arguments of its class statement say what it is.
+
+    Attributes:
+        row: what it reads; the protocol and the docstring follow from it.
+    """
+
+    row: ClassVar[Row]
+
+    fill: Fill
+    grid: int
+    points: int
+
+    def __init_subclass__(cls, row: Row | None = None) -> None:
+        super().__init_subclass__()
+        if row is None:
+            return  # a base class
+        cls.row = row
+        cls.protocol = Protocol(
+            id=row.id,
+            question=row.question,
+            better=row.better,
+            range=curve_range,
+            needs=frozenset({"model"}),
+            judged_on=lambda metric: metric.pairs if isinstance(metric, PairCurve) else "all",
+            cost=curve_cost,
+            source=row.source,
+            tasks=frozenset({"verification"}) if row.pairs else frozenset({"pad", "synthetic-detection"}),
+        )
+        cls.__doc__ = text.docstring(row)
+
+    def __post_init__(self) -> None:
+        if self.grid < 0:
+            raise ValueError(f"grid is {self.grid}; expected 0 (pixels) or the number of cells per side")
+        if self.points < 2:
+            raise ValueError(f"points is {self.points}; expected at least 2, both ends of the curve")
+
+    def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
+        check_fill(self.fill, dataset, self.row.pairs)
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        found = curves(
+            model, samples, maps, self.row.kind, self.fill, self.grid, self.points, altered(self), self.row.directions
+        )
+        curve = found.scores
+        if self.row.form == "decision":
+            curve = {direction: right_decisions(c, samples) for direction, c in curve.items()}
+        areas = [area(curve[direction]) for direction in self.row.directions]
+        # The gap is insertion − deletion; on a dissimilarity map the larger similarity area is that of deletion.
+        value = areas[0] if len(areas) == 1 else (areas[0] - areas[1]) * (-1 if self.row.reversed else 1)
+        return Scores({"": value}, found.reasons, curve, found.flags)
+
+
+@dataclass(frozen=True)
+class ClassCurve(Curve):
+    """A curve metric of classifiers."""
+
+    fill: ClassFill = "blur"
+    grid: int = 0
+    points: int = 51
+
+
+@dataclass(frozen=True)
+class PairCurve(Curve):
+    """A curve metric of verification models; as it is set, one that judges similarity maps on genuine pairs."""
+
+    fill: Fill = "stranger"
+    grid: int = 0
+    points: int = 51
+    pairs: Which = "genuine"
+    alter: Alter = "probe"
+
+
+@dataclass(frozen=True)
+class ImpostorCurve(PairCurve):
+    """A curve metric of verification models; as it is set, one that judges dissimilarity maps on impostor pairs."""
+
+    fill: Fill = "partner"
+    pairs: Which = "impostor"
+
+
+def altered(metric: Curve) -> Alter:
+    """Return which images of a sample are altered; of a classifier's there is one."""
+    return metric.alter if isinstance(metric, PairCurve) else "probe"
+
+
+def right_decisions(similarity: np.ndarray, samples: Samples) -> np.ndarray:
+    """Return 1.0 where the decision at the clean threshold is right, 0.0 where it is wrong, NaN where there is no
+    score.
+
+    Raises:
+        NotApplicable: the samples carry no threshold.
+    """
+    if samples.threshold is None:
+        raise NotApplicable(NO_THRESHOLD, ReasonCode.NO_THRESHOLD)
+    right = (accepted(similarity, samples.threshold) == samples.genuine[:, None]).astype(np.float64)
+    return np.where(np.isnan(similarity), np.nan, right)
+
+
+def curve_range(metric: Curve, card: ModelCard | None) -> Range:
+    """Return the range of a curve metric's value: that of an area of its scores, or of the difference of two."""
+    gap = len(metric.row.directions) == 2
+    if metric.row.form == "score":
+        return difference_range(card) if gap else score_range(card)
+    return (-1.0, 1.0) if gap else (0.0, 1.0)
+
+
+def curve_cost(metric: Curve) -> str:
+    """Return the forward passes per sample of a curve metric: those of the altered images, and those of the fill."""
+    inner = metric.points - 2
+    if metric.grid:
+        # A count of cells that several points round to is run once.
+        inner = len(set(unit_counts(metric.grid**2, metric.points)) - {0, metric.grid**2})
+    sides = 2 if altered(metric) == "both" else 1
+    passes = f"{inner * sides * len(metric.row.directions)}"
+    shared = " (shared with deletion and insertion)" if len(metric.row.directions) == 2 else ""
+    # The partner is a clean image, which has been scored.
+    return passes + ("" if metric.fill == "partner" else f", and {sides} per fill") + shared
