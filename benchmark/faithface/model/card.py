@@ -12,10 +12,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+from faithface.card import ContributionsCard, ExplainCard, InputCard, ModelCard, OutputCard
 from faithface.errors import UsageError, nearest
 
-_SECTIONS: dict[str, Any] = {"model": ModelCard, "input": InputCard, "output": OutputCard, "explain": ExplainCard}
+_SECTIONS: dict[str, Any] = {
+    "model": ModelCard,
+    "input": InputCard,
+    "output": OutputCard,
+    "explain": ExplainCard,
+    "contributions": ContributionsCard,
+}
 _MODEL_KEYS = ("name", "task", "file", "family", "run", "licence", "source", "sha256")
 
 
@@ -44,7 +50,7 @@ def load_card(path: str | Path) -> ModelCard:
 
 
 def parse_card(data: dict[str, Any], path: Path) -> ModelCard:
-    """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``)."""
+    """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``, ``contributions``)."""
     for section, value in data.items():
         if section not in _SECTIONS:
             raise UsageError(f"{path}: unknown section [{section}]; {nearest(section, _SECTIONS)}")
