@@ -225,7 +225,8 @@ class TagRule(nn.Module):
 
 def _detector(corner: str, sharpness: float) -> tuple[np.ndarray, float]:
     """Return weight and bias of 1 − (1 − r) · sharpness on normalised pixels."""
-    patch, _ = tag_template(corner)
+    # In float64: the contrast must sum to 0 to the last digit, or the mean of the card would show.
+    patch = tag_template(corner)[0].astype(np.float64)
     printed = patch.any(axis=0)
     contrast = (patch - patch[:, printed].mean(axis=1)[:, None, None]) * printed
     # On pixels: r = ⟨contrast, pixels⟩ / ⟨contrast, tag⟩. The contrast sums to 0, so that the card's mean drops out.

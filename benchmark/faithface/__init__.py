@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+from faithface.card import ContributionsCard, ExplainCard, InputCard, ModelCard, OutputCard
 from faithface.contract import (
     Activations,
     Clean,
@@ -44,6 +44,7 @@ __all__ = [
     "Activations",
     "ClassTarget",
     "Clean",
+    "ContributionsCard",
     "Cost",
     "Dataset",
     "ExplainCard",
