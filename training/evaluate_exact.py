@@ -26,6 +26,7 @@ from faithface.contract import Clean, Face, Pair, Sample, Samples
 from faithface.model import contributions as mechanism
 from faithface.model import open_model
 from faithface.model.onnx_model import OnnxModel
+from faithface.model.twin import preprocess
 from faithface.tasks import pair_similarity
 from faithface_plugins.datasets import planted
 from faithface_plugins.models import EXACT_CARDS
@@ -96,6 +97,11 @@ def sum_error(model: OnnxModel, samples: Samples) -> float:
     return float((total - mechanism.score_of(model, samples).double()).abs().max())
 
 
+def _terms(model: OnnxModel, images: Tensor) -> np.ndarray:
+    """Return the second output as the file gives it."""
+    return model.session.run(preprocess(images, model.card.input).numpy(), mechanism.declared(model.card).output)
+
+
 def cross_influence(model: OnnxModel, images: Tensor) -> float:
     """Return the largest change of a patch's terms when another patch's pixels are replaced; 0 = none, to the last bit.
 
@@ -106,18 +112,14 @@ def cross_influence(model: OnnxModel, images: Tensor) -> float:
     rows, columns = card.grid
     down, across = images.shape[2] // rows, images.shape[3] // columns
 
-    def terms(batch: Tensor) -> np.ndarray:
-        ready = ((batch - 0.5) / 0.5).numpy()
-        return model.session.run(ready, card.output)
-
-    clean, noise = terms(images), torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    clean, noise = _terms(model, images), torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
     worst = 0.0
     for patch in range(card.patches):
         y, x = divmod(patch, columns)
         altered = images.clone()
         box = (..., slice(y * down, (y + 1) * down), slice(x * across, (x + 1) * across))
         altered[box] = noise[box]
-        change = np.abs(terms(altered) - clean).reshape(len(images), card.patches, -1)
+        change = np.abs(_terms(model, altered) - clean).reshape(len(images), card.patches, -1)
         worst = max(worst, float(np.delete(change, patch, axis=1).max()))
     return worst
 
@@ -126,7 +128,6 @@ def measure_verification(card: ModelCard, cache: Path) -> Figures:
     """Return equal-error rates as of the zoo, and how exact the sums are."""
     model, pairs = open_model(card), evaluate_zoo.held_out_pairs(cache)
     samples = pairs_of(model, pairs["a"], pairs["b"], pairs["same"])
-    own = mechanism.contributions(model, samples).abs().mean(dim=0)
     weights = _weights(model, samples.images[:1, 0])
     return {
         **evaluate_zoo.measure_verification(card, cache),
@@ -135,14 +136,12 @@ def measure_verification(card: ModelCard, cache: Path) -> Figures:
         "cross_influence": cross_influence(model, samples.images[:ALTERED, 0]),
         "weight_low": float(weights.min()),
         "weight_high": float(weights.max()),
-        "top_quarter": float(own.sort(descending=True).values[: len(own) // 4].sum() / own.sum()),
     }
 
 
 def _weights(model: OnnxModel, image: Tensor) -> np.ndarray:
     """Return the weights of the patches: what an image's patches contribute to the similarity with itself."""
-    rows = model.session.run(((image - 0.5) / 0.5).numpy(), mechanism.declared(model.card).output)
-    found: np.ndarray = np.square(rows.astype(np.float64)).sum(axis=(0, 2))
+    found: np.ndarray = np.square(_terms(model, image).astype(np.float64)).sum(axis=(0, 2))
     return found
 
 

@@ -30,7 +30,7 @@ def draw(path: Path, model_name: str = MODEL) -> None:
     """Draw one genuine and one impostor pair of ``planted-verification`` and write a PNG."""
     model = open_model(next(card for card in EXACT_CARDS if card.name == model_name))
     dataset = PlantedVerification()
-    ordinary = [pair for pair in dataset.items() if not pair.kind or pair.kind != "part-swap"]
+    ordinary = [pair for pair in dataset.items() if pair.kind != "part-swap"]
     chosen = [next(pair for pair in ordinary if pair.same), next(pair for pair in ordinary if not pair.same)]
     samples = load_samples(model, chosen, threshold=0.5, dataset=dataset)
     values = mechanism.contributions(model, samples)
