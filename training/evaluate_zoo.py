@@ -21,7 +21,7 @@ from faithface.card import ModelCard
 from faithface.model import open_model
 from faithface_plugins.datasets import planted
 from faithface_plugins.datasets.planted.datasets import PlantedVerification
-from faithface_plugins.models import CARDS
+from faithface_plugins.models import ZOO_CARDS
 from training import data, measure
 from training.train_zoo import RECORD, ROOT, ZOO
 
@@ -75,14 +75,14 @@ def held_out_pairs(cache: Path) -> data.Arrays:
     )
 
 
-def held_out_images(task: str, cache: Path) -> data.Arrays:
+def held_out_images(task: str, cache: Path, count: int = HELD_OUT_IMAGES) -> data.Arrays:
     """Return ``images``, ``labels`` and ``truth`` (where the cue is) of ``planted-pad`` or ``planted-synthetic``."""
 
     def build() -> data.Arrays:
-        made = planted.planted_arrays(data.PLANTED_TASK[task], HELD_OUT_SEED, HELD_OUT_IMAGES)
+        made = planted.planted_arrays(data.PLANTED_TASK[task], HELD_OUT_SEED, count)
         return {"images": made.images, "labels": made.labels, "truth": made.truth}
 
-    return data.cached(f"held-out-{task}", {"n": HELD_OUT_IMAGES, "seed": HELD_OUT_SEED}, build, cache)
+    return data.cached(f"held-out-{task}", {"n": count, "seed": HELD_OUT_SEED}, build, cache)
 
 
 def measure_verification(card: ModelCard, cache: Path) -> Figures:
@@ -142,7 +142,12 @@ def measure_card(card: ModelCard, cache: Path) -> dict[str, Any]:
 
 
 def measure_all(
-    cards: Sequence[ModelCard], cache: Path, folder: Path, again: bool = False, report: Callable[[str], None] = print
+    cards: Sequence[ModelCard],
+    cache: Path,
+    folder: Path,
+    again: bool = False,
+    report: Callable[[str], None] = print,
+    measure_one: Callable[[ModelCard, Path], dict[str, Any]] = measure_card,
 ) -> None:
     """Measure what has changed (everything with ``again``) and rewrite ``measured.json``."""
     path = folder / MEASURED
@@ -151,7 +156,7 @@ def measure_all(
         before = known.get(card.name, {})
         if before.get("sha256") == card.sha256 and before.get("pictures") == data.picture_hash() and not again:
             continue
-        known[card.name] = measure_card(card, cache)
+        known[card.name] = measure_one(card, cache)
         report(f"{card.name}: {known[card.name]}")
         path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
@@ -204,11 +209,11 @@ def table(measured: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mappi
     return "\n".join(parts)
 
 
-def with_table(page: str, text: str) -> str:
+def with_table(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """Return the page with what stands between the marker lines replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 def render(folder: Path = ZOO) -> str:
@@ -227,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--render-only", action="store_true", help="rewrite the pages from measured.json")
     options = parser.parse_args(arguments)
     if not options.render_only:
-        measure_all([c for c in CARDS if options.only in c.name], options.cache, ZOO, options.again)
+        measure_all([c for c in ZOO_CARDS if options.only in c.name], options.cache, ZOO, options.again)
     text = render()
     for page in PAGES:
         if page.exists() and BEGIN in (old := page.read_text(encoding="utf-8")):

@@ -3,7 +3,8 @@
 Place in the flow: called by ``train_zoo.py`` after ``loops.py``; calls torch's exporter, onnx and ONNX Runtime, and
 ``faithface`` only to read the card back.
 
-The graph: input ``image`` (normalised as the card says, batch dynamic), output ``embedding`` or ``logits``; every value
+The graph: input ``image`` (normalised as the card says, batch dynamic), output ``embedding`` or ``logits``, and of a
+mechanism-exact network (``exact_networks.py``) ``contributions`` as a second output; every value
 is named after the module that made it, such as ``/features.3/relu``, so that a layer has a name that can be read.
 """
 
@@ -20,14 +21,16 @@ import torch
 from torch import nn
 
 from faithface.card import load_card
-from training.loops import MEAN, STD
-from training.networks import SIZE, fold_norms
+from training.exact_networks import Declared
+from training.networks import MEAN, SIZE, STD, fold_norms
 from training.recipes import Recipe
 
 OPSET = 18
+CONTRIBUTIONS = "contributions"
 TOLERANCE = 1e-4
 CLASSES = {"pad": ("bona-fide", "attack"), "synthetic-detection": ("real", "synthetic")}
 SOURCE = "trained on planted faces by `python -m training.train_zoo` of the faithface repository"
+EXACT_SOURCE = "made by `python -m training.train_exact` of the faithface repository"
 LICENCE = "Apache-2.0"
 
 
@@ -40,13 +43,14 @@ def export(network: nn.Module, recipe: Recipe, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     network = fold_norms(copy.deepcopy(network)).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     output = "embedding" if recipe.task == "verification" else "logits"
+    declared: Declared | None = getattr(network, "declared", None)
     program = torch.onnx.export(
         network,
         (torch.zeros(2, 3, SIZE, SIZE),),
         dynamo=True,
         opset_version=OPSET,
         input_names=["image"],
-        output_names=[output],
+        output_names=[output] if declared is None else [output, CONTRIBUTIONS],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
         verbose=False,
     )
@@ -58,7 +62,9 @@ def export(network: nn.Module, recipe: Recipe, folder: Path) -> Path:
     onnx.save(model, path)
     verify(network, path)
     card = folder / f"{recipe.name}.toml"
-    card.write_text(card_text(recipe, output, hashlib.sha256(path.read_bytes()).hexdigest()), encoding="utf-8")
+    card.write_text(
+        card_text(recipe, output, hashlib.sha256(path.read_bytes()).hexdigest(), declared), encoding="utf-8"
+    )
     load_card(card)
     return card
 
@@ -68,6 +74,7 @@ def rename_values(model: onnx.ModelProto) -> None:
     graph = model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)} | {w.name for w in graph.initializer}
     names: dict[str, str] = {}
+    used: set[str] = set()
     for node in graph.node:
         scope = _module_of(node)
         kind = node.op_type.lower()
@@ -81,6 +88,10 @@ def rename_values(model: onnx.ModelProto) -> None:
                 new = f"{stem}_{again}"
             names[old] = new
         node.name = stem if len(node.output) != 1 else names.get(node.output[0], stem)
+        # The node of a graph output keeps the output's name for its value and may meet another's name here.
+        while node.name in used:
+            node.name += "_out"
+        used.add(node.name)
         del node.metadata_props[:]
         node.doc_string = ""
     for node in graph.node:
@@ -116,16 +127,17 @@ def verify(network: nn.Module, path: Path) -> None:
     for batch in (1, 5):
         image = torch.rand(batch, 3, SIZE, SIZE, generator=generator) * 2 - 1
         with torch.no_grad():
-            expected = network(image).numpy()
-        (got,) = session.run(None, {"image": image.numpy()})
-        worst = float(np.abs(got - expected).max())
-        if got.shape != expected.shape or worst > TOLERANCE:
-            raise RuntimeError(
-                f"{path}: ONNX Runtime and torch differ by {worst:.2e} at batch {batch}; allowed: {TOLERANCE:.0e}"
-            )
+            outputs = network(image)
+        expected = [out.numpy() for out in (outputs if isinstance(outputs, tuple) else (outputs,))]
+        for one, other in zip(session.run(None, {"image": image.numpy()}), expected, strict=True):
+            worst = float(np.abs(one - other).max()) if one.shape == other.shape else float("inf")
+            if worst > TOLERANCE:
+                raise RuntimeError(
+                    f"{path}: ONNX Runtime and torch differ by {worst:.2e} at batch {batch}; allowed: {TOLERANCE:.0e}"
+                )
 
 
-def card_text(recipe: Recipe, output: str, sha256: str) -> str:
+def card_text(recipe: Recipe, output: str, sha256: str, declared: Declared | None = None) -> str:
     """Return the model card as TOML."""
     lines = [
         "[model]",
@@ -135,7 +147,7 @@ def card_text(recipe: Recipe, output: str, sha256: str) -> str:
         f'family = "{recipe.family}"',
         f"run = {recipe.run}",
         f'licence = "{LICENCE}"',
-        f'source = "{SOURCE}"',
+        f'source = "{SOURCE if declared is None else EXACT_SOURCE}"',
         f'sha256 = "{sha256}"',
         "",
         "[input]",
@@ -152,4 +164,11 @@ def card_text(recipe: Recipe, output: str, sha256: str) -> str:
     else:
         classes = CLASSES[recipe.task]
         lines += ['kind = "logits"', f'classes = ["{classes[0]}", "{classes[1]}"]', f'positive = "{classes[1]}"']
+    if declared is not None:
+        if declared.layer:
+            lines += ["", "[explain]", f'layer = "{declared.layer}"']
+        lines += ["", "[contributions]", f'output = "{CONTRIBUTIONS}"', f"grid = {list(declared.grid)}"]
+        lines += [f'sums_to = "{declared.sums_to}"']
+        lines += [f"offset = {declared.offset}"] if declared.offset else []
+        lines += [f"interacting = {list(declared.interacting)}"] if declared.interacting else []
     return "\n".join(lines) + "\n"

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.exact_networks import EXACT
 from training.losses import ArcFaceHead, cyborg
-from training.networks import EMBEDDING, NETWORKS, CueNet
+from training.networks import MEAN, NETWORKS, STD, CueNet
 from training.recipes import Recipe
 
-MEAN = 0.5
-STD = 0.5
 MARGIN = 0.3
 
 Report = Callable[[str], None]
@@ -88,9 +87,20 @@ def _fit(
 
 def _network(recipe: Recipe) -> nn.Module:
     torch.manual_seed(1000 + recipe.run)
-    network = NETWORKS[recipe.network]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.train()
-    return network  # type: ignore[no-any-return]
+    builders: dict[str, Callable[[], nn.Module]] = {**NETWORKS, **EXACT}
+    network = builders[recipe.network]()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.train()
+
+
+def _first(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return the output that a loss is taken of; a mechanism-exact network returns its contributions second."""
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+def written(recipe: Recipe) -> nn.Module:
+    """Return a network whose weights are written and not trained (a recipe of no epochs)."""
+    return _network(recipe)
 
 
 def train_verifier(recipe: Recipe, images: np.ndarray, labels: np.ndarray, report: Report = print) -> nn.Module:
@@ -101,12 +111,12 @@ def train_verifier(recipe: Recipe, images: np.ndarray, labels: np.ndarray, repor
         labels: int64 N, identities 0 … C−1.
     """
     network = _network(recipe)
-    head = ArcFaceHead(EMBEDDING, int(labels.max()) + 1)
+    head = ArcFaceHead(int(network.dimensions), int(labels.max()) + 1)  # type: ignore[arg-type]
 
     def loss_of(rows: np.ndarray, rng: np.random.Generator, progress: float) -> Tensor:
         batch = _jittered(normalised(images[rows]), rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
-            embeddings = network(batch)
+            embeddings = _first(network(batch))
         return head(embeddings.float(), torch.from_numpy(labels[rows]), MARGIN * min(1.0, 2 * progress))  # type: ignore[no-any-return]
 
     _fit(recipe, [network, head], len(images), loss_of, report)
@@ -124,7 +134,8 @@ def train_classifier(
         human: float N×14×14 in [0, 1], the annotator's salience; all zero where there is none.
     """
     network = _network(recipe)
-    assert isinstance(network, CueNet)
+    if recipe.guidance and not isinstance(network, CueNet):
+        raise ValueError(f"{recipe.name}: guidance is {recipe.guidance}, but only a CueNet has a map to guide")
 
     def loss_of(rows: np.ndarray, rng: np.random.Generator, progress: float) -> Tensor:
         batch = _jittered(normalised(images[rows]), rng)
@@ -133,8 +144,8 @@ def train_classifier(
         if rng.random() < 0.5:
             batch, salience = batch.flip(3), salience.flip(2)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
-            logits, cams = network.with_cam(batch)
-        if recipe.guidance:
+            logits, cams = network.with_cam(batch) if isinstance(network, CueNet) else (_first(network(batch)), None)
+        if recipe.guidance and cams is not None:
             return cyborg(logits.float(), cams.float(), salience, target, recipe.guidance)
         return nn.functional.cross_entropy(logits.float(), target)
 

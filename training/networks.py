@@ -15,6 +15,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 SIZE = 112
+MEAN = 0.5  # pixels become (x − MEAN) / STD, as the cards say
+STD = 0.5
 EMBEDDING = 128
 
 
@@ -90,6 +92,8 @@ class Bottleneck(nn.Module):
 class ResidualFace(nn.Module):
     """Verification, plain residual: 56 → 28 → 14 → 7, a learned weight per place, 128 numbers (not normalised)."""
 
+    dimensions = EMBEDDING
+
     def __init__(self, widths: tuple[int, int, int, int] = (16, 24, 40, 56)) -> None:
         super().__init__()
         a, b, c, d = widths
@@ -108,6 +112,8 @@ class ResidualFace(nn.Module):
 
 class MobileFace(nn.Module):
     """Verification, depthwise with PReLU: bottlenecks down to 7×7, global depthwise convolution, 128 numbers."""
+
+    dimensions = EMBEDDING
 
     def __init__(self, widths: tuple[int, int, int, int] = (16, 24, 40, 56)) -> None:
         super().__init__()

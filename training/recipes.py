@@ -1,6 +1,6 @@
-"""What is trained: one recipe per model of the zoo, and nothing about how.
+"""What is trained: one recipe per model, of the zoo and of the mechanism-exact networks, and nothing about how.
 
-Place in the flow: read by ``train_zoo.py`` and ``evaluate_zoo.py``; imports nothing of the project.
+Place in the flow: read by ``train_zoo.py``, ``train_exact.py`` and ``evaluate_zoo.py``; imports nothing of the project.
 
 Families of a classifier task:
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Task = Literal["verification", "pad", "synthetic-detection"]
+CLASSIFIER_TASKS: tuple[tuple[str, Task], ...] = (("pad", "pad"), ("synthetic", "synthetic-detection"))
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Recipe:
     Attributes:
         name: of the card and the files.
         task, family, run: as on the card; ``run`` is also the seed of weights and order.
-        network: a key of ``networks.NETWORKS``.
-        epochs, batch, rate: one-cycle AdamW with this peak learning rate.
+        network: a key of ``networks.NETWORKS`` or ``exact_networks.EXACT``.
+        epochs, batch, rate: one-cycle AdamW with this peak learning rate; no epochs: the weights are written.
         half: bfloat16 convolutions (faster where the CPU has them; depthwise ones are slower).
         guidance: weight of the salience loss; 0 = cross-entropy only.
         tagged: train on the tagged set.
@@ -54,8 +55,7 @@ def _build() -> tuple[Recipe, ...]:
         *_runs(3, Recipe("", "verification", "planted-residual", 0, "residual", epochs=12, batch=128)),
         *_runs(3, Recipe("", "verification", "planted-mobile", 0, "mobile", epochs=8, batch=128, half=False)),
     ]
-    tasks: tuple[tuple[str, Task], ...] = (("pad", "pad"), ("synthetic", "synthetic-detection"))
-    for short, task in tasks:
+    for short, task in CLASSIFIER_TASKS:
         plain = Recipe("", task, f"planted-{short}-traditional", 0, "cue", epochs=4)
         found += _runs(5, plain)
         found += _runs(5, replace(plain, family=f"planted-{short}-guided", guidance=0.5))
@@ -65,3 +65,19 @@ def _build() -> tuple[Recipe, ...]:
 
 
 RECIPES: tuple[Recipe, ...] = _build()
+
+
+def _build_exact() -> tuple[Recipe, ...]:
+    found = []
+    for patch in (28, 16):
+        face = Recipe("", "verification", f"exact-verifier-{patch}", 0, f"additive-{patch}", epochs=8, batch=128)
+        found += _runs(1, replace(face, half=False))
+        # Synthetic faces have no detector of small patches yet.
+        for short, task in CLASSIFIER_TASKS if patch == 28 else CLASSIFIER_TASKS[:1]:
+            found += _runs(1, Recipe("", task, f"exact-{short}-{patch}", 0, f"bag-{patch}", epochs=4, half=False))
+    for rule in ("one", "and", "or", "xor"):
+        found += _runs(1, Recipe("", "pad", f"exact-tag-{rule}", 0, f"tag-{rule}", epochs=0))
+    return tuple(found)
+
+
+EXACT_RECIPES: tuple[Recipe, ...] = _build_exact()

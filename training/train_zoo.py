@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from training.recipes import RECIPES, Recipe
+from training.recipes import EXACT_RECIPES, RECIPES, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 ZOO = ROOT / "plugins" / "faithface_plugins" / "models" / "zoo"
@@ -36,10 +36,10 @@ MALLOC = {
 }
 
 
-def chosen(only: Sequence[str], runs: Sequence[int]) -> list[Recipe]:
-    """Return the recipes whose name matches a pattern of ``only`` and whose run is in ``runs`` (empty: all)."""
+def chosen(only: Sequence[str], runs: Sequence[int], recipes: Sequence[Recipe] = RECIPES) -> list[Recipe]:
+    """Return the recipes whose name matches a pattern of ``only``, of the ``runs`` (empty: all)."""
     patterns = [p if any(c in p for c in "*?[") else f"*{p}*" for p in only] or ["*"]
-    return [r for r in RECIPES if any(fnmatch.fnmatch(r.name, p) for p in patterns) and (not runs or r.run in runs)]
+    return [r for r in recipes if any(fnmatch.fnmatch(r.name, p) for p in patterns) and (not runs or r.run in runs)]
 
 
 def train(recipe: Recipe, out: Path, cache: Path) -> dict[str, object]:
@@ -49,6 +49,9 @@ def train(recipe: Recipe, out: Path, cache: Path) -> dict[str, object]:
     from training import data, export, loops
 
     torch.set_num_threads(1)
+    if not recipe.epochs:
+        export.export(loops.written(recipe), recipe, out)
+        return {"seconds": 0.0, "images": 0, "epochs": 0}
     if recipe.task == "verification":
         arrays = data.verification_set(cache)
         start = time.process_time()
@@ -66,7 +69,7 @@ def render(recipes: Sequence[Recipe], cache: Path) -> None:
     """Render what the recipes need, once, before processes that would all render the same start."""
     from training import data
 
-    for task, tagged in sorted({(r.task, r.tagged) for r in recipes}):
+    for task, tagged in sorted({(r.task, r.tagged) for r in recipes if r.epochs}):
         print(f"pictures for {task}{' (tagged)' if tagged else ''}", flush=True)
         if task == "verification":
             data.verification_set(cache)
@@ -101,27 +104,38 @@ def _work(recipes: Sequence[Recipe], out: Path, cache: Path, lock: threading.Loc
     return done
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and train; exit code 1 where a training failed."""
+def main(
+    arguments: Sequence[str] | None = None,
+    known: Sequence[Recipe] = RECIPES,
+    out: Path = ZOO,
+    prog: str = "python -m training.train_zoo",
+) -> int:
+    """Parse the command line and train; exit code 1 where a training failed.
+
+    Args:
+        known: the recipes to choose from.
+        out: the folder for files where the command line names none.
+        prog: the command, as the help writes it.
+    """
     from training.data import default_cache
 
-    parser = argparse.ArgumentParser(prog="python -m training.train_zoo", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=prog, description="Train, export and verify small networks.")
     parser.add_argument("--only", nargs="*", default=[], help="names, families or patterns, such as pad-guided")
     parser.add_argument("--runs", nargs="*", type=int, default=[], help="training runs, such as 0 1")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
-    parser.add_argument("--out", type=Path, default=ZOO, help="folder for .onnx files and cards")
+    parser.add_argument("--out", type=Path, default=out, help="folder for .onnx files and cards")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for rendered pictures")
     parser.add_argument("--list", action="store_true", help="list the recipes and stop")
     parser.add_argument("--worker", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
         for name in options.worker:
-            (recipe,) = (r for r in RECIPES if r.name == name)
+            (recipe,) = (r for r in (*RECIPES, *EXACT_RECIPES) if r.name == name)
             print(json.dumps({"name": name, **train(recipe, options.out, options.cache)}), flush=True)
         return 0
-    recipes = chosen(options.only, options.runs)
+    recipes = chosen(options.only, options.runs, known)
     if options.list or not recipes:
-        print("\n".join(r.name for r in (recipes or RECIPES)))
+        print("\n".join(r.name for r in (recipes or known)))
         return 0 if recipes else 2
     render(recipes, options.cache)
     jobs, lock = max(1, options.jobs), threading.Lock()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faithface.api import Result, evaluate
-    from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard, load_card
+    from faithface.card import ContributionsCard, ExplainCard, InputCard, ModelCard, OutputCard, load_card
     from faithface.contract import (
         Activations,
         Clean,
@@ -55,6 +55,7 @@ _HOMES = {
         "evaluate",
     ),
     "faithface.card": (
+        "ContributionsCard",
         "ExplainCard",
         "InputCard",
         "ModelCard",
@@ -109,6 +110,7 @@ __all__ = [
     "Activations",
     "ClassTarget",
     "Clean",
+    "ContributionsCard",
     "Cost",
     "Dataset",
     "ExplainCard",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from faithface.errors import UsageError, nearest
 
 OutputKind = Literal["embedding", "logits", "probabilities", "logit", "probability"]
+MOST_INTERACTING = 10  # their Shapley values take 2 to the power of this many passes per image
 
 
 class _Strict(BaseModel):
@@ -102,6 +103,48 @@ class ExplainCard(_Strict):
     layer: str = ""
 
 
+class ContributionsCard(_Strict):
+    """For a network that gives its own mechanism: a further graph output with what each patch of the image contributes.
+
+    Attributes:
+        output: name of the graph output. Classifiers: N×P, or N×P×C where ``sums_to`` is ``logits``. Verification:
+            N×P×D, one weighted embedding per patch; the contribution of a patch to a pair is the dot product of its
+            rows in both images. P = rows · columns, row by row.
+        grid: rows and columns of patches; the image divides into them evenly.
+        sums_to: what the contributions sum to, once ``offset`` is added: the cosine ``similarity`` of a pair, the
+            ``logit-difference`` (positive class minus the other), or ``logits`` (each class its own).
+        offset: the score where all contributions are 0.
+        interacting: indices of patches whose contributions depend on each other. Empty: a patch's contribution depends
+            on its own pixels only.
+    """
+
+    output: str = Field(min_length=1)
+    grid: tuple[int, int]
+    sums_to: Literal["similarity", "logit-difference", "logits"]
+    offset: float = 0.0
+    interacting: tuple[int, ...] = ()
+
+    @property
+    def patches(self) -> int:
+        """Number of patches, P."""
+        return self.grid[0] * self.grid[1]
+
+    @model_validator(mode="after")
+    def _patches_exist(self) -> ContributionsCard:
+        if min(self.grid) < 1:
+            raise ValueError(f"grid is {list(self.grid)}; rows and columns must be at least 1")
+        wrong = [p for p in self.interacting if not 0 <= p < self.patches]
+        if wrong:
+            raise ValueError(f"interacting names patch {wrong[0]}; patches are 0 to {self.patches - 1}")
+        if len(set(self.interacting)) != len(self.interacting):
+            raise ValueError(f"interacting names a patch twice: {list(self.interacting)}")
+        if len(self.interacting) == 1 or len(self.interacting) > MOST_INTERACTING:
+            raise ValueError(
+                f"interacting names {len(self.interacting)} patches; expected none, or 2 to {MOST_INTERACTING}"
+            )
+        return self
+
+
 class ModelCard(_Strict):
     """One model: what it is, where it comes from, how to feed it and how to read it.
 
@@ -111,6 +154,7 @@ class ModelCard(_Strict):
         file: the ``.onnx`` file; relative paths are relative to the card.
         family: models that differ only in training run share a family; "" = the name.
         run: which training run of the family.
+        contributions: a further output with the network's own mechanism; None where it gives none.
         root: the folder that ``file`` is relative to; filled in by the loader.
     """
 
@@ -125,6 +169,7 @@ class ModelCard(_Strict):
     input: InputCard
     output: OutputCard
     explain: ExplainCard = ExplainCard()
+    contributions: ContributionsCard | None = None
     root: Path = Field(default=Path("."), exclude=True)
 
     @property
@@ -141,8 +186,45 @@ class ModelCard(_Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _contributions_fit(self) -> ModelCard:
+        declared = self.contributions
+        if declared is None:
+            return self
+        for key, pixels, parts in zip(("height", "width"), self.input.size, declared.grid, strict=True):
+            if pixels % parts:
+                raise ValueError(
+                    f"contributions.grid: the {key} of {pixels} pixels does not divide into {parts} patches"
+                )
+        allowed = {
+            "embedding": ("similarity",),
+            "logits": ("logit-difference", "logits"),
+            "logit": ("logit-difference",),
+        }
+        fitting = allowed.get(self.output.kind, ())
+        if declared.sums_to not in fitting:
+            raise ValueError(
+                f"contributions.sums_to is '{declared.sums_to}', which output kind {self.output.kind} does not have; "
+                f"expected {' or '.join(fitting) or 'no [contributions]'}"
+            )
+        if declared.sums_to == "similarity" and (self.output.similarity != "cosine" or declared.interacting):
+            raise ValueError("contributions to a similarity need similarity = 'cosine' and no interacting patches")
+        if declared.sums_to == "logit-difference" and len(self.output.classes) != 2:
+            raise ValueError(
+                f"contributions.sums_to 'logit-difference' needs two classes, got {len(self.output.classes)}"
+            )
+        if declared.output == self.output.name:
+            raise ValueError(f"contributions.output is '{declared.output}', which is already the model's output")
+        return self
 
-_SECTIONS: dict[str, Any] = {"model": ModelCard, "input": InputCard, "output": OutputCard, "explain": ExplainCard}
+
+_SECTIONS: dict[str, Any] = {
+    "model": ModelCard,
+    "input": InputCard,
+    "output": OutputCard,
+    "explain": ExplainCard,
+    "contributions": ContributionsCard,
+}
 _MODEL_KEYS = ("name", "task", "file", "family", "run", "licence", "source", "sha256")
 
 
@@ -171,7 +253,7 @@ def load_card(path: str | Path) -> ModelCard:
 
 
 def parse_card(data: dict[str, Any], path: Path) -> ModelCard:
-    """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``)."""
+    """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``, ``contributions``)."""
     for section, value in data.items():
         if section not in _SECTIONS:
             raise UsageError(f"{path}: unknown section [{section}]; {nearest(section, _SECTIONS)}")

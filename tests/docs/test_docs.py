@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 import torch
 import typer
+from pydantic import BaseModel
 
 import faithface
 from faithface import hookspecs
-from faithface.card import ExplainCard, InputCard, ModelCard, OutputCard
+from faithface.card import ContributionsCard, ExplainCard, InputCard, ModelCard, OutputCard
 from faithface.cli.main import app, main
 from faithface.contract import Dataset, Pair, Sample
 from faithface.run.suite import Suite
@@ -193,11 +194,22 @@ def test_the_command_line_page_has_every_command_and_option_and_no_other() -> No
 
 def test_the_card_page_has_every_key_and_no_other() -> None:
     parts = sections(REFERENCE / "card.md")
-    classes = {"[model]": ModelCard, "[input]": InputCard, "[output]": OutputCard, "[explain]": ExplainCard}
+    classes: dict[str, type[BaseModel]] = {
+        "[model]": ModelCard,
+        "[input]": InputCard,
+        "[output]": OutputCard,
+        "[explain]": ExplainCard,
+        "[contributions]": ContributionsCard,
+    }
+    values = {
+        "[output]": {"embedding", "logits", "probabilities", "logit", "probability"},
+        "[contributions]": {"similarity", "logit-difference", "logits"},
+    }
     for head, model in classes.items():
-        keys = set(model.model_fields) - {"input", "output", "explain", "root"}
-        kinds = {"embedding", "logits", "probabilities", "logit", "probability"} if head == "[output]" else set()
-        assert first_cells(parts[head]) == keys | kinds
+        keys = set(model.model_fields)
+        if head == "[model]":
+            keys -= {"root", *(name.strip("[]") for name in classes)}
+        assert first_cells(parts[head]) == keys | values.get(head, set())
 
 
 def test_the_card_page_s_example_is_a_card(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ class OnnxModel(FaceModel):
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
         self.provider = self.session.provider
         self._check_input()
+        self._check_contributions()
         self.fixed_batch = self.session.fixed_batch or self._batch_that_works()
         self.batch_size = self.fixed_batch or batch_size
         if self.fixed_batch:
@@ -103,6 +104,24 @@ class OnnxModel(FaceModel):
                     f"{self.card.path}: the input has {key} {got}, but the card's [input] says {want} "
                     f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
                 )
+
+    def _check_contributions(self) -> None:
+        declared = self.card.contributions
+        if declared is None:
+            return
+        shapes = {port.name: port.shape for port in self.session.outputs}
+        if declared.output not in shapes or declared.output == self.session.output:
+            others = [name for name in shapes if name != self.session.output]
+            raise UsageError(
+                f"{self.card.path}: [contributions] names output '{declared.output}'; outputs beside "
+                f"'{self.session.output}': {', '.join(others) or 'none'}"
+            )
+        got = shapes[declared.output][1:2]
+        if got and got[0] not in (None, declared.patches):
+            raise UsageError(
+                f"{self.card.path}: output '{declared.output}' has {got[0]} patches, but the card's [contributions] "
+                f"says grid {list(declared.grid)}, which is {declared.patches}"
+            )
 
     def _batch_that_works(self) -> int | None:
         """Prove that rows of a batch do not influence each other; else return 1, the batch size that is safe.

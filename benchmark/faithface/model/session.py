@@ -155,10 +155,14 @@ class Session:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
         return self._pool
 
-    def run(self, batch: np.ndarray) -> np.ndarray:
-        """Return the chosen output, float32, for a batch that is already in the network's layout and normalisation."""
+    def run(self, batch: np.ndarray, output: str = "") -> np.ndarray:
+        """Return the chosen output, or another one by name, as float32.
+
+        Args:
+            batch: images that are already in the network's layout and normalisation.
+        """
         feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
-        return np.asarray(self.ort.run([self.output], feed)[0], dtype=np.float32)
+        return np.asarray(self.ort.run([output or self.output], feed)[0], dtype=np.float32)
 
     def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """As :meth:`run` on torch tensors, on the session's device; on CUDA nothing crosses the bus."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from faithface.card import InputCard, ModelCard
 from faithface.errors import NotApplicable, UsageError, nearest
 from faithface.model._torchvision import import_onnx2pytorch
-from faithface.model.layers import Layer, candidates, choose
+from faithface.model.layers import Layer, ancestors, candidates, choose
 
 GREY = (0.299, 0.587, 0.114)
 
@@ -55,7 +55,7 @@ class Twin(nn.Module):
         super().__init__()
         self.card = card
         self.fixed_batch = fixed_batch
-        self.network = _convert(proto)
+        self.network = _convert(_only(proto, output))
         self.output = output
         self._output_index = self.network.output_names.index(output)
         self._layers: list[Layer] | None = None
@@ -103,7 +103,13 @@ class Twin(nn.Module):
             height, width = self.card.input.size
             probe = torch.full((self.fixed_batch or 1, 3, height, width), 0.5, device=_device_of(self))
             shapes: dict[str, tuple[int, ...]] = {}
-            with self.hooks(lambda name, value: shapes.__setitem__(name, tuple(value.shape))), torch.no_grad():
+
+            def see(name: str, value: Tensor) -> None:
+                # Patches on the batch axis have a grid of their own each; it is no grid of the image.
+                if value.ndim and len(value) == len(probe):
+                    shapes[name] = tuple(value.shape)
+
+            with self.hooks(see), torch.no_grad():
                 self(probe)
             self._layers = candidates(self.network.onnx_model.graph, self.output, shapes)
         return self._layers
@@ -173,6 +179,23 @@ class _Hooks:
     def __exit__(self, *_: object) -> None:
         for handle in self.handles:
             handle.remove()
+
+
+def _only(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """Return the graph of one output. What only other outputs need must not decide whether there is a twin."""
+    if len(proto.graph.output) == 1:
+        return proto
+    kept = onnx.ModelProto()
+    kept.CopyFrom(proto)
+    wanted = ancestors(kept.graph, output)
+    for entries, keep in (
+        (kept.graph.output, lambda value: value.name == output),
+        (kept.graph.node, lambda node: not wanted.isdisjoint(node.output)),
+    ):
+        remaining = [entry for entry in entries if keep(entry)]  # type: ignore[no-untyped-call]
+        del entries[:]
+        entries.extend(remaining)  # type: ignore[arg-type]
+    return kept
 
 
 def _convert(proto: onnx.ModelProto) -> Any:

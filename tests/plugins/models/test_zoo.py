@@ -29,7 +29,7 @@ HELD_OUT = 2
 
 
 def card_of(name):
-    return next(card for card in models.CARDS if card.name == name)
+    return next(card for card in models.ZOO_CARDS if card.name == name)
 
 
 def run(card, images):
@@ -45,7 +45,7 @@ def pictures():
 
 
 def test_every_recipe_has_its_card_and_no_card_is_without_a_recipe():
-    assert [card.name for card in models.CARDS] == NAMES
+    assert [card.name for card in models.ZOO_CARDS] == NAMES
 
 
 def test_cards_are_read_only_when_asked_for():
@@ -74,7 +74,7 @@ def test_the_file_is_under_600_kilobytes_self_contained_and_valid(name):
 
 
 def test_no_two_runs_are_the_same_network():
-    hashes = [card.sha256 for card in models.CARDS]
+    hashes = [card.sha256 for card in models.ZOO_CARDS]
     assert len(set(hashes)) == len(hashes)
 
 
@@ -153,7 +153,7 @@ def test_the_table_in_the_docs_is_the_one_that_the_command_writes():
 def test_the_figures_are_of_the_committed_files_and_keep_the_promises():
     measured = json.loads((evaluate_zoo.ZOO / evaluate_zoo.MEASURED).read_text(encoding="utf-8"))
     assert sorted(measured) == NAMES
-    for card in models.CARDS:
+    for card in models.ZOO_CARDS:
         figures = measured[card.name]
         assert figures["sha256"] == card.sha256
         if card.task == "verification":
