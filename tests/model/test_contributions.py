@@ -19,10 +19,10 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from faithface.card import ContributionsCard, ModelCard
+from faithface.card import ContributionsCard, ModelCard, load_card
 from faithface.errors import NotApplicable, UsageError
 from faithface.model import contributions as mechanism
-from faithface.model import load_card, open_model
+from faithface.model import open_model
 from tests.support.networks import pair_batch, sample_batch, tiny
 
 SIZE, PATCHES = 16, 4

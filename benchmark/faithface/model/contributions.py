@@ -132,13 +132,12 @@ def score_of(model: OnnxModel, samples: Samples, of: Of = "positive") -> Tensor:
 
 def _rows(model: OnnxModel, samples: Samples) -> Tensor:
     """Return the second output of the clean images, read once per batch: N×…, for pairs N×2×P×D."""
+    return samples.cached(_read_rows, model)
 
-    def read() -> Tensor:
-        raw = _chunked(model, samples.images.flatten(0, 1) if samples.are_pairs else samples.images)
-        return raw.unflatten(0, (len(samples), 2)) if samples.are_pairs else raw
 
-    found: Tensor = samples.shared(("contributions", model.sha256), read)
-    return found
+def _read_rows(samples: Samples, model: OnnxModel) -> Tensor:
+    raw = _chunked(model, samples.images.flatten(0, 1) if samples.are_pairs else samples.images)
+    return raw.unflatten(0, (len(samples), 2)) if samples.are_pairs else raw
 
 
 def _chunked(model: OnnxModel, images: Tensor) -> Tensor:
@@ -152,7 +151,7 @@ def _chunked(model: OnnxModel, images: Tensor) -> Tensor:
             part = torch.cat([part, part[-1:].expand(size - count, *part.shape[1:])])
         ready = preprocess(part, model.card.input).cpu().numpy()
         parts.append(model.session.run(ready, declared(model.card).output)[:count])
-    model.passes.forward += len(images)
+    model.count(forward=len(images))
     found = torch.from_numpy(np.concatenate(parts)).to(images.device)
     return _shaped(model.card, found)
 

@@ -19,8 +19,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from faithface.card import load_card
 from faithface.model import contributions as mechanism
-from faithface.model import load_card, open_model
+from faithface.model import open_model
 from faithface_plugins import models
 from faithface_plugins.datasets import planted
 from training import evaluate_exact, evaluate_zoo, export, loops, train_exact, train_zoo
