@@ -11,11 +11,14 @@ attenuation formula, Spearman, 1904). Agreement above that ceiling says nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from faithface.errors import UsageError
+
+Verdict = Literal["undefined", "unjudged", "full", "agrees", "chance", "contradicts"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Agreement:
     Attributes:
         explainer: the name with its parameters.
         kind: which map: ``relevance``, ``similarity``, ``dissimilarity``.
+        reference: the kind of fill of the exact values.
         sums: float64 k: the map summed over the regions.
         spearman, kendall: rank agreement with the exact values; NaN where the sums or the values are all equal.
         ceiling: what a perfect explainer would reach, √reliability of the order of the regions; 1 for a single fill,
@@ -33,15 +37,37 @@ class Agreement:
 
     explainer: str
     kind: str
+    reference: str
     sums: np.ndarray
     spearman: float
     kendall: float
     ceiling: float
 
     @property
-    def at_ceiling(self) -> bool:
-        """Whether the agreement cannot be told from that of a perfect explainer."""
-        return self.spearman >= self.ceiling
+    def chance(self) -> float:
+        """Spearman's coefficient that an unrelated map exceeds once in twenty, for so many regions (Student's t)."""
+        n = len(self.sums)
+        if n < 4:
+            return 1.0
+        t = float(stats.t.ppf(0.95, n - 2))
+        return t / float(np.sqrt(n - 2 + t * t))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said of the map on this decision.
+
+        ``undefined``: nothing to rank; ``unjudged``: the reference itself is too uncertain to tell a perfect map from
+        an unrelated one; ``full``: as near as a perfect map would come; ``agrees``, ``chance``, ``contradicts``.
+        """
+        if np.isnan(self.spearman):
+            return "undefined"
+        if self.ceiling <= self.chance:
+            return "unjudged"
+        if self.spearman >= self.ceiling:
+            return "full"
+        if self.spearman > self.chance:
+            return "agrees"
+        return "contradicts" if self.spearman < -self.chance else "chance"
 
 
 def region_sums(map_: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -52,15 +78,23 @@ def region_sums(map_: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels.ravel(), weights=map_.ravel(), minlength=int(labels.max()) + 1)
 
 
-def agreement(explainer: str, kind: str, sums: np.ndarray, exact: np.ndarray, reliability: float) -> Agreement:
-    """Compare a map's region sums with exact values (k each); ``reliability``: of the order; NaN for a single fill."""
+def agreement(
+    explainer: str, kind: str, reference: str, sums: np.ndarray, exact: np.ndarray, reliability: float
+) -> Agreement:
+    """Compare a map's region sums with exact values (k each).
+
+    Args:
+        explainer, kind, reference: see :class:`Agreement`.
+        exact: signed as the map is: larger where the map should be larger.
+        reliability: of the order of the exact values; NaN for a single fill.
+    """
     if np.ptp(sums) == 0 or np.ptp(exact) == 0:
         spearman = kendall = float("nan")
     else:
         spearman = float(stats.spearmanr(sums, exact).statistic)
         kendall = float(stats.kendalltau(sums, exact).statistic)
     ceiling = 1.0 if np.isnan(reliability) else float(np.sqrt(max(reliability, 0.0)))
-    return Agreement(explainer, kind, np.asarray(sums, dtype=np.float64), spearman, kendall, ceiling)
+    return Agreement(explainer, kind, reference, np.asarray(sums, dtype=np.float64), spearman, kendall, ceiling)
 
 
 def specific_agreement(sums: np.ndarray, exact: np.ndarray) -> np.ndarray:
