@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from faithface import cli_board, cli_explain, cli_list, cli_run
+from faithface import cli_board, cli_explain, cli_list, cli_run, cli_why
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 cli_run.add_to(app)
 cli_explain.add_to(app)
+cli_why.add_to(app)
 cli_list.add_to(app)
 cli_board.add_to(app)
 
