@@ -25,6 +25,7 @@ LAYERS = [
     ["perturb"],
     ["metrics"],
     ["run", "boards", "figures", "bench", "suites"],
+    ["answers"],
     ["api", "testing"],
     ["cli"],
 ]

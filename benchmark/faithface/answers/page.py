@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 from skimage.measure import approximate_polygon, find_contours, label
 
 from faithface.answers.agreement import Agreement
@@ -21,7 +22,7 @@ from faithface.answers.shapley import ENOUGH, RegionValues, fills_needed
 from faithface.answers.why import Answer, ExplainerMap
 from faithface.answers.wording import TRUSTED, sentence
 from faithface.errors import RunError
-from faithface.figures import overlay, scale_of
+from faithface.figures import grey, overlay, scale_of
 
 BINS = 40
 WIDE = 320.0  # width of a bar's drawing, in its own units
@@ -32,9 +33,10 @@ VERDICTS = {
     "unjudged": "not judged: the exact values are too uncertain",
     "full": "agrees, as closely as can be told",
     "agrees": "agrees",
-    "chance": "no better than chance",
+    "chance": "not above chance",
     "contradicts": "contradicts",
 }
+REFERENCES = {"stranger": "against other people", "partner": "against the other image", "blur": "against blur"}
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,17 @@ def render_page(answer: Answer) -> str:
         title=sentence(answer),
         lead=_lead(answer),
         faces=[_data_uri(image) for image in answer.images],
+        under=_data_uri(grey(answer.images[0])),
         height=size[0],
         width=size[1],
         outlines=_outlines(answer),
         columns=[_column(answer, value) for value in answer.values],
         rows=[
-            (answer.regions.names[r], f"{100 * answer.regions.shares[r]:.0f}", [_bars(value)[r] for value in answer.values])
+            (
+                answer.regions.names[r],
+                f"{100 * answer.regions.shares[r]:.0f}",
+                [_bars(value)[r] for value in answer.values],
+            )
             for r in order
         ],
         totals=[_total(value) for value in answer.values],
@@ -110,6 +117,11 @@ def write_page(answer: Answer, out: Path) -> None:
 
 
 # --- text
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """Return a number with its sign; the minus is the typographic one."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _lead(answer: Answer) -> str:
@@ -150,7 +162,7 @@ def _column(answer: Answer, values: RegionValues) -> dict[str, str]:
 
 def _total(values: RegionValues) -> str:
     filled = float(values.filled.mean())
-    return f"{values.values.sum(axis=1).mean():+.4f} = {values.clean:.4f} − {filled:.4f}"
+    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled:.4f}".replace("-", "−")
 
 
 def _cautions(answer: Answer) -> list[str]:
@@ -170,8 +182,8 @@ def _cautions(answer: Answer) -> list[str]:
             f"Fill {value.fill}: the reliability of the mean over {n} fills is {value.reliability:.2f}. {weak} {cost}"
         )
     said.append(
-        "The values are exact for the stated fills, and for those alone. Another way of replacing a region asks another "
-        "question and has another answer."
+        "The values are exact for the stated fills, and for those alone. Another way of replacing a region asks "
+        "another question and has another answer."
     )
     said.append(
         f"Regions: {answer.regions.source}. They are the same for every face; check the outlines on this one. Left and "
@@ -206,7 +218,13 @@ def _outlines(answer: Answer) -> list[Outline]:
         value = float(values[number])
         drawn.append(
             Outline(
-                name, "".join(paths), x, y, "for" if value >= 0 else "against", abs(value) / top, f"{name} {value:+.4f}"
+                name,
+                "".join(paths),
+                x,
+                y,
+                "for" if value >= 0 else "against",
+                abs(value) / top,
+                f"{name} {signed(value)}",
             )
         )
     return drawn
@@ -214,8 +232,6 @@ def _outlines(answer: Answer) -> list[Outline]:
 
 def _middle(mask: np.ndarray) -> tuple[float, float]:
     """Return where a label fits best: the pixel of the largest part that is farthest from its edge."""
-    from scipy.ndimage import distance_transform_edt
-
     parts = label(mask)
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     # Squeezed upright, because a word needs more width than height.
@@ -239,7 +255,7 @@ def _bars(values: RegionValues) -> list[Bar]:
     for r, value in enumerate(mean):
         left, right = sorted((place(0.0), place(float(value))))
         dots = tuple(place(float(v)) for v in values.values[:, r] if low <= v <= high) if several else ()
-        text = f"{value:+.4f}" + (f" ± {margin[r]:.4f}" if several else "")
+        text = signed(float(value)) + (f" ± {margin[r]:.4f}" if several else "")
         bars.append(
             Bar(
                 text,
@@ -315,7 +331,7 @@ def _explainers(answer: Answer) -> list[dict[str, object]]:
     def first(name: str) -> float:
         return -float(np.nan_to_num(by_name[name][0].spearman, nan=-2))
 
-    rows = []
+    rows: list[dict[str, object]] = []
     for name in sorted(by_name, key=first):
         map_ = maps[name].map
         picture = overlay(answer.images[0], map_, scale_of(map_))
@@ -326,9 +342,9 @@ def _explainers(answer: Answer) -> list[dict[str, object]]:
                 "picture": _data_uri(picture),
                 "figures": [
                     {
-                        "reference": one.reference,
-                        "spearman": "–" if np.isnan(one.spearman) else f"{one.spearman:+.2f}",
-                        "kendall": "–" if np.isnan(one.kendall) else f"{one.kendall:+.2f}",
+                        "reference": REFERENCES[one.reference],
+                        "spearman": "–" if np.isnan(one.spearman) else signed(one.spearman, 2),
+                        "kendall": "–" if np.isnan(one.kendall) else signed(one.kendall, 2),
                         "ceiling": f"{one.ceiling:.2f}",
                         "chance": f"{one.chance:.2f}",
                         "verdict": VERDICTS[one.verdict],

@@ -13,7 +13,7 @@ Left and right are the viewer's, as in landmark files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +61,7 @@ DLIB = Crop(
 CROPS: Mapping[str, Crop] = {crop.name: crop for crop in (ARCFACE, DLIB)}
 
 
-def _mirror(half: list[tuple[float, float]]) -> np.ndarray:
+def _mirror(half: Sequence[tuple[float, float]]) -> np.ndarray:
     """Close a half outline, drawn on the viewer's left from top to bottom, by its mirror image about x = 56."""
     left = np.array(half, dtype=np.float64)
     right = left[::-1] * [-1, 1] + [112, 0]
@@ -73,10 +73,9 @@ def _other_side(outline: np.ndarray) -> np.ndarray:
 
 
 # Outlines in pixels of the ArcFace crop; they go on beyond it, because a dlib chip shows more of the chin.
-FACE = _mirror(
-    [(56, 7), (43, 8), (32, 14), (25, 25), (21, 40), (20, 54), (21.5, 70), (24, 84), (29.5, 99), (38, 111), (47, 119)]
-    + [(56, 120.5)]
-)
+_FACE_UPPER = [(56, 7), (43, 8), (32, 14), (25, 25), (21, 40), (20, 54)]
+_FACE_LOWER = [(21.5, 70), (24, 84), (29.5, 99), (38, 111), (47, 119), (56, 120.5)]
+FACE = _mirror([*_FACE_UPPER, *_FACE_LOWER])
 BROWS = _mirror([(56, 41), (45, 37.5), (32, 36.5), (23, 40), (20.5, 47), (30, 45.8), (39, 45.2), (49, 47.5), (56, 48)])
 LEFT_EYE = np.array(
     [(21.5, 51), (22.5, 46.8), (30, 45.8), (39, 45.2), (49, 47.5), (50.5, 52), (48, 57), (39, 60), (29, 58.5)]
@@ -125,7 +124,7 @@ class Regions:
             raise UsageError(f"{len(self.names)} region names for labels that use {int((counts > 0).sum())} numbers")
         if not 2 <= len(self.names) <= MOST_REGIONS:
             raise UsageError(
-                f"{len(self.names)} regions; expected 2 to {MOST_REGIONS}, because all 2^k subsets are scored: join some"
+                f"{len(self.names)} regions; expected 2 to {MOST_REGIONS}, as all 2^k subsets are scored: join some"
             )
 
     @property
@@ -186,7 +185,7 @@ def _paint(points: np.ndarray, partition: str) -> np.ndarray:
     return names
 
 
-def _from_crop(name: str | None, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+def _from_crop(name: str | None, size: tuple[int, int]) -> tuple[AffineTransform, str]:
     if size[0] != size[1]:
         raise UsageError(
             f"the input is {size[0]}×{size[1]}; the templates are for square crops: give five landmarks, or masks"
@@ -206,17 +205,21 @@ def _from_crop(name: str | None, size: tuple[int, int]):  # type: ignore[no-unty
         raise UsageError(f'crop "{name}" is not known; {nearest(name, CROPS)}')
     # Scaling keeps the edges of the image, not the centres of its corner pixels.
     scaled = (np.array(crop.landmarks) + 0.5) * (size[0] / crop.size) - 0.5
-    return SimilarityTransform.from_estimate(scaled, np.array(ARCFACE.landmarks)), crop.source
+    placed = SimilarityTransform.from_estimate(scaled, np.array(ARCFACE.landmarks))
+    assert isinstance(placed, SimilarityTransform)  # the templates' own landmarks span a face
+    return placed, crop.source
 
 
-def _from_landmarks(landmarks: np.ndarray, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+def _from_landmarks(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[AffineTransform, str]:
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise UsageError(f"landmarks have shape {points.shape}; expected five (x, y): {', '.join(LANDMARKS)}")
     outside = (points < 0) | (points > np.array(size)[::-1] - 1)
     if outside.any():
         which = LANDMARKS[int(outside.any(axis=1).argmax())]
-        raise UsageError(f"the {which} lies outside the {size[0]}×{size[1]} input; landmarks are in pixels of the input")
+        raise UsageError(
+            f"the {which} lies outside the {size[0]}×{size[1]} input; landmarks are in pixels of the input"
+        )
     target = np.array(ARCFACE.landmarks)
     transform = AffineTransform.from_estimate(points, target)
     eyes = np.linalg.norm(target[1] - target[0])

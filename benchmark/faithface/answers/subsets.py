@@ -131,6 +131,7 @@ def _follow(
     if len(feeds) == 1:
         _follow_alone(feeds[0], lanes, batch, walk, scalar, scores)
         return
+
     def work(feed: Feed, share: list[Lane]) -> None:
         with one_thread():
             _follow_alone(feed, share, batch, walk, scalar, scores)
@@ -143,9 +144,7 @@ def _follow(
             future.result()
 
 
-def _follow_alone(
-    feed: Feed, lanes: list[Lane], batch: int, walk: _Walk, scalar: Scalar, scores: np.ndarray
-) -> None:
+def _follow_alone(feed: Feed, lanes: list[Lane], batch: int, walk: _Walk, scalar: Scalar, scores: np.ndarray) -> None:
     """Score some lanes, longest first: one pass with a row for each, then one region changed in every row."""
     track = np.array([lane.track for lane in lanes])
     first = np.array([lane.first for lane in lanes])

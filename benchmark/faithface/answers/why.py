@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from faithface.answers.agreement import Agreement, agreement, region_sums
+from faithface.answers.backdrop import Population, backdrop_of, known_of, known_same_of
 from faithface.answers.fills import check_kind, make_fills
 from faithface.answers.regions import CROPS, Regions, regions_from_masks, regions_of
 from faithface.answers.shapley import RegionValues, shapley_values
@@ -26,28 +27,20 @@ from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.images import list_images, read_image
-from faithface.loading import card_threshold, clean_scores, load_samples, read_face
+from faithface.loading import load_samples
 from faithface.model import open_model
 from faithface.plugins import Registry, Resolved, load_registry
+from faithface.run.paths import short
 from faithface.run.shard import check_maps, describe
 from faithface.run.shard import explain as explain_batch
-from faithface.tasks import class_probabilities, equal_error_threshold, pair_similarity
+from faithface.tasks import class_probabilities, pair_similarity
 
 FILLS = 8
 CONTROL = "centre-prior"
 STILL = 1e-6  # a score that moves less than this under all fills does not move
 TOLERANCE = 1e-5  # of the values' sum against score minus filled score
-COMPARED = 400  # faces of a classifier's data set that are scored for the distribution
 
 Decision = Literal["accepted", "rejected", "scored"]
-
-
-@dataclass(frozen=True)
-class Population:
-    """Scores of a data set, as a backdrop: float64 N by group (``genuine``, ``impostor``; a classifier's labels)."""
-
-    dataset: str
-    groups: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -168,7 +161,8 @@ def why(
         )
     if not 1 <= fills <= 256:
         raise UsageError(f"fills is {fills}; expected 1 to 256, of which each costs 2^k forward passes")
-    data = registry.dataset(dataset).object if dataset else None
+    resolved = registry.dataset(dataset) if dataset else None
+    data = resolved.object if resolved else None
     if data is not None and not data.fits(card.task):
         raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
     # Resolved before anything is computed, so that a misspelt name costs nothing.
@@ -188,14 +182,19 @@ def why(
             cautions.append(f"{path.name} was resized from {image.shape[0]}×{image.shape[1]} to {height}×{width}.")
     regions = _regions(card, partition, crop, landmarks, masks, pixels[0].shape[:2])
     opened = open_model(card, device)
-    population, threshold, threshold_from = _backdrop(opened, data, threshold)
+    population, threshold, threshold_from = backdrop_of(
+        opened, data, short(resolved.spec) if resolved else "", threshold
+    )
     faces = [Face(path.stem, functools.partial(read_image, path)) for path in paths]
-    item: Any = Pair("--".join(f.id for f in faces), *faces, same=False) if wanted == 2 else Sample(faces[0].id, faces[0])
+    # Whether the two are the same person is not known here; nothing that explains may ask.
+    item: Any = Sample(faces[0].id, faces[0])
+    if wanted == 2:
+        item = Pair(f"{faces[0].id}--{faces[1].id}", faces[0], faces[1], same=False)
     samples = load_samples(opened, [item], seed, threshold, data)
     score = float(samples.clean.scores[0])
     if not np.isfinite(score):
         raise RunError(f'model "{card.name}" gives {score} for these images; expected a finite score')
-    known = _known(data, paths)
+    known = known_of(data, paths)
     decision: Decision = "scored"
     if samples.are_pairs and threshold is not None:
         decision = "accepted" if int(samples.clean.predicted[0]) else "rejected"
@@ -219,7 +218,7 @@ def why(
         threshold_from=threshold_from,
         decision=decision,
         predicted="" if samples.are_pairs else card.output.classes[int(samples.clean.predicted[0])],
-        known_same=_known_same(data, known) if samples.are_pairs else None,
+        known_same=known_same_of(data, known) if samples.are_pairs else None,
         regions=regions,
         values=values,
         agreements=agreements,
@@ -241,7 +240,7 @@ def _check_image(path: Path, image: np.ndarray, card: ModelCard, resizable: bool
     if image.shape[:2] != (height, width) and not resizable:
         known = ", ".join(f"--crop {name} ({crop.size}×{crop.size})" for name, crop in CROPS.items())
         raise UsageError(
-            f'{path} is {image.shape[0]}×{image.shape[1]}; model "{card.name}" takes aligned crops of {height}×{width}, '
+            f'{path} is {image.shape[0]}×{image.shape[1]}; model "{card.name}" takes aligned crops of {height}×{width} '
             f"and a region's place is known for those only: crop the face first, or, if it is an aligned crop of "
             f"another size, say which ({known}), or give landmarks or masks"
         )
@@ -287,57 +286,6 @@ def _explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> li
 
 
 # --- the parts of the answer
-
-
-def _backdrop(
-    model: FaceModel, data: Dataset | None, threshold: float | None
-) -> tuple[Population | None, float | None, str]:
-    """Return the data set's scores, and the threshold with its origin."""
-    origin = "given"
-    if threshold is None:
-        threshold, origin = card_threshold(model), "of the card"
-    if data is None:
-        return None, threshold, origin if threshold is not None else ""
-    if model.card.task != "verification":
-        return _class_scores(model, data), None, ""
-    scores, same = clean_scores(model, data)
-    groups = {"genuine": scores[same].astype(np.float64), "impostor": scores[~same].astype(np.float64)}
-    if threshold is None and same.any() and not same.all():
-        threshold, origin = equal_error_threshold(scores, same), "equal-error point of the data set"
-    return Population(data.name, groups), threshold, origin if threshold is not None else ""
-
-
-def _class_scores(model: FaceModel, data: Dataset) -> Population:
-    """Return the probability of the positive class (else of the last) by label, on a seeded part of the data set."""
-    items = list(data.items())
-    at = np.sort(np.random.default_rng(0).permutation(len(items))[:COMPARED])
-    chosen = [items[int(i)] for i in at]
-    classes = model.card.output.classes
-    column = classes.index(model.card.output.positive) if model.card.output.positive in classes else -1
-    parts = []
-    for start in range(0, len(chosen), 64):
-        batch = torch.stack([read_face(item.faces[0], model.size) for item in chosen[start : start + 64]])
-        parts.append(class_probabilities(model.card, model.outputs(batch.to(model.device)).cpu())[:, column])
-    scores = torch.cat(parts).double().numpy()
-    labels = [getattr(item, "label", None) or "unknown" for item in chosen]
-    groups = {label: scores[[other == label for other in labels]] for label in dict.fromkeys(labels)}
-    return Population(data.name, groups)
-
-
-def _known(data: Dataset | None, paths: Sequence[Path]) -> list[str]:
-    """Return the ids of the data set's faces that are these very files: ids are paths below the set's root."""
-    if data is None:
-        return []
-    ids = {face.id for item in data.items() for face in item.faces}
-    resolved = [path.resolve().as_posix() for path in paths]
-    return [face for path in resolved for face in ids if path.endswith(f"/{face}")]
-
-
-def _known_same(data: Dataset | None, known: Sequence[str]) -> bool | None:
-    for item in data.items() if data is not None else ():
-        if isinstance(item, Pair) and len(known) == 2 and {item.a.id, item.b.id} == set(known):
-            return item.same
-    return None
 
 
 def _kinds(
