@@ -225,6 +225,7 @@ def _from_landmarks(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[Affin
     eyes = np.linalg.norm(target[1] - target[0])
     if (
         not transform
+        or points[:2, 1].mean() >= points[3:, 1].mean()  # upside down: the order is wrong
         or np.linalg.det(transform.params[:2, :2]) <= 0
         or np.sqrt(((transform(points) - target) ** 2).sum(axis=1).mean()) > 0.2 * eyes
     ):
