@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,33 @@ def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], 
     export(net, (3, SIZE, SIZE), onnx)
     with pytest.raises(FaithfaceError, match="does not move when regions are replaced"):
         why([made["crops"] / "p0_0.png"], str(card), masks=made["masks"], fills=2)
+
+
+# --- the how-to page
+
+
+def test_the_commands_of_the_how_to_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a tiny network at the size of the page's crops, and a fill or two instead of eight."""
+    write_pairs(tmp_path / "faces", people=6)
+    crops = tmp_path / "faces" / "crops"
+    for path in crops.glob("*.png"):
+        Image.open(path).resize((112, 112)).save(tmp_path / "faces" / path.name)
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.eye(112, dtype=np.uint8) * 255).save(masks / "diagonal.png")
+    for task, name in (("verification", "my-net"), ("pad", "my-pad")):
+        card = write_card(tmp_path, task, name=name)
+        card.write_text(card.read_text().replace(f"size = [{SIZE}, {SIZE}]", "size = [112, 112]"))
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "why-this-face.md"
+    commands = re.findall(r"^faithface (why .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        words = shlex.split(command)
+        assert main([*words, "--fills", "2"]) == 0, capsys.readouterr().err
+        assert Path(words[-1]).read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 # --- real faces
