@@ -298,6 +298,8 @@ def test_the_commands_of_the_how_to_page_run(
     for task, name in (("verification", "my-net"), ("pad", "my-pad")):
         card = write_card(tmp_path, task, name=name)
         card.write_text(card.read_text().replace(f"size = [{SIZE}, {SIZE}]", "size = [112, 112]"))
+        (onnx,) = tmp_path.glob(f"*-{task}-*.onnx")
+        export(build("cnn", 16 if task == "verification" else 2, 112), (3, 112, 112), onnx)
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "why-this-face.md"
     commands = re.findall(r"^faithface (why .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
