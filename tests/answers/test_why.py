@@ -147,6 +147,16 @@ def test_a_classifier_is_held_against_blur(made: dict[str, Any]) -> None:
         assert answer.values[0].filled[f] == pytest.approx(score, abs=1e-5)
 
 
+def test_a_set_of_one_kind_of_pair_gives_no_decision_and_says_so(made: dict[str, Any], tmp_path: Path) -> None:
+    rows = (made["root"] / "pairs.csv").read_text().splitlines()
+    (tmp_path / "impostors.csv").write_text("\n".join([rows[0], *(row for row in rows if ",0," in row)]))
+    answer = ask(made, dataset=f"pairs:{tmp_path / 'impostors.csv'}@{made['crops']}", fills=2)
+    assert (answer.decision, answer.threshold) == ("scored", None)
+    assert sentence(answer).startswith(f"Similarity {answer.score:.3f}: ")
+    assert any("pairs of one kind only" in caution for caution in answer.cautions)
+    assert "pairs of one kind only" in render_page(answer)
+
+
 # --- the page
 
 

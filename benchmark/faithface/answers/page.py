@@ -185,9 +185,11 @@ def _cautions(answer: Answer) -> list[str]:
         "The values are exact for the stated fills, and for those alone. Another way of replacing a region asks "
         "another question and has another answer."
     )
+    if answer.of("blur") is not None:
+        said.append("Intervals and reliability over strengths of blur say nothing of fills of another kind.")
     said.append(
-        f"Regions: {answer.regions.source}. They are the same for every face; check the outlines on this one. Left and "
-        "right are the viewer's."
+        f"Regions: {answer.regions.source}. Check that the outlines sit right on this face. Left and right are the "
+        "viewer's."
     )
     if answer.are_pairs:
         said.append(f"Only {answer.names[0]} is altered. Swap the images to ask about the other face.")

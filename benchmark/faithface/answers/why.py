@@ -182,9 +182,8 @@ def why(
             cautions.append(f"{path.name} was resized from {image.shape[0]}×{image.shape[1]} to {height}×{width}.")
     regions = _regions(card, partition, crop, landmarks, masks, pixels[0].shape[:2])
     opened = open_model(card, device)
-    population, threshold, threshold_from = backdrop_of(
-        opened, data, short(resolved.spec) if resolved else "", threshold
-    )
+    shown = short(resolved.spec) if resolved else ""
+    population, threshold, threshold_from = backdrop_of(opened, data, shown, threshold)
     faces = [Face(path.stem, functools.partial(read_image, path)) for path in paths]
     # Whether the two are the same person is not known here; nothing that explains may ask.
     item: Any = Sample(faces[0].id, faces[0])
@@ -195,6 +194,11 @@ def why(
     if not np.isfinite(score):
         raise RunError(f'model "{card.name}" gives {score} for these images; expected a finite score')
     known = known_of(data, paths)
+    if samples.are_pairs and data is not None and threshold is None:
+        cautions.append(
+            f"{shown} has pairs of one kind only, so it gives no threshold, and nothing tells whether a stranger is "
+            "one of the two people. Give a threshold, or a set with genuine and impostor pairs."
+        )
     decision: Decision = "scored"
     if samples.are_pairs and threshold is not None:
         decision = "accepted" if int(samples.clean.predicted[0]) else "rejected"

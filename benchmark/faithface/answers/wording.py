@@ -23,7 +23,8 @@ PLURAL = frozenset({"eyes", "brows", "cheeks", "ears"})
 def sentence(answer: Answer) -> str:
     """Return one sentence that says what was decided and which regions made the difference."""
     if not answer.are_pairs:
-        return f"{answer.predicted} ({answer.score:.2f}): {_classified(answer)}."
+        name = answer.predicted[:1].upper() + answer.predicted[1:]
+        return f"{name} (probability {answer.score:.2f}): {_classified(answer)}."
     head = {"accepted": "Accepted", "rejected": "Rejected", "scored": f"Similarity {answer.score:.3f}"}[answer.decision]
     return f"{head}: {_rejected(answer) if answer.decision == 'rejected' else _accepted(answer)}."
 
