@@ -323,15 +323,15 @@ def test_the_commands_of_the_how_to_page_run(
 # --- real faces
 
 
-def test_on_real_faces_eight_strangers_are_enough_and_the_resized_crop_agrees(real_data: Path) -> None:
+def test_on_real_faces_a_few_strangers_are_enough(real_data: Path) -> None:
     """Reliability of at least 0.8, and the mouth and eyes outweigh border and hair of a genuine pair."""
     pytest.importorskip("faithface_resnet29")
     faces = real_data / "faces"
     data = f"pairs:{faces / 'pairs.csv'}@{faces / '150'}"
-    answer = why([faces / "150" / f"df_p01_{i}.png" for i in (1, 2)], "resnet29", dataset=data, fills=8)
+    answer = why([faces / "150" / f"df_p01_{i}.png" for i in (1, 2)], "resnet29", dataset=data, fills=4)
     assert answer.decision == "accepted"
     values = answer.values[0]
-    assert answer.passes == 8 * 2**10
+    assert answer.passes == 4 * 2**10
     assert values.reliability >= 0.8
     assert values.residual < 1e-5
     by_name = dict(zip(answer.regions.names, values.mean, strict=True))

@@ -185,7 +185,7 @@ def _paint(points: np.ndarray, partition: str) -> np.ndarray:
     return names
 
 
-def _from_crop(name: str | None, size: tuple[int, int]) -> tuple[AffineTransform, str]:
+def _from_crop(name: str | None, size: tuple[int, int]) -> tuple[SimilarityTransform, str]:
     if size[0] != size[1]:
         raise UsageError(
             f"the input is {size[0]}×{size[1]}; the templates are for square crops: give five landmarks, or masks"
