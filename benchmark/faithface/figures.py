@@ -1,7 +1,7 @@
 """Pictures of explanations: an overlay on one face, a 2×2 overlay on a pair, a contact sheet of several explainers.
 
-Place in the flow: behind ``faithface explain``; may call ``plugins``, ``model``, ``loading``, ``run.shard`` (to
-explain and check maps exactly as a run does) and matplotlib.
+Place in the flow: behind ``faithface explain``; may call ``plugins``, ``explaining`` (to explain and check
+maps exactly as a run does) and matplotlib.
 
 Maps are drawn on the image in grey, so that no colour of the face is mistaken for relevance. Opacity follows
 strength, colours follow the value; signed maps are red (for) and blue (against), centred at zero.
@@ -9,7 +9,6 @@ strength, colours follow the value; signed maps are red (for) and blue (against)
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from faithface.card import ModelCard
-from faithface.contract import Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
+from faithface.contract import Explainer, Maps, Samples
 from faithface.errors import FaithfaceError, RunError, UsageError
-from faithface.images import read_image
-from faithface.loading import load_samples
-from faithface.model import open_model
+from faithface.explaining import checked_maps, load_images, what_happened
 from faithface.plugins import Registry, Resolved
-from faithface.run.shard import check_maps, what_happened
-from faithface.run.shard import explain as explain_batch
 
 FORMATS = (".png", ".pdf", ".svg")
 TILE = 2.1  # inches
@@ -81,11 +76,7 @@ def explain_images(
     failures = []
     for one in asked:
         try:
-            maps = explain_batch(model, samples, one.object)
-            problems = check_maps(maps, samples)
-            if problems:
-                raise RunError(next(iter(problems.values())).detail)
-            drawn.append((one.spec, maps))
+            drawn.append((one.spec, checked_maps(model, samples, one.object)))
         except Exception as error:  # a plugin may raise anything; the others are still drawn
             text = str(error) if isinstance(error, FaithfaceError) else what_happened(error)
             failures.append(f'explainer "{one.spec}" not drawn: {text}')
@@ -118,20 +109,6 @@ def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard)
         if card.task in one.info.tasks and "truth" not in one.info.needs and not takes_argument:
             found.append(registry.explainer(name))
     return found
-
-
-def load_images(
-    card: ModelCard, images: Sequence[Path], device: str, seed: int, threshold: float | None = None
-) -> tuple[Samples, FaceModel]:
-    """Return one loaded sample or pair from files, and the open model."""
-    model = open_model(card, device)
-    faces = [Face(path.stem, functools.partial(read_image, path)) for path in images]
-    if card.task == "verification":
-        # Whether the two are the same person is not known here; nothing that explains may ask.
-        item: Any = Pair(f"{images[0].stem}--{images[1].stem}", faces[0], faces[1], same=False)
-    else:
-        item = Sample(images[0].stem, faces[0])
-    return load_samples(model, [item], seed, threshold), model
 
 
 def describe_score(card: ModelCard, samples: Samples) -> str:

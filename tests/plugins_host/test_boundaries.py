@@ -27,6 +27,7 @@ LAYERS = [
     ["hookspecs"],
     ["plugins"],
     ["perturb"],
+    ["regions"],
     ["metrics"],
     ["run"],
     ["boards"],

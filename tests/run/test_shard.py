@@ -14,6 +14,7 @@ import torch
 
 from faithface.contract import Dataset, Explainer, Face, Maps, Method, Metric, Protocol, Sample, Samples, Scores
 from faithface.errors import NotApplicable
+from faithface.explaining import WrongReturn, check_maps
 from faithface.model import open_model
 from faithface.plugins import Provenance, Resolved
 from faithface.reasons import Reason, ReasonCode, Status
@@ -22,7 +23,7 @@ from faithface.run.executors.local import run_group
 from faithface.run.plan import Cell, Group
 from faithface.run.request import Request
 from faithface.run.results import SHARD_SIZE, CellShard, ShardFailure, ShardSamples
-from faithface.run.shard import CellWork, ShardWork, WrongReturn, check_maps, run_cell, run_shard
+from faithface.run.shard import CellWork, ShardWork, run_cell, run_shard
 from tests.support.networks import pair_batch, sample_batch, tiny
 from tests.support.runs import MeanRelevance, Ramp
 

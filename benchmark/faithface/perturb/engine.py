@@ -16,7 +16,7 @@ reads; a CUDA device writes with torch into device memory that is bound to the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Part = tuple[tuple[np.ndarray, np.ndarray], "Tensor"]  # (tracks, stops) of the rows of one pass, and their outputs
+Follow = Callable[[MaskingPlan, LaneBuffer, list[Lane], int], Iterator[Part]]
 
 
 def run_masking_plan(model: FaceModel, plan: MaskingPlan) -> Tensor:
@@ -50,20 +51,38 @@ def run_masking_plan(model: FaceModel, plan: MaskingPlan) -> Tensor:
     tracks, stops = plan.stops.shape
     if not plan.passes:
         return torch.zeros((tracks, stops, 0))
+    results: Tensor | None = None
+    for (track, stop), outputs in run_lanes(model, plan, tracks, stops, _follow):
+        if results is None:
+            results = outputs.new_empty((tracks, stops, outputs.shape[1]))
+        results[track, stop] = outputs
+    assert results is not None  # a plan with passes has run at least one batch
+    return results.cpu()
+
+
+def run_lanes(model: FaceModel, plan: MaskingPlan, tracks: int, stops: int, follow: Follow) -> Iterator[Part]:
+    """Run tracks of ``stops`` looks each in full batches, and yield their parts in any order.
+
+    A round that runs out of memory is run again with half the batch; parts of it may then come twice.
+
+    Args:
+        plan: its canvases and orders are used; what changes between two looks is for ``follow`` to say.
+        follow: gets the plan, a buffer, lanes (longest first) and the number of rows of the buffer; runs the lanes and
+            yields their parts. It is called from several threads, each with a buffer and lanes of its own.
+
+    Raises:
+        RunError: see :func:`run_masking_plan`.
+    """
     policy = model.batching  # first: choosing it may open the session anew
     feed = model.feed()
     buffers = lane_buffers(plan, feed, policy.workers)
-    results: Tensor | None = None
     done = 0
     with ThreadPoolExecutor(len(buffers)) as pool:
         while done < tracks:
             lanes = next(lay_out(tracks - done, stops, policy.batch * len(buffers)))
             lanes = [Lane(lane.track + done, lane.first, lane.last) for lane in lanes]
             try:
-                for rows, outputs in _run_shares(pool, buffers, plan, lanes, policy.batch):
-                    if results is None:
-                        results = outputs.new_empty((tracks, stops, outputs.shape[1]))
-                    results[rows[0], rows[1]] = outputs
+                yield from _run_shares(pool, buffers, plan, lanes, policy.batch, follow)
             except Exception as error:  # ONNX Runtime and torch raise unrelated classes when memory runs out
                 policy = model.reduce_batch(policy, error)
                 for buffer in buffers:
@@ -71,32 +90,30 @@ def run_masking_plan(model: FaceModel, plan: MaskingPlan) -> Tensor:
                 continue
             done = max(lane.track for lane in lanes) + 1
     if not feed.counts:
-        model.count(forward=plan.passes)
-    assert results is not None  # a plan with passes has run at least one batch
-    return results.cpu()
+        model.count(forward=tracks * stops)
 
 
 def _run_shares(
-    pool: Executor, buffers: list[LaneBuffer], plan: MaskingPlan, lanes: list[Lane], batch: int
+    pool: Executor, buffers: list[LaneBuffer], plan: MaskingPlan, lanes: list[Lane], batch: int, follow: Follow
 ) -> Iterator[Part]:
     """Yield the parts of one round, whose lanes are dealt out to the buffers: each follows its own in a thread."""
     if len(buffers) == 1:
-        yield from _run_share(buffers[0], plan, lanes, batch)
+        yield from follow(plan, buffers[0], lanes, batch)
         return
 
-    def follow(buffer: LaneBuffer, share: list[Lane]) -> list[Part]:
+    def work(buffer: LaneBuffer, share: list[Lane]) -> list[Part]:
         with one_thread():
-            return list(_run_share(buffer, plan, share, batch))
+            return list(follow(plan, buffer, share, batch))
 
     # Dealt like cards, each share is sorted as the lanes are, and all take equally long.
     shares = [lanes[first :: len(buffers)] for first in range(min(len(buffers), len(lanes)))]
-    running = [pool.submit(follow, buffer, share) for buffer, share in zip(buffers, shares, strict=False)]
+    running = [pool.submit(work, buffer, share) for buffer, share in zip(buffers, shares, strict=False)]
     wait(running)  # all of them, before an error of one lets the caller write into their buffers
     for future in running:
         yield from future.result()
 
 
-def _run_share(buffer: LaneBuffer, plan: MaskingPlan, lanes: list[Lane], batch: int) -> Iterator[Part]:
+def _follow(plan: MaskingPlan, buffer: LaneBuffer, lanes: list[Lane], batch: int) -> Iterator[Part]:
     """Yield the parts of some lanes, which are sorted, longest first: one pass with a row for each, then the next."""
     track = np.array([lane.track for lane in lanes])
     first = np.array([lane.first for lane in lanes])

@@ -2,7 +2,7 @@
 
 Place in the flow: the executors call :func:`run_shard` for 16 samples at a time and hand what it yields to the driver.
 It is a pure function of its arguments: nothing is written, and running it twice gives the same
-values. May call ``loading`` and the contract.
+values. May call ``loading``, ``explaining`` and the contract.
 
 Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one
 forward pass for all CAMs, one set of masks), and all metrics of an explainer see the same maps.
@@ -10,18 +10,16 @@ forward pass for all CAMs, one set of masks), and all metrics of an explainer se
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
-from faithface.errors import FaithfaceError, NotApplicable
+from faithface.errors import NotApplicable
+from faithface.explaining import WrongReturn, check_maps, explain, one_line, what_happened
 from faithface.loading import load_samples
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.results import CellShard, Curve, SampleFacts, ScoredValue, ShardFailure, ShardSamples
@@ -44,10 +42,6 @@ class ShardWork:
     positions: tuple[int, ...]
     items: tuple[Sample, ...] | tuple[Pair, ...]
     cells: tuple[CellWork, ...]
-
-
-class WrongReturn(FaithfaceError):
-    """A plugin returned something that breaks its contract; the text begins with "returned"."""
 
 
 def run_shard(
@@ -98,59 +92,6 @@ def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, ke
     for text, metric in work.metrics.items():
         score_metric(model, samples, maps, work.explainer, text, metric, valid, problems, result)
     return result
-
-
-def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
-    """Run an explainer and fill in what it cost: wall seconds, images forward and backward."""
-    synchronise(model.device)
-    start, forward, backward = time.perf_counter(), model.passes.forward, model.passes.backward
-    maps = explainer.explain(model, samples)
-    synchronise(model.device)
-    seconds = time.perf_counter() - start
-    if not isinstance(maps, Maps):
-        raise WrongReturn(f"returned {type(maps).__name__}; expected Maps")
-    cost = Cost(seconds, model.passes.forward - forward, model.passes.backward - backward)
-    return dataclasses.replace(maps, cost=cost)
-
-
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
-    """Hold maps against the contract.
-
-    Returns:
-        By sample index, why its map is invalid (values that are not finite); such samples get NaN with this reason.
-
-    Raises:
-        WrongReturn: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
-    """
-    height, width = samples.images.shape[-2:]
-    expected = (len(samples), 2, height, width) if samples.are_pairs else (len(samples), height, width)
-    names = ("similarity", "dissimilarity") if samples.are_pairs else ("relevance",)
-    problems: dict[int, Reason] = {}
-    for name in names:
-        found: Tensor | None = getattr(maps, name)
-        if found is None:
-            raise WrongReturn(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
-        if tuple(found.shape) != expected:
-            raise WrongReturn(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
-        if found.dtype != torch.float32:
-            raise WrongReturn(f"returned {name} as {str(found.dtype).removeprefix('torch.')}; expected float32")
-        finite = torch.isfinite(found).flatten(1).all(dim=1)
-        for index in torch.nonzero(~finite).flatten().tolist():
-            problems.setdefault(
-                index, Reason(ReasonCode.NON_FINITE_MAP, f"{name} map holds values that are not finite")
-            )
-        if samples.are_pairs and bool((found[finite] < 0).any()):
-            raise WrongReturn(f"returned {name} with negative values; expected >= 0")
-    return problems
-
-
-def samples_kind(samples: Samples) -> str:
-    return "pairs" if samples.are_pairs else "classifiers"
 
 
 def score_metric(
@@ -259,21 +200,6 @@ def _failure(error: Exception, whose: str, raised: ReasonCode, returned: ReasonC
         return ShardFailure(Status.NOT_APPLICABLE, Reason(error.code, one_line(error)))
     code = returned if isinstance(error, WrongReturn) else raised
     return ShardFailure(Status.FAILED, Reason(code, f"{whose} {what_happened(error)}"))
-
-
-def what_happened(error: Exception) -> str:
-    """Say an exception in one line behind its origin: a message of ours as it is, another's with its class."""
-    text = one_line(error)
-    if isinstance(error, WrongReturn):
-        return text
-    if isinstance(error, FaithfaceError):
-        return f"failed: {text}"
-    return f"raised {type(error).__name__}: {text}" if text else f"raised {type(error).__name__}"
-
-
-def one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else ""
 
 
 def plain(note: Mapping[str, Any]) -> dict[str, Any]:

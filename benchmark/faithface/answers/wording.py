@@ -1,0 +1,105 @@
+"""The sentence on top of a page: a decision in plain language, from the exact values alone.
+
+Place in the flow: between ``why`` and ``page``. Imports ``why``'s Answer and numpy.
+
+A region is named only where its interval over fills excludes zero; a single fill (the partner) has no interval, there
+the regions that make up most of the difference are named. Nothing is said of single regions where the order of regions
+is not reliable.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from faithface.answers.why import Answer
+from faithface.regions.shapley import RegionValues
+
+SHARE = 0.6  # regions are named, largest first, until they make up this much
+MOST = 3
+TRUSTED = 0.5  # below this reliability no region is named
+PLURAL = frozenset({"eyes", "brows", "cheeks", "ears"})
+
+
+def sentence(answer: Answer) -> str:
+    """Return one sentence that says what was decided and which regions made the difference."""
+    if not answer.are_pairs:
+        name = answer.predicted[:1].upper() + answer.predicted[1:]
+        return f"{name} (probability {answer.score:.2f}): {_classified(answer)}."
+    head = {"accepted": "Accepted", "rejected": "Rejected", "scored": f"Similarity {answer.score:.3f}"}[answer.decision]
+    return f"{head}: {_rejected(answer) if answer.decision == 'rejected' else _accepted(answer)}."
+
+
+def _accepted(answer: Answer) -> str:
+    values = answer.values[0]
+    if _unreliable(values):
+        return "no single region can be made responsible; the answer changes with what replaces the regions"
+    names = answer.regions.names
+    agree, differ = standing_out(values, names, +1), standing_out(values, names, -1)
+    if values.fill == "blur":
+        said = f"{_list(agree)} carry the match" if agree else "no region carries the match by itself"
+        return said + (f"; {_list(differ)} {_verb(differ, 'speaks', 'speak')} against it" if differ else "")
+    if not agree and not differ:
+        return "no region stands out against other people's"
+    said = f"{_list(agree)} {_verb(agree, 'agrees', 'agree')}" if agree else "no region agrees clearly"
+    return said + (f"; {_list(differ)} {_verb(differ, 'differs', 'differ')}" if differ else "")
+
+
+def _rejected(answer: Answer) -> str:
+    names = answer.regions.names
+    partner = answer.of("partner")
+    others = next((v for v in answer.values if v.fill != "partner"), None)
+    parts = []
+    differ: list[str] = []
+    if partner is not None:
+        differ = standing_out(partner, names, -1)
+    elif others is not None and not _unreliable(others):
+        differ = standing_out(others, names, -1)
+    if differ:
+        parts.append(f"{_list(differ)} {_verb(differ, 'differs', 'differ')} most")
+    if others is not None and not _unreliable(others):
+        agree = [name for name in standing_out(others, names, +1) if name not in differ]
+        if agree:
+            parts.append(f"{_list(agree)} {_verb(agree, 'agrees', 'agree')}")
+    return "; ".join(parts) or "no region stands out; the difference is spread over the whole face"
+
+
+def _classified(answer: Answer) -> str:
+    values, names = answer.values[0], answer.regions.names
+    if _unreliable(values):
+        return "no single region can be made responsible; the answer changes with what replaces the regions"
+    for_, against = standing_out(values, names, +1), standing_out(values, names, -1)
+    said = f"{_list(for_)} {_verb(for_, 'speaks', 'speak')} for it" if for_ else "no region speaks for it by itself"
+    return said + (f"; {_list(against)} {_verb(against, 'speaks', 'speak')} against it" if against else "")
+
+
+def standing_out(values: RegionValues, names: tuple[str, ...], sign: int) -> list[str]:
+    """Return at most three regions of one sign, largest first, that make up 60 % of all values of that sign.
+
+    With several fills only those whose 95 % interval excludes zero; a sign with less than a tenth of the magnitude of
+    all values is not worth a word.
+    """
+    mean, margin = sign * values.mean, np.nan_to_num(values.margin)
+    total = float(mean[mean > 0].sum())
+    if total < 0.1 * float(np.abs(mean).sum()) or total == 0:
+        return []
+    chosen: list[str] = []
+    covered = 0.0
+    for r in np.argsort(-mean):
+        if mean[r] - margin[r] <= 0 or covered >= SHARE * total or len(chosen) == MOST:
+            continue
+        chosen.append(names[int(r)])
+        covered += float(mean[r])
+    return chosen
+
+
+def _unreliable(values: RegionValues) -> bool:
+    return len(values.values) > 1 and not values.reliability >= TRUSTED
+
+
+def _list(names: list[str]) -> str:
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return f"the {listed}"
+
+
+def _verb(names: list[str], singular: str, plural: str) -> str:
+    return plural if len(names) > 1 or names[0] in PLURAL else singular
