@@ -33,7 +33,8 @@ sys.modules["faithface"] = package
 import faithface.metrics, faithface.metrics.describe
 assert len(faithface.metrics.METRICS) > 30
 heavy = {"torch", "onnx", "onnxruntime", "matplotlib", "scipy", "skimage", "PIL", "ray"}
-print(sorted(heavy & set(sys.modules)), sorted(n for n in sys.modules if n.startswith(("faithface.perturb", "faithface.model"))))
+rooms = ("faithface.perturb", "faithface.model")
+print(sorted(heavy & set(sys.modules)), sorted(name for name in sys.modules if name.startswith(rooms)))
 """
 
 
