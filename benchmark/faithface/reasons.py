@@ -42,6 +42,7 @@ class ReasonCode(StrEnum):
     NON_FINITE_MAP = "non-finite-map"
     NON_FINITE_SCORE = "non-finite-score"
     UNDEFINED = "undefined"
+    UNRELIABLE_REFERENCE = "unreliable-reference"
     # Failures, by whose they are.
     EXPLAINER_RAISED = "explainer-raised"
     EXPLAINER_RETURNED = "explainer-returned"

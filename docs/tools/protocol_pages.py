@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.tools.protocol_example import Good, Opposite, load_example, open_example
-from docs.tools.protocol_figures import draw, figure_name
+from docs.tools.protocol_figures import draw, figure_name, on_example
 from faithface.applicability import metric_applies
 from faithface.contract import Cache, Dataset, Explainer, FaceModel, Maps, Method, Metric, Samples
 from faithface.metrics import METRICS
@@ -28,6 +28,7 @@ CAPTION = (
 )
 
 REMARKS = {
+    "region-shapley@1": "With grid=3 and 4 fills: the example's faces follow no template.",
     "inpainting-game@1": (
         "The maps shown are those of probe and mate; the game is played with those of probe and non-mate."
     ),
@@ -104,12 +105,13 @@ def example_task(metric: Metric, world: World) -> str:
 
 def fits(metric: Metric, model: FaceModel, dataset: Dataset) -> bool:
     """Return whether a metric can score an example."""
-    return metric_applies(model.card, dataset, Good(), metric, [model.card, model.card]) is None
+    return metric_applies(model.card, dataset, Good(), on_example(metric), [model.card, model.card]) is None
 
 
 def measure(metric: Metric, world: World) -> list[Measured]:
     """Return what a metric costs per sample, for each task, with explainers that cost no passes themselves."""
     found = []
+    metric = on_example(metric)
     for task in tasks_of(metric):
         model, dataset = world.open(task)
         if not fits(metric, model, dataset):

@@ -1,8 +1,8 @@
 """The builtin metrics: each file is one written protocol, each docstring its text; the curves are one table.
 
 Place in the flow: ``faithface.plugins`` registers :data:`METRICS`; the runner scores maps with them. May call
-``perturb``, ``model``, ``tasks`` and the contract. Listings and boards import these modules for what they declare, so
-torch, ONNX, scipy, ``model`` and ``perturb`` are imported only where a metric scores.
+``regions``, ``perturb``, ``model``, ``tasks`` and the contract. Listings and boards import these modules for what they
+declare, so torch, ONNX, scipy, ``model``, ``regions`` and ``perturb`` are imported only where a metric scores.
 
 :data:`METRICS` holds one instance of every metric with its registered parameters; ``describe`` gives a protocol as
 text.
@@ -28,6 +28,7 @@ from faithface.metrics.out_of_set_shift import METRICS as OUT_OF_SET_SHIFT
 from faithface.metrics.patch_replacement import METRICS as PATCH_REPLACEMENT
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.randomisation import METRICS as RANDOMISATION
+from faithface.metrics.region_shapley import METRICS as REGION_SHAPLEY
 from faithface.metrics.relevance_mass import RelevanceMass
 from faithface.metrics.relevance_rank import RelevanceRank
 from faithface.metrics.retention import Retention
@@ -58,6 +59,7 @@ METRICS: tuple[Metric, ...] = (
     *RANDOMISATION,
     *PATCH_REPLACEMENT,
     *INPAINTING_GAME,
+    *REGION_SHAPLEY,
     ExplanationCost(),
 )
 
