@@ -1,4 +1,4 @@
-"""Which explainers agree with the exact region values on real pairs: the table of ``docs/explanation/region-shapley.md``.
+"""Which explainers agree with the exact region values on real pairs: a table of ``docs/explanation/region-shapley.md``.
 
 Place in the flow: ``python -m training.region_study --dataset pairs:FACES.csv@FOLDER`` scores pairs and keeps what it
 has found in a file, pair by pair, so that it can be interrupted; ``--page`` writes the table. Calls ``regions``,

@@ -323,6 +323,7 @@ def test_the_commands_of_the_how_to_page_run(
 # --- real faces
 
 
+@pytest.mark.slow
 def test_on_real_faces_a_few_strangers_are_enough(real_data: Path) -> None:
     """Reliability of at least 0.8, and the mouth and eyes outweigh border and hair of a genuine pair."""
     pytest.importorskip("faithface_resnet29")

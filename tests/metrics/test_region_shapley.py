@@ -77,7 +77,9 @@ def slow_reliability(profiles: np.ndarray) -> float:
     found = []
     for half in halves(len(ranks)):
         rest = [i for i in range(len(ranks)) if i not in half]
-        found.append(spearmanr(ranks[list(half)].mean(axis=0), ranks[rest].mean(axis=0)).statistic)
+        a, b = ranks[list(half)].mean(axis=0), ranks[rest].mean(axis=0)
+        # Equal mean ranks have no order to agree with.
+        found.append(0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else spearmanr(a, b).statistic)
     r = float(np.mean(found))
     return 2 * r / (1 + r)
 

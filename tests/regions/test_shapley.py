@@ -155,6 +155,7 @@ def test_reliability_of_two_opposed_fills_is_zero_and_of_one_fill_unknown() -> N
     assert reliability(np.stack([profile, -profile])) == 0
     assert reliability(np.stack([profile, profile])) == pytest.approx(1)
     assert np.isnan(reliability(profile[None]))
+    assert np.isnan(reliability(np.ones((4, 5))))
     assert fills_needed(0.0, 8) is None
 
 
@@ -163,6 +164,12 @@ def test_the_interval_is_students() -> None:
     sd = np.sqrt(((1 - 7 / 3) ** 2 + (2 - 7 / 3) ** 2 + (4 - 7 / 3) ** 2) / 2)
     assert values.margin[0] == pytest.approx(4.302653 * sd / np.sqrt(3), rel=1e-6)  # t(0.975, 2 degrees of freedom)
     assert values.margin[1] == 0
+
+
+def test_a_half_without_an_order_counts_as_no_agreement() -> None:
+    """Six fills of three regions: in 4 of 10 splits a half's mean ranks are equal, in 6 the halves agree at 0.5."""
+    turns = [[1.0, 2, 3], [2, 3, 1], [3, 1, 2]]
+    assert reliability(np.array(turns + [[1.0, 2, 3]] * 3), ranks=True) == pytest.approx(2 * 0.3 / 1.3)
 
 
 # --- agreement

@@ -140,8 +140,8 @@ def reliability(values: np.ndarray, ranks: bool = False) -> float:
     """Return the split-half reliability of the mean over F fills, corrected to full length (Spearman–Brown).
 
     The mean profile of one half of the fills is correlated with that of the other half; the mean r over all splits
-    (over 500 seeded ones where there are more) becomes 2r / (1 + r). 0 where r is not positive; NaN with fewer than two
-    fills or a constant profile.
+    (over 500 seeded ones where there are more) becomes 2r / (1 + r). 0 where r is not positive. A half whose profile
+    is constant agrees with nothing: that split counts as 0. NaN with fewer than two fills, or where every split is such.
 
     Args:
         values: float F×k.
@@ -157,7 +157,7 @@ def reliability(values: np.ndarray, ranks: bool = False) -> float:
             if ranks:
                 a, b = stats.rankdata(a), stats.rankdata(b)
             found.append(np.corrcoef(a, b)[0, 1])
-    r = float(np.mean(found))
+    r = float(np.mean(np.nan_to_num(found))) if np.isfinite(found).any() else float("nan")
     return max(0.0, 2 * r / (1 + r)) if r > 0 else (0.0 if np.isfinite(r) else float("nan"))
 
 

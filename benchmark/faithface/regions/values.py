@@ -1,6 +1,7 @@
 """The exact region values of one decision: fills in, values out.
 
-Place in the flow: joins ``fills``, ``subsets`` and ``shapley`` for ``answers`` and metrics. May call them and ``tasks``.
+Place in the flow: joins ``fills``, ``subsets`` and ``shapley`` for ``answers`` and metrics. May call them and
+``tasks``.
 """
 
 from __future__ import annotations
