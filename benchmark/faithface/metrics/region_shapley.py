@@ -51,12 +51,12 @@ class RegionShapley(Metric):
 
     Range and direction
         −1 to 1. Higher is better. The best value is 1.0. A map without relation to the reference has the mean 0; on
-        one sample with 10 regions, one such map in twenty exceeds 0.55. Read it beside ``centre-prior``: regions do
-        not differ in value alone, and a fixed map gets part of the order right on aligned faces.
+        one sample with 10 regions, one such map in twenty exceeds 0.55. Read it beside ``centre-prior``: the order of
+        the regions is partly the same for all aligned faces, so a fixed map gets part of it right.
 
     Parameters
-        ``regions``: ``paired`` (default): forehead, brows, eyes, nose, cheeks, mouth, chin, jaw, hair, border;
-        ``sided``: eyes and cheeks apart, 12 regions.
+        ``regions``: ``paired`` (default): forehead, brows, eyes, nose, cheeks, mouth, chin, jaw, hair, border; or,
+        with left and right eye and cheek apart (12 regions), ``sided``.
         ``crop``: the template that the faces follow: ``arcface`` or ``dlib``; default ``by-size``: ArcFace's for inputs
         of 112×112, dlib's for 150×150.
         ``grid``: G > 0: instead of named regions, G×G equal cells (2 or 3), for inputs of any size.
@@ -88,7 +88,8 @@ class RegionShapley(Metric):
         mean over many is what counts. A template does not follow a turned head.
 
     Cost
-        fills · 2^k forward passes per sample (8,192 by default), once for all explainers.
+        fills · 2^k forward passes per sample (8,192 by default) and one for each stranger considered, once for all
+        explainers.
 
     Source
         Shapley, A value for n-person games, 1953; reliability: Spearman, 1910, and Brown, 1910.
@@ -203,9 +204,8 @@ def _reference(samples: Samples, model: FaceModel, metric: RegionShapley) -> Reg
     """
     from faithface.regions import make_fills, region_values
 
-    known = tuple(face.id for face in samples.items[0].faces)
     try:
-        fills = make_fills(model, samples, metric.kind(samples.are_pairs), metric.fills, samples.dataset, known)
+        fills = make_fills(model, samples, metric.kind(samples.are_pairs), metric.fills, samples.dataset)
     except NotApplicable as error:
         return Reason(error.code, str(error))
     return region_values(model, samples, [fills], metric.partition(model.size).labels)[0]

@@ -70,7 +70,8 @@ def make_fills(
 
     Args:
         count: how many, for ``stranger`` and ``blur``.
-        known: ids of faces of the data set that are the sample's own images.
+        known: ids of faces of the data set that are the sample's own images under other names, as where the sample was
+            read from files.
 
     Raises:
         UsageError, NotApplicable: see :func:`check_kind`; or too few strangers.
@@ -100,7 +101,8 @@ def _draw(
 ) -> tuple[list[tuple[Face, Tensor]], int]:
     """Draw strangers one after another; skip whom the model itself takes for one of the two people."""
     rng = samples.rng(0, "region strangers")
-    own = [index.number[name] for name in known if name in index.number]
+    faces = {*known, *(face.id for face in samples.items[0].faces)}
+    own = [index.number[name] for name in faces if name in index.number]
     order = [int(p) for p in rng.permutation(len(index.faces))]
     order = [p for p in order if p not in own and index.person[p] not in index.person[own]]
     item = samples.items[0]

@@ -141,7 +141,7 @@ def reliability(values: np.ndarray, ranks: bool = False) -> float:
 
     The mean profile of one half of the fills is correlated with that of the other half; the mean r over all splits
     (over 500 seeded ones where there are more) becomes 2r / (1 + r). 0 where r is not positive. A half whose profile
-    is constant agrees with nothing: that split counts as 0. NaN with fewer than two fills, or where every split is such.
+    is constant agrees with nothing: that split counts as 0. NaN with fewer than two fills, or where all are such.
 
     Args:
         values: float F×k.
