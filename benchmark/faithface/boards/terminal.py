@@ -76,7 +76,7 @@ def _full_line(row: Row, column: Column, name: int, width: int) -> str:
     rank = "–" if place is None or place.best is None else place.text
     if number is None or number.number is None:
         why = "–" if number is None else (number.reason or str(number.status))
-        return f"  {'':>5}  {_cut(row.title, name):<{name}}  {_cut(why, width - name - 11)}"
+        return f"  {'':>5}  {_cut(row.title, name):<{name}}  {_cut(why, width - name - 12)}"
     interval = ""
     if number.low is not None and number.high is not None:
         interval = f"[{figure(number.low):>7}, {figure(number.high):>7}]"
