@@ -260,10 +260,11 @@ class Samples:
 
     def views(self) -> Views:
         """Return the batch as single faces with one scalar target each (see :class:`Views`)."""
-        from faithface.tasks import ClassTarget, PairTarget
+        from faithface.tasks import ClassTarget, PairTarget, is_saturated
 
         if not self.are_pairs:
-            return Views(self.images, ClassTarget(self.clean.predicted), self.ids)
+            target = ClassTarget(self.clean.predicted, is_saturated(self.clean.scores))
+            return Views(self.images, target, self.ids)
         reference = self.clean.outputs.flip(1).flatten(0, 1)
         ids = tuple(f"{item.id}#{side}" for item in self.items for side in "ab")
         return Views(self.images.flatten(0, 1), PairTarget(reference), ids)

@@ -13,9 +13,9 @@ from typing import Any
 import onnxruntime as ort
 
 from faithface.card import ModelCard
-from faithface.errors import FaithfaceError, UsageError
+from faithface.errors import FaithfaceError, NotApplicable, UsageError
 from faithface.model.card import load_card
-from faithface.model.onnx_model import OnnxModel, build_twin
+from faithface.model.onnx_model import OnnxModel
 from faithface.model.session import Port, Session, load_proto
 
 OTHERS = 4  # candidates named beside the layer that is chosen
@@ -32,6 +32,8 @@ class Report:
         batch: ``dynamic``, or ``fixed at N`` with its consequence.
         providers: execution providers of this ONNX Runtime.
         parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
+        gradient: error of the twin's gradients against differences of ONNX Runtime's outputs (see ``parity.py``); None
+            where there is no twin, or the network is flat.
         layer: the CAM layer that is chosen, "" for none.
         grid: its height and width.
         layers: names of the last candidates besides it.
@@ -47,6 +49,7 @@ class Report:
     providers: tuple[str, ...]
     sha256: str = ""
     parity: float | None = None
+    gradient: float | None = None
     layer: str = ""
     grid: tuple[int, int] | None = None
     layers: tuple[str, ...] = ()
@@ -64,6 +67,8 @@ class Report:
         lines += [f"batch      {self.batch}", f"providers  {', '.join(self.providers)}"]
         if not self.draft:
             parity = "none" if self.parity is None else f"outputs equal to {self.parity:.1e} (relative)"
+            if self.gradient is not None:
+                parity += f"; gradients to {max(self.gradient, 1e-3):.1%} of differences"
             lines.append(f"twin       {parity}")
             grid = f" ({self.grid[0]}×{self.grid[1]})" if self.grid else ""
             lines.append(f"layer      {self.layer or 'none'}{grid}")
@@ -96,13 +101,14 @@ def inspect_model(path: str | Path, device: str = "cpu") -> Report:
 
 def _inspect_card(card: ModelCard, device: str) -> Report:
     model = OnnxModel(card, device, batch_size=4)
-    twin, difference, reason = build_twin(model)
-    notes = list(model.notes)
     layer, grid = "", None
     names: tuple[str, ...] = ()
-    if twin is None:
-        notes.append(reason)
-    else:
+    try:
+        twin, reason = model.twin, ""
+    except NotApplicable as error:
+        twin, reason = None, str(error)
+    notes = [*model.notes, *([reason] if reason else [])]
+    if twin is not None:
         try:
             found = twin.find_layer(card.explain.layer)
             layer, grid = found.name, found.grid
@@ -118,7 +124,8 @@ def _inspect_card(card: ModelCard, device: str) -> Report:
         batch,
         tuple(ort.get_available_providers()),
         sha256=model.sha256,
-        parity=None if twin is None else difference,
+        parity=None if twin is None else model.parity.outputs,
+        gradient=None if twin is None else model.parity.gradient,
         layer=layer,
         grid=grid,
         layers=names,

@@ -1,11 +1,11 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
-``session``, ``twin``, ``tasks``, ``card``, ``errors``.
+``session``, ``twin``, ``parity``, ``batches``, ``endings``, ``explained``, ``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are
-compared with ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box
-explainers run.
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is held against
+ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
+and only black-box explainers run.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, FaceModel, Passes
 from faithface.errors import NotApplicable, UsageError
+from faithface.model.batches import find_batches
 from faithface.model.device import device_line
+from faithface.model.endings import ending, problem_with_kind
+from faithface.model.explained import explained_scalar, needs_before
 from faithface.model.pace import ALONE, Pace, fastest_batch, is_out_of_memory, measure_pace, most_rows, no_memory
+from faithface.model.parity import Parity, Reference, check_twin
+from faithface.model.prepare import Arithmetic, arithmetic_of
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.threads import one_thread
@@ -32,6 +37,8 @@ from faithface.model.twin import Twin, preprocess
 from faithface.tasks import Target, class_probabilities
 
 DEFAULT_BATCH = 32
+BLACK_BOX = "only black-box explainers run on it"
+CONFIRMED_ON = 8  # real images on which a twin is compared once more
 FEW = 8  # images for which the pace is not measured
 
 
@@ -77,13 +84,11 @@ class OnnxModel(FaceModel):
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
         self._check_input()
-        self.fixed_batch = self.session.fixed_batch or self._batch_that_works()
+        self.fixed_batch = self._find_batches()
         self.batch_size = self.fixed_batch or batch_size
-        if self.fixed_batch:
-            self.notes.append(
-                f'model "{card.name}" takes batches of {self.fixed_batch} only, which is slow; '
-                "export it again with a dynamic batch axis"
-            )
+        self.parity = Parity()  # of the twin, once it is there
+        self._reference: Reference | None = None
+        self._refusal, self._confirmed = "", False
         self._pace: Pace | None = None
         self._last: dict[Any, Any] = {}
 
@@ -100,21 +105,29 @@ class OnnxModel(FaceModel):
                     f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
                 )
 
-    def _batch_that_works(self) -> int | None:
-        """Prove that rows of a batch do not influence each other; else return 1, the batch size that is safe.
+    def _find_batches(self) -> int | None:
+        """Return the only batch size that works, or None for any; note what is odd, check outputs against the card."""
+        generator = np.random.default_rng(0)
 
-        Some exports declare a dynamic batch axis and still carry a baked-in batch of 1.
-        """
-        images = torch.as_tensor(np.random.default_rng(0).random((3, 3, *self.card.input.size)), dtype=torch.float32)
-        alone = [self._forward_chunk(images[i : i + 1].to(self.device)) for i in range(3)]
-        width = alone[0].shape[1]
-        self._check_output(width)
-        try:
-            together = self._forward_chunk(images.to(self.device))
-        except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own
-            return 1
-        same = together.shape == (3, width) and relative_difference(together, torch.cat(alone)) <= self.line.tolerance
-        return None if same else 1
+        def images(count: int) -> Tensor:
+            return torch.as_tensor(generator.random((count, 3, *self.card.input.size)), dtype=torch.float32)
+
+        half = arithmetic_of(self.proto) is Arithmetic.HALF
+        tolerance = max(self.line.tolerance, Arithmetic.HALF.tolerance if half else 0.0)
+        what = f'model "{self.card.name}"'
+        declared = self.session.fixed_batch
+        found = find_batches(self._forward_chunk, images, self.proto, what, declared, tolerance)
+        self._check_output(found.width)
+        end = ending(self.proto.graph, self.session.output)
+        problem = problem_with_kind(self.card.output.kind, end, found.outputs.cpu().numpy())
+        if problem and self.card.output.kind != "embedding":
+            raise UsageError(
+                f"{self.card.path}: the card's [output] says {self.card.output.kind} for output "
+                f"'{self.session.output}', but {problem}"
+            )
+        if found.note:
+            self.notes.append(found.note)
+        return found.fixed
 
     def _check_output(self, width: int) -> None:
         out = self.card.output
@@ -221,19 +234,43 @@ class OnnxModel(FaceModel):
 
     @cached_property
     def twin(self) -> Twin:  # type: ignore[override]
-        twin, difference, reason = build_twin(self)
+        twin, parity, reference = build_twin(self)
         if twin is None:
-            raise NotApplicable(reason)
-        self.memo["parity"] = difference
+            raise NotApplicable(parity.reason)
+        self.memo["parity"], self.parity, self._reference = parity.outputs, parity, reference
+        if origin := twin.prepared.origin:
+            self.notes.append(
+                f'model "{self.card.name}" {origin}, whose outputs differ by {parity.outputs:.1e} relative'
+            )
         return twin
+
+    def _twin_for(self, images: Tensor) -> Twin:
+        """Return the twin, after comparing it with the network on the first real images that it gets."""
+        twin = self.twin
+        if not self._confirmed:
+            parity, _ = _check(self, twin, images[:CONFIRMED_ON], self._reference)
+            self._confirmed, self._reference = True, None
+            self._refusal = parity.reason and _refusal(self, f"{parity.reason}, on images of this run")
+            self.memo["parity"] = max(self.memo["parity"], parity.outputs)
+        if self._refusal:
+            raise NotApplicable(self._refusal)
+        return twin
+
+    def _explained(self, twin: Twin, target: Target, outputs: Tensor, before: Tensor | None) -> Tensor:
+        difference = float(self.memo.get("parity", 0.0))
+        return explained_scalar(target, self.card, outputs, before, twin.squashing, difference)
 
     def gradient(self, images: Tensor, target: Target) -> Tensor:
         self._check_images(images)
-        twin = self.twin
+        twin = self._twin_for(images)
 
         def one(start: int, part: Tensor) -> Tensor:
             pixels = part.detach().to(self.device).requires_grad_(True)
-            score = target.take(slice(start, start + len(part))).score(self.card, twin(pixels))
+            goal = target.take(slice(start, start + len(part)))
+            names = [twin.before] if twin.before and needs_before(goal) else []
+            values = twin.values(pixels, names)
+            before = values[twin.before][: len(part)] if names else None
+            score = self._explained(twin, goal, values[""], before)
             (gradient,) = torch.autograd.grad(score.sum(), pixels)
             return gradient
 
@@ -244,14 +281,14 @@ class OnnxModel(FaceModel):
         self._check_images(images)
         if cotangents.ndim != 3 or len(cotangents) != len(images):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
-        twin = self.twin
+        twin = self._twin_for(images)
         self._count(len(images), len(images) * cotangents.shape[1])
         limit = self.fixed_batch or self.batch_given
         return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), limit)
 
     def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
         self._check_images(images)
-        twin = self.twin
+        twin = self._twin_for(images)
         found = twin.find_layer(layer or self.card.explain.layer)
         self._count(len(images), 0 if target is None else len(images))
         remembered = self._last.get(found.name)
@@ -275,6 +312,7 @@ class OnnxModel(FaceModel):
 
     def _one_layer(self, twin: Twin, found: Any, part: Tensor, goal: Target | None) -> tuple[Tensor, Tensor | None]:
         caught: list[Tensor] = []
+        names = [twin.before] if twin.before and needs_before(goal) else []
 
         def see(_name: str, value: Tensor) -> Tensor:
             # A leaf in the layer's place: the backward pass then stops here instead of running to the pixels.
@@ -283,12 +321,14 @@ class OnnxModel(FaceModel):
             return leaf
 
         with twin.hooks(see, only=found.name), torch.set_grad_enabled(goal is not None):
-            out = twin(part)
+            values = twin.values(part, names)
         if not caught:
             raise NotApplicable(f"model \"{self.card.name}\": layer '{found.name}' cannot be observed in the twin")
         gradients: list[Tensor] | None = None
         if goal is not None:
-            got = torch.autograd.grad(goal.score(self.card, out).sum(), caught, allow_unused=True)
+            before = values[twin.before][: len(part)] if names else None
+            score = self._explained(twin, goal, values[""], before)
+            got = torch.autograd.grad(score.sum(), caught, allow_unused=True)
             gradients = [torch.zeros_like(v) if g is None else g for g, v in zip(got, caught, strict=True)]
         n = len(part)
         value = torch.cat([twin.grid(v.detach(), found) for v in caught])[:n]
@@ -303,57 +343,52 @@ class OnnxModel(FaceModel):
         self.passes.backward += backward
 
 
-def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
-    """Derive the twin and hold it against ONNX Runtime on a probe batch.
+def build_twin(model: OnnxModel) -> tuple[Twin | None, Parity, Reference | None]:
+    """Derive the twin and hold it against ONNX Runtime on probe images.
 
     Returns:
-        The twin or None, the largest relative difference (infinite where it could not be built), and for a refusal its
-        reason in one line.
+        The twin, or None with the reason in ``parity.reason``; the comparison; the reference, to compare more images.
     """
-    card = model.card
+    name = model.card.name
     try:
-        twin = Twin(model.proto, card, model.session.output, model.fixed_batch)
+        twin = Twin(model.proto, model.card, model.session.output, model.fixed_batch)
         twin.lay_out_for(model.device)
-        rng = np.random.default_rng(1)
-        probe = torch.as_tensor(rng.random((2, 3, *card.input.size)), dtype=torch.float32, device=model.device)
         with torch.no_grad():
-            out = twin(probe)
+            twin(torch.full((1, 3, *model.card.input.size), 0.5, device=model.device))
+    except NotApplicable as error:
+        return None, Parity(reason=f'model "{name}" has no differentiable twin: {error}'), None
     except Exception as error:  # an operator that the converter does not know can fail in any way
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        return (
-            None,
-            float("inf"),
-            (
-                f'model "{card.name}" has no differentiable twin ({type(error).__name__}: {first}); '
-                "only black-box explainers run on it"
-            ),
-        )
-    expected = torch.cat(
-        [model._forward_chunk(probe[i : i + 1].expand(model.fixed_batch or 1, -1, -1, -1))[:1] for i in (0, 1)]
-    )
-    difference = relative_difference(out, expected)
-    allowed = model.line.tolerance
-    if not difference <= allowed:
-        return (
-            None,
-            difference,
-            (
-                f'the torch twin of model "{card.name}" is refused: its outputs differ from ONNX Runtime\'s by '
-                f"{difference:.2e} relative (allowed: {allowed:.0e}); only black-box explainers run on it"
-            ),
-        )
-    return twin, difference, ""
+        reason = f'model "{name}" has no differentiable twin ({type(error).__name__}: {first}); {BLACK_BOX}'
+        return None, Parity(reason=reason), None
+    try:
+        parity, reference = _check(model, twin)
+    except Exception as error:  # likewise: the first backward pass is here, and so is the prepared network's session
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = _refusal(model, f"it cannot be compared with the network ({type(error).__name__}: {first})")
+        return None, Parity(reason=reason), None
+    if not parity.accepted:
+        return None, dataclasses.replace(parity, reason=_refusal(model, parity.reason)), None
+    return twin, parity, reference
 
 
-def relative_difference(a: Tensor, b: Tensor) -> float:
-    """Return max |a − b| / max |b| (NaN counts as infinite)."""
-    if a.shape != b.shape:
-        return float("inf")
-    difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
-    return difference if difference == difference else float("inf")
+def _check(
+    model: OnnxModel, twin: Twin, images: Tensor | None = None, reference: Reference | None = None
+) -> tuple[Parity, Reference]:
+    def outputs(batch: Tensor) -> Tensor:
+        rows = model.fixed_batch or len(batch)
+        return torch.cat([model._forward_rows(batch[i : i + rows]) for i in range(0, len(batch), rows)])
+
+    return check_twin(twin, outputs, model.device, model.line.tolerance, images, reference)
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _refusal(model: OnnxModel, reason: str) -> str:
+    return f'the torch twin of model "{model.card.name}" is refused: {reason}; {BLACK_BOX}'
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
     return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
 
 

@@ -7,8 +7,9 @@ own buffers. May call ``device`` and ``errors`` only. Knows nothing of cards or 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from faithface.errors import UsageError
+from faithface.errors import RunError, UsageError
 from faithface.model.device import device_line, half_precision, providers_for
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -162,10 +163,21 @@ class Session:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
         return self._pool
 
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what ONNX Runtime raises during a pass into a :class:`RunError` that names the model."""
+        try:
+            yield
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise RunError(f"{self._what}: ONNX Runtime cannot run it: {_first_line(error)}") from error
+
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Return the chosen output, float32, for a batch that is already in the network's layout and normalisation."""
         feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
-        return np.asarray(self.ort.run([self.output], feed)[0], dtype=np.float32)
+        with self.failures():
+            return np.asarray(self.ort.run([self.output], feed)[0], dtype=np.float32)
 
     def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """As :meth:`run` on torch tensors; on CUDA by IOBinding, so that nothing crosses the bus."""
@@ -177,7 +189,8 @@ class Session:
         torch.cuda.current_stream().synchronize()
         binding.bind_input(self.inputs[0].name, "cuda", 0, self.dtype, tuple(batch.shape), batch.data_ptr())
         binding.bind_output(self.output, "cuda")
-        self.ort.run_with_iobinding(binding)
+        with self.failures():
+            self.ort.run_with_iobinding(binding)
         return torch.utils.dlpack.from_dlpack(binding.get_outputs()[0]._ortvalue.to_dlpack()).to(torch.float32)
 
 

@@ -1,0 +1,93 @@
+"""Read and edit ONNX graphs: constants, attributes, and which tensors carry the image's values.
+
+Place in the flow: used by ``prepare``, ``quantised``, ``dominators``, ``endings`` and ``batches``. Imports onnx and
+numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+# What these operators give depends on the shape of their first input alone, not on its values.
+SHAPE_READERS = frozenset({"Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return a node's attributes as Python values, by name."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
+def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Return the tensors that do not depend on the input: initializers and ``Constant`` nodes, by name."""
+    found = {t.name: t for t in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = attributes(node).get("value")
+            if isinstance(value, onnx.TensorProto):
+                found[node.output[0]] = value
+    return found
+
+
+def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """Return the node that makes each tensor, by the tensor's name."""
+    return {name: node for node in graph.node for name in node.output if name}
+
+
+def image_inputs(graph: onnx.GraphProto) -> list[str]:
+    """Return the graph's inputs that are no initializers (before IR version 4, weights were listed as inputs)."""
+    stored = {t.name for t in graph.initializer}
+    return [entry.name for entry in graph.input if entry.name not in stored]
+
+
+def value_path(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
+    """Return the nodes through which the image's *values* reach ``output``, in graph order.
+
+    A tensor's shape also follows from the image, but not from its values: operators that read shapes end a path.
+    """
+    carries = set(image_inputs(graph))
+    forward = []
+    for node in graph.node:
+        if node.op_type not in SHAPE_READERS and any(i in carries for i in node.input):
+            carries.update(name for name in node.output if name)
+            forward.append(node)
+    wanted, path = {output}, []
+    for node in reversed(forward):
+        if any(name in wanted for name in node.output):
+            wanted.update(i for i in node.input if i in carries)
+            path.append(node)
+    return path[::-1]
+
+
+def inputs_on_path(node: onnx.NodeProto, carried: Iterable[str]) -> list[str]:
+    """Return the inputs of a node that carry the image's values."""
+    carried = set(carried)
+    return [i for i in node.input if i in carried]
+
+
+def opset(proto: onnx.ModelProto) -> int:
+    """Return the version of the default operator set; 0 where none is imported."""
+    return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+
+
+def add_constant(graph: onnx.GraphProto, name: str, value: Any) -> str:
+    """Add an initializer under ``name`` and return the name."""
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return name
+
+
+def all_graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    """Return a graph and the subgraphs of its ``If``, ``Loop`` and ``Scan`` nodes."""
+    found = [graph]
+    for node in graph.node:
+        for a in node.attribute:
+            if a.type == onnx.AttributeProto.GRAPH:
+                found += all_graphs(a.g)
+            elif a.type == onnx.AttributeProto.GRAPHS:
+                for inner in a.graphs:
+                    found += all_graphs(inner)
+    return found
