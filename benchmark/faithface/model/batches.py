@@ -60,8 +60,9 @@ def find_batches(
         UsageError: no batch size works, results are random, or rows influence each other in a batch that is fixed.
     """
     if declared:
-        outputs = run(images(max(declared, 1)))
-        _check_fixed(run, images, proto, what, declared, outputs, tolerance)
+        whole = images(declared)
+        outputs = run(whole)
+        _check_fixed(run, whole, proto, what, outputs, tolerance)
         return Batches(declared, outputs.shape[1], _fixed(what, declared), outputs)
     try:
         three = images(3)
@@ -95,26 +96,21 @@ def _baked(
     first = [int(v.ravel()[0]) for s in shapes if s in stored and (v := numpy_helper.to_array(stored[s])).size]
     likely = sorted({b for b in first if 1 < b <= MOST_BAKED}, key=lambda b: (-first.count(b), b))
     for batch in dict.fromkeys([*likely, 2, 4, 8, 16, 32, 64]):
+        whole = images(batch)
         try:
-            outputs = run(images(batch))
+            outputs = run(whole)
         except RunError:
             continue
         if len(outputs) == batch:
-            _check_fixed(run, images, proto, what, batch, outputs, tolerance)
+            _check_fixed(run, whole, proto, what, outputs, tolerance)
             return Batches(batch, outputs.shape[1], _baked_note(proto, what, batch), outputs)
     raise UsageError(f"{what} runs neither with one image nor with several: {error}") from None
 
 
 def _check_fixed(
-    run: Callable[[Tensor], Tensor],
-    images: Callable[[int], Tensor],
-    proto: onnx.ModelProto,
-    what: str,
-    batch: int,
-    outputs: Tensor,
-    tolerance: float,
+    run: Callable[[Tensor], Tensor], several: Tensor, proto: onnx.ModelProto, what: str, outputs: Tensor, tolerance: float
 ) -> None:
-    several = images(batch)
+    batch = len(several)
     _check_repeats(run, several, outputs, proto, what, tolerance)
     if batch == 1:
         return
