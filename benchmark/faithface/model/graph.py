@@ -1,17 +1,14 @@
 """Read and edit ONNX graphs: constants, attributes, and which tensors carry the image's values.
 
-Place in the flow: used by ``prepare``, ``quantised``, ``dominators``, ``endings`` and ``batches``. Imports onnx and
-numpy only.
+Place in the flow: used by ``prepare``, ``quantised``, ``dominators``, ``endings`` and ``batches``. Imports onnx only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 # What these operators give depends on the shape of their first input alone, not on its values.
 SHAPE_READERS = frozenset({"Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
@@ -38,6 +35,31 @@ def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in graph.node for name in node.output if name}
 
 
+def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the nodes so that each comes after those whose outputs it reads; as far as possible in their own order.
+
+    ONNX requires that order, but some converters append nodes at the end, and ONNX Runtime accepts it.
+    """
+    made_by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    done: set[int] = set()
+    ordered = []
+    for start in range(len(graph.node)):
+        stack = [start]
+        while stack:
+            index = stack[-1]
+            waits = [made_by[i] for i in graph.node[index].input if i in made_by and made_by[i] not in done]
+            if index in done or not waits:
+                stack.pop()
+                if index not in done:
+                    done.add(index)
+                    ordered.append(graph.node[index])
+            elif len(stack) > len(graph.node):
+                return list(graph.node)  # a cycle, which ONNX Runtime refuses itself
+            else:
+                stack.append(waits[0])
+    return ordered
+
+
 def image_inputs(graph: onnx.GraphProto) -> list[str]:
     """Return the graph's inputs that are no initializers (before IR version 4, weights were listed as inputs)."""
     stored = {t.name for t in graph.initializer}
@@ -51,7 +73,7 @@ def value_path(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     """
     carries = set(image_inputs(graph))
     forward = []
-    for node in graph.node:
+    for node in in_order(graph):
         if node.op_type not in SHAPE_READERS and any(i in carries for i in node.input):
             carries.update(name for name in node.output if name)
             forward.append(node)
@@ -63,21 +85,9 @@ def value_path(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     return path[::-1]
 
 
-def inputs_on_path(node: onnx.NodeProto, carried: Iterable[str]) -> list[str]:
-    """Return the inputs of a node that carry the image's values."""
-    carried = set(carried)
-    return [i for i in node.input if i in carried]
-
-
 def opset(proto: onnx.ModelProto) -> int:
     """Return the version of the default operator set; 0 where none is imported."""
     return next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
-
-
-def add_constant(graph: onnx.GraphProto, name: str, value: Any) -> str:
-    """Add an initializer under ``name`` and return the name."""
-    graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    return name
 
 
 def all_graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:

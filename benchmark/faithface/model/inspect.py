@@ -1,7 +1,7 @@
 """Describe a model file: what ``faithface inspect`` prints. For a bare ``.onnx`` it drafts the card that is to be
-completed.
+completed (``draft.py``).
 
-Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``errors``.
+Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``draft``, ``errors``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import onnxruntime as ort
 from faithface.card import ModelCard
 from faithface.errors import FaithfaceError, NotApplicable, UsageError
 from faithface.model.card import load_card
+from faithface.model.draft import draft_card
 from faithface.model.onnx_model import OnnxModel
 from faithface.model.session import Port, Session, load_proto
 
@@ -150,40 +151,7 @@ def _inspect_bare(path: Path, device: str) -> Report:
         batch,
         tuple(ort.get_available_providers()),
         notes=tuple(notes),
-        draft=draft_card(path, session),
-    )
-
-
-def draft_card(path: Path, session: Session) -> str:
-    """Return a card in TOML with all that the file tells, and a question mark where only the user knows."""
-    _, *rest = session.inputs[0].shape
-    last = rest[-1] in (1, 3) and rest[0] not in (1, 3)
-    channels, height, width = (rest[2], rest[0], rest[1]) if last else rest
-    out = session.outputs[0]
-    units = out.shape[-1] if out.shape else None
-    embedding = units is None or units > 16
-    name = "".join(ch if ch.isalnum() or ch in "._-" else "-" for ch in path.stem.lower()).strip("-._") or "model"
-    kind = "embedding" if embedding else ("logit" if units == 1 else "logits")
-    classes = (
-        "" if embedding else 'classes = ["bona-fide", "attack"]   # ? in output order\npositive = "attack"   # ?\n'
-    )
-    size = f"[{height or 112}, {width or 112}]" + ("" if height and width else "   # ? the file does not say")
-    return (
-        "[model]\n"
-        f'name = "{name}"\n'
-        f'task = "{"verification" if embedding else "pad"}"   # ? verification | pad | synthetic-detection\n'
-        f'file = "{path.name}"\n'
-        'licence = ""   # ?\nsource = ""   # ?\n\n'
-        "[input]\n"
-        f"size = {size}\n"
-        f'color = "{"GRAY" if channels == 1 else "RGB"}"   # ? RGB | BGR | GRAY\n'
-        f'layout = "{"NHWC" if last else "NCHW"}"\n'
-        "mean = [0.5]   # ? on pixels in 0..1, in the order of color\n"
-        "std = [0.5]   # ?\n\n"
-        "[output]\n"
-        f'name = "{out.name}"\n'
-        f'kind = "{kind}"   # ? embedding | logits | probabilities | logit | probability\n'
-        f"{classes}"
+        draft=draft_card(path, proto, session),
     )
 
 

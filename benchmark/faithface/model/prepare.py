@@ -12,10 +12,10 @@ from enum import Enum
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from faithface.errors import NotApplicable
-from faithface.model.graph import all_graphs
+from faithface.model.graph import all_graphs, constants, in_order
 from faithface.model.quantised import dequantise, quantising_operators, rounds_activations
 
 _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -94,7 +94,9 @@ def prepare(proto: onnx.ModelProto) -> Prepared:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folded = onnxscript.optimizer.optimize(proto)
-    return Prepared(with_distinct_names(folded), arithmetic, rounding)
+    for step in (with_order, with_distinct_names, with_plain_operands):
+        folded = step(folded)
+    return Prepared(folded, arithmetic, rounding)
 
 
 def to_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -133,6 +135,42 @@ def _widen(tensor: TensorProto) -> None:
     if tensor.data_type in _OTHER_FLOATS:
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(np.asarray(numpy_helper.to_array(tensor), dtype=np.float32), name))
+
+
+def with_order(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Sort the nodes as ONNX wants them; the converter runs them as they stand."""
+    ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in in_order(proto.graph)]
+    del proto.graph.node[:]
+    proto.graph.node.extend(ordered)
+    return proto
+
+
+def with_plain_operands(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Put an Identity before constants that the converter would take for the weights of a linear layer.
+
+    It reads every MatMul with a constant as x · W, and the sum after it as its bias: right only for a matrix on the
+    right-hand side and a bias of one axis.
+    """
+    stored = constants(proto.graph)
+    nodes: list[onnx.NodeProto] = []
+    previous = ""
+    for node in proto.graph.node:
+        shield: list[int] = []
+        if node.op_type == "MatMul":
+            left, right = (stored.get(name) for name in node.input)
+            shield = [0] if left is not None else [1] if right is not None and len(right.dims) != 2 else []
+        elif node.op_type == "Add" and previous == "MatMul":
+            shield = [i for i, name in enumerate(node.input) if name in stored and len(stored[name].dims) != 1]
+        for index in shield:
+            name = f"{node.output[0]}/operand{index}"
+            nodes.append(helper.make_node("Identity", [node.input[index]], [name], name=name))
+            node.input[index] = name
+        nodes.append(node)
+        previous = node.op_type
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del proto.graph.node[:]
+    proto.graph.node.extend(copied)
+    return proto
 
 
 def with_distinct_names(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,7 +24,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from faithface.errors import NotApplicable
-from faithface.model.graph import attributes, constants, opset, value_path
+from faithface.model.graph import attributes, constants, in_order, opset, value_path
 
 # Operators that only move values, or choose among them, and so keep scale and zero point.
 _MOVES = frozenset(
@@ -65,15 +65,12 @@ def dequantise(proto: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     work = _Rewriter(copy)
-    for node in list(copy.graph.node):
+    for node in in_order(copy.graph):
         work.rewrite(node)
     del copy.graph.node[:]
     copy.graph.node.extend(work.nodes)
     del copy.graph.value_info[:]
-    dropped = {t.name for t in copy.graph.initializer if t.name in work.replaced}
-    kept = [t for t in copy.graph.initializer if t.name not in dropped]
-    del copy.graph.initializer[:]
-    copy.graph.initializer.extend([*kept, *work.made.values()])
+    copy.graph.initializer.extend(work.made.values())
     return copy
 
 
@@ -105,12 +102,12 @@ class _Rewriter:
     proto: onnx.ModelProto
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     made: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    replaced: set[str] = field(default_factory=set)
     held: dict[str, _Scale] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.constants = constants(self.proto.graph)
-        self.round_path = {id(n) for out in self.proto.graph.output for n in value_path(self.proto.graph, out.name)}
+        graph = self.proto.graph
+        self.on_path = {n.output[0] for out in graph.output for n in value_path(graph, out.name)}
         self.rules: dict[str, Callable[[onnx.NodeProto], None]] = {
             "QuantizeLinear": self.quantize,
             "DequantizeLinear": self.dequantize,
@@ -137,7 +134,7 @@ class _Rewriter:
     def rewrite(self, node: onnx.NodeProto) -> None:
         if node.op_type in self.rules:
             self.rules[node.op_type](node)
-        elif node.op_type == "Round" and id(node) in self.round_path:
+        elif node.op_type == "Round" and node.output[0] in self.on_path:
             self.put("Identity", [node.input[0]], node.output[0], node)
         elif node.op_type in self.kinds and node.op_type != "Round":
             raise refuse(f"operator {node.op_type} is not understood")
