@@ -33,7 +33,7 @@ GRADIENT_TOLERANCE = 0.05
 """Largest relative error of a directional derivative, as the median over directions, before a twin is refused."""
 ENOUGH = 0.02  # agreement at which no further step is tried
 DIRECTIONS = 6
-STEPS = (8e-6, 2e-5, 6e-5, 2.5e-4, 1e-3, 4e-3, 1.6e-2)
+STEPS = (8e-6, 2e-5, 6e-5, 2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
 """Change of each pixel. The error grows with the step, since a larger one crosses more kinks of ReLU; a step that moves
 the outputs by less than float32's rounding shows nothing. So they are tried from the smallest that shows something."""
 
@@ -198,7 +198,8 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
 
     Returns:
         The median over images and directions of |derivative − difference| relative to their root mean square, for the
-        step where it is smallest; None where the network does not move by more than float32's rounding.
+        step where it is smallest; None where the network does not move by more than float32's rounding, or where no two
+        steps agree on the differences.
     """
     name = twin.before
     device = next((b.device for b in twin.buffers()), torch.device("cpu"))
@@ -226,7 +227,7 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
     typical = float((gradient[:, None] * directions).flatten(2).sum(dim=2).square().mean().sqrt())
     size = float(inner.detach().abs().max())
     audible = [step for step in STEPS if typical > 4 * _rounding(size, step)]
-    best: float | None = None
+    tried: list[tuple[float, Tensor]] = []  # error and differences, per unit of step
     host = images.detach().cpu()
     for step in audible or STEPS[-2:]:  # where the twin is flat, the network must be so too
         both = torch.stack([host[:, None] + step * directions, host[:, None] - step * directions], dim=1)
@@ -238,15 +239,24 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
         scale = torch.maximum(slopes.abs(), differences.abs()).square().mean().sqrt()
         if not torch.isfinite(scale):
             return float("inf")
-        if float(scale) <= 4 * 2 * step * _rounding(float(values.abs().max()), step):
+        moves = scale if audible else differences.square().mean().sqrt()
+        if float(moves) <= 4 * 2 * step * _rounding(float(values.abs().max()), step):
             continue
         error = float(((slopes - differences).abs() / scale).median())
-        if best is not None and error > 3 * best:
+        tried.append((error, differences / (2 * step)))
+        if error <= ENOUGH:
+            return error
+        if error > 3 * min(tried, key=lambda entry: entry[0])[0]:
             break
-        best = error if best is None else min(best, error)
-        if best <= ENOUGH:
-            break
-    return best
+    if not tried:
+        return None
+    best = min(range(len(tried)), key=lambda i: tried[i][0])
+    error, slope = tried[best]
+    # Differences that depend on the step are not yet derivatives, and say nothing finer than they vary themselves.
+    beside = [tried[i][1] for i in (best - 1, best + 1) if 0 <= i < len(tried)]
+    typical = float(slope.square().mean().sqrt())
+    varies = min((float((slope - other).abs().median()) / typical for other in beside), default=0.0)
+    return None if GRADIENT_TOLERANCE < error <= 2 * varies else error
 
 
 def _rounding(size: float, step: float) -> float:
