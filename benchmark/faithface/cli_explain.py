@@ -49,7 +49,8 @@ def inspect(
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="Labelled images: which usual preprocessing fits a card best.")
+        str,
+        typer.Option("--dataset", metavar="NAME", help="Labelled images: which usual preprocessing fits a card best."),
     ] = "",
 ) -> None:
     """Say what a model file is: inputs, outputs, batch axis, twin parity, CAM layer; draft a card for a bare .onnx."""

@@ -58,7 +58,9 @@ def test_the_draft_reads_the_last_operators(proto: onnx.ModelProto, kind: str, t
         assert "# guess:" in lines[key]
 
 
-@pytest.mark.parametrize(("name", "second"), [("live_prob", "bona-fide"), ("spoof_score", "attack"), ("p_fake", "synthetic")])
+@pytest.mark.parametrize(
+    ("name", "second"), [("live_prob", "bona-fide"), ("spoof_score", "attack"), ("p_fake", "synthetic")]
+)
 def test_one_unit_is_the_probability_of_the_class_it_is_named_after(name: str, second: str, tmp_path: Path) -> None:
     onnx.save(ends_in("Sigmoid", units=1, name=name), tmp_path / "net.onnx")
     card = tomllib.loads(inspect_model(tmp_path / "net.onnx").draft)
@@ -76,7 +78,9 @@ def test_one_unit_is_the_probability_of_the_class_it_is_named_after(name: str, s
         (ends_in(units=1, scale=30.0), "probability", "logit"),
     ],
 )
-def test_a_card_that_names_another_kind_is_refused(proto: onnx.ModelProto, kind: str, right: str, tmp_path: Path) -> None:
+def test_a_card_that_names_another_kind_is_refused(
+    proto: onnx.ModelProto, kind: str, right: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=f'write kind = "{right}"'):
         open_model(card_for(proto, tmp_path, kind=kind))
     open_model(card_for(proto, tmp_path, kind=right))
@@ -86,8 +90,14 @@ def test_a_card_that_names_another_kind_is_refused(proto: onnx.ModelProto, kind:
 def test_a_saturated_class_is_explained_before_the_end(end: str, tmp_path: Path) -> None:
     """Where p = 1 in float32, the direction is that of the log-odds; where it is not, the probability's own."""
     units = 2 if end == "Softmax" else 1
-    sure = open_model(card_for(ends_in(end, units=units, scale=2e3), tmp_path, "sure", "probabilities" if units == 2 else "probability"))
-    plain = open_model(card_for(ends_in(units=units, scale=2e3), tmp_path, "plain", "logits" if units == 2 else "logit"))
+    sure = open_model(
+        card_for(
+            ends_in(end, units=units, scale=2e3), tmp_path, "sure", "probabilities" if units == 2 else "probability"
+        )
+    )
+    plain = open_model(
+        card_for(ends_in(units=units, scale=2e3), tmp_path, "plain", "logits" if units == 2 else "logit")
+    )
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     classes = sure.scores(images).argmax(dim=1)
     assert (sure.scores(images).max(dim=1).values == 1).all()

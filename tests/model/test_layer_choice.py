@@ -39,7 +39,9 @@ def side_branch() -> onnx.ModelProto:
     red[1] = 1 / 192
     x = g.op("Relu", g.op("Conv", g.x, g.const(red), strides=[8, 8]), out="stem")
     inner = g.op("Conv", x, g.const(np.float32([[0.02, 1], [0, 1]]).reshape(2, 2, 1, 1)))
-    branch = g.op("Conv", g.op("Relu", inner, out="inside"), g.const(np.full((2, 2, 3, 3), 0.01)), strides=[2, 2], pads=[1] * 4)
+    branch = g.op(
+        "Conv", g.op("Relu", inner, out="inside"), g.const(np.full((2, 2, 3, 3), 0.01)), strides=[2, 2], pads=[1] * 4
+    )
     short = g.op("Conv", x, g.const(np.float32([[4, 0], [0, 0]]).reshape(2, 2, 1, 1)), strides=[2, 2])
     y = g.op("Relu", g.op("Add", branch, short), out="block")
     flat = g.op("Flatten", g.op("GlobalAveragePool", y))

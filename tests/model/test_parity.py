@@ -41,13 +41,13 @@ class Stuck(torch.autograd.Function):
     """The right value, and half of the right gradient."""
 
     @staticmethod
-    def forward(ctx, x):  # noqa: ANN001, ANN205
+    def forward(ctx, x):
         y = x.tanh()
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+    def backward(ctx, gradient):
         (y,) = ctx.saved_tensors
         return gradient * (1 - y * y) / 2
 
@@ -61,7 +61,7 @@ def replace_tanh(monkeypatch: pytest.MonkeyPatch, other: torch.nn.Module) -> Non
     """Make every twin that is built from now on wrong in its Tanh."""
 
     class Wrong(Twin):
-        def __init__(self, *arguments) -> None:  # noqa: ANN002
+        def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
             for tensor, name in self.network.mapping.items():
                 if tensor.startswith("tanh"):
@@ -97,7 +97,7 @@ def test_the_first_real_images_are_compared_too(tiny_folder: Path, monkeypatch: 
     target = ClassTarget(torch.tensor([0]))
     forward = Twin.forward
 
-    def odd(self, images: torch.Tensor) -> torch.Tensor:  # noqa: ANN001
+    def odd(self, images: torch.Tensor) -> torch.Tensor:
         return forward(self, images) * torch.where(images.mean(dim=(1, 2, 3)) > 0.97, 1.1, 1.0)[:, None]
 
     monkeypatch.setattr(Twin, "forward", odd)

@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from faithface.errors import NotApplicable
 from faithface.model import open_model
-from faithface.model.quantised import quantising_operators, rounds_activations
+from faithface.model.quantised import quantising_operators
 from tests.support.graphs import Graph, card_for
 from tests.support.networks import faces
 
@@ -23,8 +23,8 @@ SIZE = 32
 
 class Pixels(CalibrationDataReader):
     def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        self.batches = iter([{"image": rng.uniform(-1, 1, (1, 3, SIZE, SIZE)).astype(np.float32)} for _ in range(4)])
+        # Smooth images, as those that are explained: what leaves the calibrated range has no gradient.
+        self.batches = iter([{"image": (2 * image[None] - 1).numpy()} for image in smooth(24)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.batches, None)
@@ -90,8 +90,8 @@ def test_a_float_network_has_no_such_note(folder: Path) -> None:
     assert quantising_operators(model.proto.graph) == []
 
 
-def test_weights_alone_in_integers_change_nothing(folder: Path, tmp_path: Path) -> None:
-    """Weights are stored as integers and a scale; no activation is rounded, so gradients are the file's own."""
+def test_weights_alone_in_integers_have_the_gradients_of_the_same_real_weights(folder: Path, tmp_path: Path) -> None:
+    """Weights are stored as integers and a scale; ONNX Runtime rounds the activations of such a MatMul on its own."""
     proto = onnx.load(folder / "float.onnx")
     (stored,) = [t for t in proto.graph.initializer if list(t.dims) == [256, 8]]
     weight, values = stored.name, onnx.numpy_helper.to_array(stored)
@@ -104,9 +104,10 @@ def test_weights_alone_in_integers_change_nothing(folder: Path, tmp_path: Path) 
         node.input.extend(renamed)
     proto.graph.node.insert(0, helper.make_node("DequantizeLinear", ["integers", "scale"], ["real"]))
     model = open_model(card_for(proto, tmp_path))
-    assert rounds_activations(proto.graph) == []
     assert model.twin is not None
-    assert model.notes == [] and model.parity.outputs < 1e-5
+    assert model.parity.outputs < 2e-2
+    (note,) = model.notes
+    assert "quantised (DequantizeLinear)" in note
 
 
 def test_an_operator_that_is_not_understood_is_named(tmp_path: Path) -> None:
@@ -130,7 +131,9 @@ def test_a_relu_inside_a_quantiser_is_kept(tmp_path: Path) -> None:
     h = Graph()
     h.head(h.op("Relu", h.conv(h.x, 3, 6)), 6)
     # The same weights: the float network reads the quantised one's.
-    for tensor, other in zip([w for w in h.weights], [w for w in g.weights if w.name not in (scale, zero)], strict=True):
+    for tensor, other in zip(
+        [w for w in h.weights], [w for w in g.weights if w.name not in (scale, zero)], strict=True
+    ):
         tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(other), tensor.name))
     original = open_model(card_for(h.model(h.nodes[-1].output[0]), tmp_path, "relu"))
     images, vectors = torch.rand(2, 3, 16, 16), torch.randn(2, 1, 4)

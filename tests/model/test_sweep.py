@@ -39,7 +39,19 @@ def around(name: str, middle: Callable[[Graph, str], str], channels: int = 6, op
 
 
 # --- activations and arithmetic
-for kind in ("Relu", "Elu", "Selu", "Celu", "Sigmoid", "Tanh", "Softplus", "Softsign", "HardSigmoid", "HardSwish", "Erf"):
+for kind in (
+    "Relu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Sigmoid",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "HardSigmoid",
+    "HardSwish",
+    "Erf",
+):
     around(kind, lambda g, x, kind=kind: g.op(kind, x))
 for kind in ("Abs", "Neg", "Exp", "Sin", "Cos", "Identity", "LeakyRelu"):
     around(kind, lambda g, x, kind=kind: g.op(kind, x))
@@ -93,13 +105,17 @@ around(
 )
 around("LpPool", lambda g, x: g.op("LpPool", x, kernel_shape=[2, 2], strides=[2, 2], p=2))
 around("GlobalMaxPool", lambda g, x: g.op("Mul", x, g.op("GlobalMaxPool", x)))
-around("squeeze and excite", lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.conv(g.op("GlobalAveragePool", x), 6, 6, k=1))))
+around(
+    "squeeze and excite", lambda g, x: g.op("Mul", x, g.op("Sigmoid", g.conv(g.op("GlobalAveragePool", x), 6, 6, k=1)))
+)
 
 # --- normalisation
 around("BatchNormalization", lambda g, x: _batch_norm(g, x))
 around("BatchNormalization, opset 9", lambda g, x: _batch_norm(g, x), opset=9)
 around("InstanceNormalization", lambda g, x: g.op("InstanceNormalization", x, g.random(6), g.random(6)))
-around("GroupNormalization", lambda g, x: g.op("GroupNormalization", x, g.random(6), g.random(6), num_groups=3), opset=21)
+around(
+    "GroupNormalization", lambda g, x: g.op("GroupNormalization", x, g.random(6), g.random(6), num_groups=3), opset=21
+)
 around("LayerNormalization", lambda g, x: g.op("LayerNormalization", x, g.random(16), g.random(16), axis=-1))
 around("LRN", lambda g, x: g.op("LRN", x, size=3, alpha=0.1))
 around("LpNormalization", lambda g, x: g.op("LpNormalization", x, axis=1, p=2))
@@ -130,20 +146,28 @@ around("attention", lambda g, x: _attention(g, x))
 around("shape arithmetic", lambda g, x: _by_shape(g, x))
 for where in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
     for mode in ("linear", "cubic", "nearest"):
-        around(f"Resize {mode} {where}", lambda g, x, m=mode, w=where: _resize(g, x, mode=m, coordinate_transformation_mode=w))
+        around(
+            f"Resize {mode} {where}",
+            lambda g, x, m=mode, w=where: _resize(g, x, mode=m, coordinate_transformation_mode=w),
+        )
 for rule in ("floor", "ceil", "round_prefer_ceil"):
     around(
         f"Resize nearest {rule}",
         lambda g, x, r=rule: _resize(g, x, nearest_mode=r, coordinate_transformation_mode="half_pixel"),
     )
-around("Resize down", lambda g, x: _resize(g, x, factor=0.6, mode="linear", coordinate_transformation_mode="asymmetric"))
+around(
+    "Resize down", lambda g, x: _resize(g, x, factor=0.6, mode="linear", coordinate_transformation_mode="asymmetric")
+)
 around("Upsample, opset 9", lambda g, x: g.op("Upsample", x, g.const([1, 1, 2, 2]), mode="linear"), opset=9)
 around("GridSample", lambda g, x: g.op("GridSample", x, g.op("Tanh", _grid(g, x)), align_corners=1))
 
 # --- what rounds or chooses: no gradient would be the network's
 around("Floor", lambda g, x: g.op("Floor", g.op("Mul", x, g.const(30.0))))
 around("Round", lambda g, x: g.op("Round", g.op("Mul", x, g.const(30.0))))
-around("Cast to integers", lambda g, x: g.op("Cast", g.op("Cast", g.op("Mul", x, g.const(30.0)), to=TensorProto.INT32), to=1))
+around(
+    "Cast to integers",
+    lambda g, x: g.op("Cast", g.op("Cast", g.op("Mul", x, g.const(30.0)), to=TensorProto.INT32), to=1),
+)
 REFUSED["Floor"] = "differences|zero"
 REFUSED["Cast to integers"] = "differences|zero"
 REFUSED["Round"] = "quantised"

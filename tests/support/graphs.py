@@ -72,7 +72,9 @@ class Graph:
         weight, bias = self.random(units, channels), self.random(units, scale=0.1)
         return str(self.op("Gemm", flat, weight, bias, transB=1))
 
-    def model(self, outputs: str | Sequence[str], units: int | None = 4, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
+    def model(
+        self, outputs: str | Sequence[str], units: int | None = 4, kind: int = TensorProto.FLOAT
+    ) -> onnx.ModelProto:
         names = [outputs] if isinstance(outputs, str) else list(outputs)
         infos = [helper.make_tensor_value_info(n, kind, [self.batch, units or "K"]) for n in names]
         graph = helper.make_graph(self.nodes, "net", self.inputs, infos, self.weights)
@@ -82,7 +84,9 @@ class Graph:
         return made
 
 
-def card_for(proto: onnx.ModelProto, folder: Path, name: str = "net", kind: str = "embedding", **card: Any) -> ModelCard:
+def card_for(
+    proto: onnx.ModelProto, folder: Path, name: str = "net", kind: str = "embedding", **card: Any
+) -> ModelCard:
     """Save a graph and return its card, with pixels taken to ±1."""
     path = folder / f"{name}.onnx"
     onnx.save(proto, path)

@@ -108,7 +108,12 @@ def _baked(
 
 
 def _check_fixed(
-    run: Callable[[Tensor], Tensor], several: Tensor, proto: onnx.ModelProto, what: str, outputs: Tensor, tolerance: float
+    run: Callable[[Tensor], Tensor],
+    several: Tensor,
+    proto: onnx.ModelProto,
+    what: str,
+    outputs: Tensor,
+    tolerance: float,
 ) -> None:
     batch = len(several)
     _check_repeats(run, several, outputs, proto, what, tolerance)

@@ -55,11 +55,15 @@ def draft_card(path: Path, proto: onnx.ModelProto, session: Session) -> str:
         Fact("color", '"GRAY"', True, "one channel")
         if channels == 1
         else Fact("color", '"RGB"', False, "RGB or BGR; try `faithface inspect CARD --dataset D`"),
-        Fact("layout", f'"{"NHWC" if last else "NCHW"}"', bool(channels), "where the channels are in the input's shape"),
+        Fact(
+            "layout", f'"{"NHWC" if last else "NCHW"}"', bool(channels), "where the channels are in the input's shape"
+        ),
         Fact("mean", "[0.5]", False, "on pixels in 0..1, in the order of color; try --dataset"),
         Fact("std", "[0.5]", False, "as mean"),
     ]
-    out = [f'name = "{port.name}"   # {"certain: the only output" if len(session.outputs) == 1 else "guess: the first"}']
+    out = [
+        f'name = "{port.name}"   # {"certain: the only output" if len(session.outputs) == 1 else "guess: the first"}'
+    ]
     out += [fact.line() for fact in _output(proto, session, end, units, outputs)]
     return "\n".join(["[model]", *head, "", "[input]", *(f.line() for f in body), "", "[output]", *out]) + "\n"
 
@@ -100,7 +104,9 @@ def _task(path: Path, proto: onnx.ModelProto, session: Session, end: Ending, uni
     synthetic = any(word in _words(path, proto, session) for word in _SYNTHETIC)
     why = "names in the file" if synthetic else f"{units} output{'s' if units != 1 else ''}"
     other = "pad" if synthetic else "synthetic-detection"
-    return Fact("task", '"synthetic-detection"' if synthetic else '"pad"', False, f"{why}; else {other} or verification")
+    return Fact(
+        "task", '"synthetic-detection"' if synthetic else '"pad"', False, f"{why}; else {other} or verification"
+    )
 
 
 def _output(
@@ -115,8 +121,10 @@ def _output(
         kind = Fact("kind", '"probabilities"', True, "on every image tried, outputs are in [0, 1] and sum to 1")
     else:
         usual = "logit" if units == 1 else "logits"
-        kind = Fact("kind", f'"{usual}"', True, "outputs leave [0, 1]") if _leaves_unit(outputs) else Fact(
-            "kind", f'"{usual}"', False, "the graph ends without Softmax or Sigmoid"
+        kind = (
+            Fact("kind", f'"{usual}"', True, "outputs leave [0, 1]")
+            if _leaves_unit(outputs)
+            else Fact("kind", f'"{usual}"', False, "the graph ends without Softmax or Sigmoid")
         )
     words = _words(None, proto, session)
     synthetic = any(word in words for word in _SYNTHETIC)
@@ -132,7 +140,11 @@ def _output(
     names = (first, second) if units == 2 else tuple(f"class-{i}" for i in range(units or 2))
     positive = second if units == 2 else names[-1]
     why = "the order of the outputs is nowhere in the file"
-    return [kind, _classes(names, False, why), Fact("positive", f'"{positive}"', False, "the attack or synthetic class")]
+    return [
+        kind,
+        _classes(names, False, why),
+        Fact("positive", f'"{positive}"', False, "the attack or synthetic class"),
+    ]
 
 
 def _leaves_unit(outputs: np.ndarray | None) -> bool:

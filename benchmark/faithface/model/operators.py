@@ -55,7 +55,9 @@ class Resize(nn.Module):
         self.cubic = float(attributes.get("cubic_coeff_a", -0.75))
         self.axes = list(attributes.get("axes") or [])
         self.inside_only = bool(attributes.get("exclude_outside", 0))
-        unknown = [k for k in ("antialias", "keep_aspect_ratio_policy") if attributes.get(k) not in (None, 0, b"stretch")]
+        unknown = [
+            k for k in ("antialias", "keep_aspect_ratio_policy") if attributes.get(k) not in (None, 0, b"stretch")
+        ]
         if unknown or self.where == "tf_crop_and_resize":
             raise NotApplicable(f"Resize with {unknown[0] if unknown else self.where} is not understood")
 
@@ -69,7 +71,9 @@ class Resize(nn.Module):
             factors = [t / x.shape[a] for a, t in zip(axes, targets, strict=True)]
         elif scales is not None and scales.numel():
             factors = [float(s) for s in scales]
-            targets = [int(np.floor(np.float32(x.shape[a]) * np.float32(f))) for a, f in zip(axes, factors, strict=True)]
+            targets = [
+                int(np.floor(np.float32(x.shape[a]) * np.float32(f))) for a, f in zip(axes, factors, strict=True)
+            ]
         else:
             raise NotApplicable("a Resize has neither scales nor sizes")
         for axis, target, factor in zip(axes, targets, factors, strict=True):

@@ -36,6 +36,8 @@ DIRECTIONS = 6
 STEPS = (8e-6, 2e-5, 6e-5, 2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
 """Change of each pixel. The error grows with the step, since a larger one crosses more kinks of ReLU; a step that moves
 the outputs by less than float32's rounding shows nothing. So they are tried from the smallest that shows something."""
+FLAT = 1e-3
+"""A network whose outputs move less than rounding over this step (one at its initialisation) cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
     with torch.enable_grad():
         inner = twin.values(pixels, [name])[name].reshape(-1) if name else twin(pixels).reshape(-1)
     per_image = inner.numel() // len(images)
-    if inner.numel() % len(images) or (twin.fixed_batch or 1) > 1 and name:
+    if inner.numel() % len(images) or ((twin.fixed_batch or 1) > 1 and name):
         name = ""  # padded batches: rows of inner tensors are not the images'
         inner = twin(pixels).reshape(-1)
         per_image = inner.numel() // len(images)
@@ -227,6 +229,8 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
     typical = float((gradient[:, None] * directions).flatten(2).sum(dim=2).square().mean().sqrt())
     size = float(inner.detach().abs().max())
     audible = [step for step in STEPS if typical > 4 * _rounding(size, step)]
+    if audible and audible[0] > FLAT:
+        return None
     tried: list[tuple[float, Tensor]] = []  # error and differences, per unit of step
     host = images.detach().cpu()
     for step in audible or STEPS[-2:]:  # where the twin is flat, the network must be so too
@@ -256,7 +260,7 @@ def gradient_error(twin: Twin, reference: Reference, images: Tensor) -> float | 
     beside = [tried[i][1] for i in (best - 1, best + 1) if 0 <= i < len(tried)]
     typical = float(slope.square().mean().sqrt())
     varies = min((float((slope - other).abs().median()) / typical for other in beside), default=0.0)
-    return None if GRADIENT_TOLERANCE < error <= 2 * varies else error
+    return None if audible and GRADIENT_TOLERANCE < error <= 2 * varies else error
 
 
 def _rounding(size: float, step: float) -> float:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faithface.errors import NotApplicable
 from faithface.model.graph import all_graphs, constants, in_order
-from faithface.model.quantised import dequantise, quantising_operators, rounds_activations
+from faithface.model.quantised import dequantise, quantising_operators
 
 _OTHER_FLOATS = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type")
@@ -43,7 +43,7 @@ class Prepared:
     Attributes:
         proto: float32, without quantising operators, constants folded.
         arithmetic: in which numbers the file itself computes.
-        rounding: the operators of the file that round activations.
+        rounding: the quantising operators of the file.
     """
 
     proto: onnx.ModelProto
@@ -63,7 +63,8 @@ class Prepared:
 
 def arithmetic_of(proto: onnx.ModelProto) -> Arithmetic:
     """Say in which numbers a file computes."""
-    if rounds_activations(proto.graph):
+    if quantising_operators(proto.graph):
+        # Also where only weights are stored as integers: ONNX Runtime then rounds the activations of a MatMul itself.
         return Arithmetic.QUANTISED
     half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
     for graph in all_graphs(proto.graph):
@@ -82,7 +83,7 @@ def prepare(proto: onnx.ModelProto) -> Prepared:
     """
     import onnxscript.optimizer
 
-    arithmetic, rounding = arithmetic_of(proto), tuple(rounds_activations(proto.graph))
+    arithmetic, rounding = arithmetic_of(proto), tuple(quantising_operators(proto.graph))
     if quantising_operators(proto.graph):
         try:
             proto = dequantise(proto)

@@ -75,8 +75,10 @@ def _same(a: InputCard, b: InputCard) -> bool:
     def full(values: tuple[float, ...]) -> np.ndarray:
         return np.broadcast_to(np.asarray(values), (a.channels,))
 
-    return a.color == b.color and np.allclose(full(a.mean), full(b.mean), atol=2e-3) and np.allclose(
-        full(a.std), full(b.std), rtol=2e-2
+    return (
+        a.color == b.color
+        and np.allclose(full(a.mean), full(b.mean), atol=2e-3)
+        and np.allclose(full(a.std), full(b.std), rtol=2e-2)
     )
 
 

@@ -50,12 +50,6 @@ def quantising_operators(graph: onnx.GraphProto) -> list[str]:
     return sorted(kinds | rounds)
 
 
-def rounds_activations(graph: onnx.GraphProto) -> list[str]:
-    """Return the kinds of quantising operators through which the image's values pass (weights alone do not count)."""
-    kinds = set(quantising_operators(graph))
-    return sorted({n.op_type for out in graph.output for n in value_path(graph, out.name) if n.op_type in kinds})
-
-
 def dequantise(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the dequantised network; the argument is left as it was.
 
@@ -234,7 +228,9 @@ class _Rewriter:
             # onnx's own definition: it knows scales per axis and per block, and 4-bit integers.
             inputs = [self.constants[i] for i in node.input if i]
             named = {i: numpy_helper.to_array(t) for i, t in zip([i for i in node.input if i], inputs, strict=True)}
-            values = [helper.make_tensor_value_info(i, t.data_type, list(t.dims)) for i, t in zip(named, inputs, strict=True)]
+            values = [
+                helper.make_tensor_value_info(i, t.data_type, list(t.dims)) for i, t in zip(named, inputs, strict=True)
+            ]
             out = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)
             bare = onnx.NodeProto()
             bare.CopyFrom(node)
