@@ -38,7 +38,8 @@ def test_a_batch_that_is_built_in_is_found_and_explained(batch: int, tmp_path: P
     assert model.fixed_batch == batch
     (note,) = model.notes
     assert f"a batch of {batch} is built into its graph (Reshape" in note
-    assert "x.flatten(1)" in note and "dynamic_axes" in note
+    assert "x.flatten(1)" in note
+    assert "dynamic_axes" in note
     images, vectors = torch.rand(3, 3, 16, 16), torch.randn(3, 1, 4)
     free = Graph()
     flat = free.op("Flatten", free.op("GlobalAveragePool", free.op("Tanh", free.conv(free.x, 3, 6))))
@@ -55,7 +56,8 @@ def test_training_mode_is_named_for_what_it_is(tmp_path: Path) -> None:
     model = open_model(card_for(normalised(training=True), tmp_path))
     (note,) = model.notes
     assert "rows of a batch influence each other: exported in training mode" in note
-    assert "model.eval()" in note and "dynamic batch" not in note
+    assert "model.eval()" in note
+    assert "dynamic batch" not in note
     images = torch.rand(3, 3, 16, 16)
     alone = torch.cat([model.outputs(images[i : i + 1]) for i in range(3)])
     assert torch.equal(model.outputs(images), alone)
@@ -72,7 +74,7 @@ def test_another_operator_across_the_batch_is_not_called_training(tmp_path: Path
 def test_rows_that_mix_in_a_fixed_batch_have_no_outputs_of_their_own(tmp_path: Path) -> None:
     g = Graph(batch=2)
     x = g.op("MeanVarianceNormalization", g.conv(g.x, 3, 6), axes=[0, 2, 3])
-    with pytest.raises(UsageError, match="influence each other.* fixed at 2"):
+    with pytest.raises(UsageError, match=r"influence each other.* fixed at 2"):
         open_model(card_for(g.model(g.head(g.op("Tanh", x), 6)), tmp_path))
 
 
@@ -87,7 +89,7 @@ def test_random_outputs_are_refused(tmp_path: Path) -> None:
 def test_a_network_that_runs_in_no_batch_is_one_clear_error(tmp_path: Path) -> None:
     g = Graph()
     flat = g.op("Reshape", g.conv(g.x, 3, 6), g.const([0, 1000], np.int64))
-    with pytest.raises(UsageError, match="neither with one image nor with several: .*ONNX Runtime cannot run it"):
+    with pytest.raises(UsageError, match=r"neither with one image nor with several: .*ONNX Runtime cannot run it"):
         open_model(card_for(g.model(flat, units=1000), tmp_path))
 
 

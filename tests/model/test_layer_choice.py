@@ -86,7 +86,7 @@ def test_two_branches_from_the_image_have_no_such_layer(tmp_path: Path) -> None:
     g = Graph()
     a, b = (g.head(g.op("Tanh", g.conv(g.x, 3, 5)), 5) for _ in range(2))
     model = open_model(card_for(g.model(g.op("Add", a, b)), tmp_path))
-    with pytest.raises(NotApplicable, match="no layer that every path .* explain.layer"):
+    with pytest.raises(NotApplicable, match=r"no layer that every path .* explain.layer"):
         model.activations(torch.rand(1, 3, 16, 16))
     assert model.activations(torch.rand(1, 3, 16, 16), layer="tanh1_0").layer == "tanh1_0"
 

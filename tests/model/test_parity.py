@@ -77,9 +77,10 @@ def test_a_difference_behind_a_saturated_softmax_is_found(tmp_path: Path, monkey
     assert good.twin is not None
     outputs = good.outputs(noise)
     assert outputs.max(dim=1).values.min() == 1.0  # on noise no difference before the softmax would show
-    assert good.parity.before is not None and good.parity.before < 1e-5
+    assert good.parity.before is not None
+    assert good.parity.before < 1e-5
     replace_tanh(monkeypatch, Bent())
-    with pytest.raises(NotApplicable, match="refused: its (outputs|values before the final Softmax) differ"):
+    with pytest.raises(NotApplicable, match=r"refused: its (outputs|values before the final Softmax) differ"):
         _ = open_model(card).twin
 
 
@@ -124,7 +125,8 @@ def test_the_comparison_costs_no_passes_of_the_explainer(tiny_folder: Path) -> N
 def test_face_like_images_are_smooth_and_of_several_contrasts() -> None:
     images = face_like(3, (48, 40))
     assert images.shape == (3, 3, 48, 40)
-    assert images.min() >= 0.05 and images.max() <= 0.95
+    assert images.min() >= 0.05
+    assert images.max() <= 0.95
     deviation = images.flatten(1).std(dim=1)
     assert deviation[0] < deviation[1] < deviation[2]
     # Neighbours are alike, as in a photograph; in noise of the same contrast they differ by √2 deviations.

@@ -80,7 +80,8 @@ def test_gradients_are_those_of_the_network_before_quantisation(name: str, folde
     assert ((sizes > 0.9) & (sizes < 1.1)).all()
     (note,) = [note for note in model.notes if "quantised" in note]
     assert "dequantised network (straight through)" in note
-    assert model.parity.gradient is not None and model.parity.gradient < 0.05
+    assert model.parity.gradient is not None
+    assert model.parity.gradient < 0.05
 
 
 def test_a_float_network_has_no_such_note(folder: Path) -> None:
@@ -118,7 +119,7 @@ def test_an_operator_that_is_not_understood_is_named(tmp_path: Path) -> None:
     q = g.op("Cast", g.op("BitShift", q, g.const(1, np.uint8), direction="RIGHT"), to=TensorProto.UINT8)
     model = open_model(card_for(g.model(g.op("DequantizeLinear", q, scale, zero)), tmp_path))
     assert torch.isfinite(model.outputs(torch.rand(1, 3, 16, 16))).all()
-    with pytest.raises(NotApplicable, match="quantised: .*BitShift"):
+    with pytest.raises(NotApplicable, match=r"quantised: .*BitShift"):
         _ = model.twin
 
 
@@ -131,9 +132,7 @@ def test_a_relu_inside_a_quantiser_is_kept(tmp_path: Path) -> None:
     h = Graph()
     h.head(h.op("Relu", h.conv(h.x, 3, 6)), 6)
     # The same weights: the float network reads the quantised one's.
-    for tensor, other in zip(
-        [w for w in h.weights], [w for w in g.weights if w.name not in (scale, zero)], strict=True
-    ):
+    for tensor, other in zip(list(h.weights), [w for w in g.weights if w.name not in (scale, zero)], strict=True):
         tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(other), tensor.name))
     original = open_model(card_for(h.model(h.nodes[-1].output[0]), tmp_path, "relu"))
     images, vectors = torch.rand(2, 3, 16, 16), torch.randn(2, 1, 4)

@@ -55,7 +55,8 @@ class Prepared:
         """Whose gradients the twin has, where they are not those of the file itself; else ""."""
         if self.arithmetic is Arithmetic.QUANTISED:
             kinds = ", ".join(self.rounding)
-            return f"is quantised ({kinds}): gradients and activations are those of the dequantised network (straight through)"
+            whose = "those of the dequantised network (straight through)"
+            return f"is quantised ({kinds}): gradients and activations are {whose}"
         if self.arithmetic is Arithmetic.HALF:
             return "computes in float16: gradients and activations are those of its float32 copy"
         return ""

@@ -1,7 +1,7 @@
 """Try the usual preprocessings on labelled images, and say which one the network fits best.
 
-Place in the flow: called by the command line (``faithface inspect CARD --dataset D``). May call ``onnx_model``, ``card``,
-``contract``, ``loading``, ``tasks``, ``errors``.
+Place in the flow: called by the command line (``faithface inspect CARD --dataset D``). May call ``onnx_model``,
+``card``, ``contract``, ``loading``, ``tasks``, ``errors``.
 
 A wrong mean, scale or colour order gives no error, only a worse network. Each candidate is the card with another
 ``[input]``; the file is the same. What is compared is the area under the ROC curve: of similarity between genuine and

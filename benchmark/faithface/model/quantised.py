@@ -33,7 +33,7 @@ _MOVES = frozenset(
 )
 _MARKS = ("QuantizeLinear", "DequantizeLinear", "Integer", "QLinear", "QGemm", "QAttention", "QEmbed", "QOrdered")
 _MORE = frozenset({"DynamicQuantizeLSTM", "MatMulNBits", "MatMulBnb4", "MatMulFpQ4", "GatherBlockQuantized"})
-_LIMITS = {
+_LIMITS: dict[int, tuple[int, int]] = {
     onnx.TensorProto.INT4: (-8, 7),
     onnx.TensorProto.UINT4: (0, 15),
     onnx.TensorProto.INT8: (-128, 127),
@@ -250,7 +250,7 @@ class _Rewriter:
         self.put("Identity", [node.input[0]], values, node)
         self.constant(scale, 1.0)
         self.constant(zero, 0.0)
-        self.held[values] = _Scale(np.float32(1), np.float32(0))
+        self.held[values] = _Scale(np.ones((), np.float32), np.zeros((), np.float32))
         self.constants[scale], self.constants[zero] = self.made[scale], self.made[zero]
 
     def integer(self, node: onnx.NodeProto, kind: str) -> None:
