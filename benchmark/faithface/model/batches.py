@@ -172,8 +172,8 @@ def _baked_note(proto: onnx.ModelProto, what: str, batch: int) -> str:
                 break
     return (
         f"{what} declares a dynamic batch axis, but a batch of {batch} is built into its graph{where}: it runs in "
-        f"batches of {batch} only, which is slow. Export it again with x.flatten(1) or x.view(x.size(0), -1) in place of fixed "
-        "numbers, and with the batch axis in dynamic_axes (or dynamic_shapes)"
+        f"batches of {batch} only, which is slow. Export it again with x.flatten(1) or x.view(x.size(0), -1) in "
+        "place of fixed numbers, and with the batch axis in dynamic_axes (or dynamic_shapes)"
     )
 
 

@@ -48,8 +48,8 @@ def ending(graph: onnx.GraphProto, output: str) -> Ending:
         return Ending(normalised=True)
     if node.op_type == "Div":
         top, bottom = (made_by.get(name) for name in node.input[:2])
-        parts = top is not None and bottom is not None and (top.op_type, bottom.op_type) == ("Exp", "ReduceSum")
-        if parts and bottom.input[0] == top.output[0]:
+        by_parts = top is not None and bottom is not None and (top.op_type, bottom.op_type) == ("Exp", "ReduceSum")
+        if by_parts and top is not None and bottom is not None and bottom.input[0] == top.output[0]:
             return Ending("Softmax", top.input[0])
         below = node.input[1]
         while (maker := made_by.get(below)) is not None and maker.op_type in ("Clip", "Max", "Expand", "Add", "Sqrt"):

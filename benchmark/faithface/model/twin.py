@@ -2,8 +2,8 @@
 
 Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call
 ``prepare``, ``operators``, ``layers``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps: prepare the
-graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front. Holding the
-twin against ONNX Runtime is ``parity.py``'s.
+graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front.
+Holding the twin against ONNX Runtime is ``parity.py``'s.
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """
@@ -140,8 +140,8 @@ class Twin(nn.Module):
         if chosen is None:
             some = ", ".join(layer.name for layer in found[-6:])
             raise NotApplicable(
-                f'model "{self.card.name}" has no layer that every path from the image to the output passes, so none can '
-                f"be chosen for CAMs; name one as explain.layer in the card (the last ones: {some})"
+                f'model "{self.card.name}" has no layer that every path from the image to the output passes, so none '
+                f"can be chosen for CAMs; name one as explain.layer in the card (the last ones: {some})"
             )
         return chosen
 
