@@ -14,8 +14,8 @@ from faithface.contract import FaceModel
 from faithface.errors import NotApplicable, UsageError
 from faithface.model import open_model
 from faithface.model.inspect import inspect_model
-from faithface.model.onnx_model import build_twin
 from faithface.model.twin import preprocess
+from faithface.reasons import ReasonCode
 from faithface.tasks import ClassTarget, PairTarget, cosine
 from tests.support.networks import KINDS, build, export, pair_batch, sample_batch, tiny
 
@@ -208,11 +208,12 @@ def test_a_twin_that_differs_is_refused_and_black_box_use_goes_on(
 ) -> None:
     model = open_model(tiny("cnn", "pad", tiny_folder))
     monkeypatch.setattr(model, "_forward_chunk", lambda images: torch.full((len(images), 2), 7.0))
-    twin, difference, reason = build_twin(model)
+    twin, parity = model.derived.twin, model.comparison
     assert twin is None
-    assert difference > 1e-4
-    assert model.card.name in reason
-    assert f"{difference:.2e}" in reason
+    assert parity.outputs > 1e-4
+    assert model.derived.refusal.code is ReasonCode.NO_TWIN
+    assert model.card.name in parity.reason
+    assert f"{parity.outputs:.2e}" in parity.reason
     with pytest.raises(NotApplicable, match="only black-box"):
         model.gradient(torch.rand(1, 3, 32, 32), ClassTarget(torch.tensor([0])))
 
