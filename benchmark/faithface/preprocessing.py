@@ -111,7 +111,7 @@ def try_preprocessings(card: ModelCard, dataset: Dataset, device: str = "cpu", l
 
 
 def _both_sides(card: ModelCard, dataset: Dataset, limit: int) -> tuple[Sequence[Sample | Pair], np.ndarray]:
-    items = list(dataset.items())
+    items: list[Sample | Pair] = list(dataset.items())
     sides: list[bool | None] = []
     positive = card.output.positive
     for item in items:

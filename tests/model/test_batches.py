@@ -86,6 +86,34 @@ def test_random_outputs_are_refused(tmp_path: Path) -> None:
         open_model(card_for(g.model(g.head(x, 6)), tmp_path))
 
 
+def dropping(ratio: float, computed: bool) -> onnx.ModelProto:
+    """Dropout in training mode; ONNX Runtime removes it where the mode is a constant, and obeys where it is computed."""
+    g = Graph()
+    x = g.conv(g.x, 3, 6)
+    mode = g.op("Greater", g.op("ReduceMax", g.x, keepdims=0), g.const(-9.0)) if computed else g.const(True, bool)
+    return g.model(g.head(g.op("Tanh", g.op("Dropout", x, g.const(ratio), mode)), 6))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.001])
+def test_a_dropout_that_drops_is_refused(ratio: float, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"other outputs for the same image.*training mode \(Dropout\).*model\.eval\(\)"
+    ):
+        open_model(card_for(dropping(ratio, computed=True), tmp_path))
+
+
+def test_a_dropout_that_onnx_runtime_removes_gives_the_outputs_of_evaluation_and_a_note(tmp_path: Path) -> None:
+    model = open_model(card_for(dropping(0.5, computed=False), tmp_path))
+    (note,) = model.notes
+    assert "training mode (Dropout), which ONNX Runtime ignores here" in note
+    g = Graph()
+    plain = open_model(card_for(g.model(g.head(g.op("Tanh", g.conv(g.x, 3, 6)), 6)), tmp_path, "plain"))
+    # The same draws of the same seed: constants that are not random take none.
+    images, vectors = torch.rand(3, 3, 16, 16), torch.randn(3, 1, 4)
+    assert torch.allclose(model.outputs(images), plain.outputs(images), atol=1e-6)
+    assert torch.allclose(model.vjp(images, vectors), plain.vjp(images, vectors), atol=1e-6)
+
+
 def test_a_network_that_runs_in_no_batch_is_one_clear_error(tmp_path: Path) -> None:
     g = Graph()
     flat = g.op("Reshape", g.conv(g.x, 3, 6), g.const([0, 1000], np.int64))
