@@ -87,7 +87,7 @@ def test_random_outputs_are_refused(tmp_path: Path) -> None:
 
 
 def dropping(ratio: float, computed: bool) -> onnx.ModelProto:
-    """Dropout in training mode; ONNX Runtime removes it where the mode is a constant, and obeys where it is computed."""
+    """Dropout in training mode, which ONNX Runtime removes where the mode is a constant, and obeys where it is not."""
     g = Graph()
     x = g.conv(g.x, 3, 6)
     mode = g.op("Greater", g.op("ReduceMax", g.x, keepdims=0), g.const(-9.0)) if computed else g.const(True, bool)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from faithface.errors import NotApplicable
-from faithface.model import derive, open_model
+from faithface.model import derive, open_model, parity
 from faithface.model.parity import face_like
 from faithface.model.twin import Twin
 from faithface.tasks import ClassTarget
@@ -90,6 +90,82 @@ def test_right_values_with_wrong_gradients_are_refused(tmp_path: Path, monkeypat
     replace_tanh(monkeypatch, HalfGradient())
     with pytest.raises(NotApplicable, match=r"its gradients differ from differences .* by \d+%"):
         _ = open_model(card).twin
+
+
+def flat(scale: float = 1e-7) -> onnx.ModelProto:
+    """A network whose outputs depend on the image only by what float32 hardly shows beside a bias of 1."""
+    g = Graph(size=24, seed=5)
+    x = g.op("Tanh", g.conv(g.op("Relu", g.conv(g.x, 3, 6)), 6, 5))
+    weight = g.const(g.rng.standard_normal((2, 5)) * scale)
+    flattened = g.op("Flatten", g.op("GlobalAveragePool", x))
+    return g.model(g.op("Gemm", flattened, weight, g.const([1.0, -1.0]), transB=1), units=2)
+
+
+def without_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the outputs alone to judge, as on a network that is flat around the probe."""
+    monkeypatch.setattr(parity, "compare_slopes", lambda *_: parity.Slopes(None, "the network is flat here"))
+
+
+def test_a_flat_network_has_a_twin_and_a_note(tmp_path: Path) -> None:
+    model = open_model(card_for(flat(), tmp_path, kind="logits"))
+    assert model.twin is not None
+    assert model.comparison.gradient is None
+    (note,) = model.notes
+    assert "could not be compared with differences" in note
+    assert "no more than float32's rounding" in note
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-5])
+def test_a_wrong_layer_in_a_flat_network_is_refused(
+    scale: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One layer is 5 % off; beside the bias, outputs are equal to 1e-4 all the same, and inner layers are not seen."""
+    monkeypatch.setattr(parity, "_layer", lambda twin: "")
+    card = card_for(flat(scale), tmp_path, kind="logits")
+    without_verdict(monkeypatch)
+    good = open_model(card)
+    assert good.twin is not None
+    replace_tanh(monkeypatch, Bent())
+    bad = open_model(card)
+    with pytest.raises(NotApplicable, match="change from image to image in another way"):
+        _ = bad.twin
+    assert bad.comparison.outputs < 1e-4  # what the plain comparison says
+
+
+def test_other_weights_of_a_proven_graph_are_compared_by_outputs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = card_for(saturated_on_noise(softmax=False), tmp_path, kind="logits")
+    model = open_model(card)
+    assert model.twin is not None
+
+    def never(*_: object) -> None:
+        raise AssertionError("gradients and inner values were compared again")
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model.proto)
+    for tensor in changed.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor) * 1.5, tensor.name))
+    images = torch.rand(2, 3, 24, 24)
+    target = ClassTarget(torch.tensor([0, 1]))
+    with monkeypatch.context() as patched:
+        patched.setattr(derive, "check_twin", never)
+        other = model.with_weights(changed)
+        got = other.gradient(images, target)
+        assert other._source.proven
+    onnx.save(changed, tmp_path / "changed.onnx")
+    opened = open_model(card.model_copy(update={"file": "changed.onnx"}))
+    assert torch.equal(got, opened.gradient(images, target))
+    assert torch.equal(other.outputs(images), opened.outputs(images))
+    replace_tanh(monkeypatch, Bent())
+    with pytest.raises(NotApplicable, match="its outputs differ"):
+        _ = model.with_weights(changed).twin
+    # Other operators are another network, and proven anew.
+    for node in changed.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Softplus"
+    assert model.with_weights(changed)._source.proven is False
 
 
 def test_the_first_real_images_are_compared_too(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

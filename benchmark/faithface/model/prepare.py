@@ -94,7 +94,7 @@ def prepare(proto: onnx.ModelProto) -> Prepared:
         except Exception as error:  # a file may use an operator in ways that its definition does not allow
             text = f"quantised: it cannot be dequantised ({type(error).__name__}: {error})"
             raise NotApplicable(text, ReasonCode.QUANTISED) from None
-    proto = to_float32(proto)
+    proto = without_training(to_float32(proto))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folded = onnxscript.optimizer.optimize(proto)
@@ -123,6 +123,21 @@ def to_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
                     _widen(a.t)
                 elif a.name in _TYPE_ATTRIBUTES and a.i in _OTHER_FLOATS:
                     a.i = TensorProto.FLOAT
+    return copy
+
+
+def without_training(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the network with every Dropout as in evaluation; the same object if that changes nothing.
+
+    Files whose outputs are random are refused on opening, so what is left of training mode is what ONNX Runtime ignores.
+    """
+    if not any(node.op_type == "Dropout" and len(node.input) > 2 for node in proto.graph.node):
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for node in copy.graph.node:
+        if node.op_type == "Dropout":
+            del node.input[2:]
     return copy
 
 
