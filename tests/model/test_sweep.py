@@ -302,7 +302,9 @@ def test_right_or_not_applicable(name: str, tmp_path: Path) -> None:
     model = open_model(card_for(proto, tmp_path))
     images = torch.stack([torch.from_numpy(f.read()).permute(2, 0, 1) for f in faces(2, 16, seed=len(name))])
     images = (images + 0.02 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))).clamp(0.05, 0.95)
-    expected = run_file(model, images)
+    # A session that faithface has not opened.
+    session = ort.InferenceSession(str(model.card.path), providers=["CPUExecutionProvider"])
+    expected = run_file(session, model, images)
     loose = 2e-2 if name == "float16" else 1e-4
     assert np.allclose(model.outputs(images), expected, atol=1e-5 + loose * np.abs(expected).max())
     mix = torch.from_numpy(np.random.default_rng(1).standard_normal((len(images), 1, expected.shape[1]))).float()
@@ -317,12 +319,11 @@ def test_right_or_not_applicable(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         assert np.allclose(model.twin(images), expected, atol=1e-5 + loose * np.abs(expected).max())
     if name != "float16":  # whose outputs are a staircase; its float32 copy is the network of "opset 17"
-        assert slope_error(model, images, gradient, mix[:, 0].double().numpy()) <= 0.01
+        assert slope_error(session, model, images, gradient, mix[:, 0].double().numpy()) <= 0.01
 
 
-def run_file(model, images: torch.Tensor) -> np.ndarray:
-    """Return the file's own outputs, in batches that it takes, by a session that faithface has not opened."""
-    session = ort.InferenceSession(str(model.card.path), providers=["CPUExecutionProvider"])
+def run_file(session: ort.InferenceSession, model, images: torch.Tensor) -> np.ndarray:
+    """Return the file's own outputs, in batches that it takes."""
     declared = session.get_inputs()[0].shape[0]
     rows = declared if isinstance(declared, int) else len(images)
     ready = preprocess(images, model.card.input).contiguous().numpy()
@@ -334,7 +335,9 @@ def run_file(model, images: torch.Tensor) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def slope_error(model, images: torch.Tensor, gradient: torch.Tensor, mix: np.ndarray) -> float:
+def slope_error(
+    session: ort.InferenceSession, model, images: torch.Tensor, gradient: torch.Tensor, mix: np.ndarray
+) -> float:
     """Return the error of slopes along eight random directions against central differences, relative to their size.
 
     The median over directions, at the best of a few steps: a step may cross a kink, or drown in rounding.
@@ -346,8 +349,10 @@ def slope_error(model, images: torch.Tensor, gradient: torch.Tensor, mix: np.nda
         found = []
         for n in range(len(images)):
             up, down = images[n] + step * directions, images[n] - step * directions
-            rise = (run_file(model, up).astype(np.float64) - run_file(model, down)) @ mix[n]
+            rise = (run_file(session, model, up).astype(np.float64) - run_file(session, model, down)) @ mix[n]
             slopes = (gradient[n] * (up - down).double()).flatten(1).sum(1).numpy()
             found.append(np.abs(slopes - rise) / np.sqrt(np.mean(rise**2)))
         errors.append(float(np.median(np.concatenate(found))))
+        if errors[-1] <= 0.01:
+            break
     return min(errors)

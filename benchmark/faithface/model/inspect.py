@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from faithface.card import ModelCard, load_card
 from faithface.errors import FaithfaceError, NotApplicable, UsageError
+from faithface.hashing import network_hash
 from faithface.model.draft import draft_card
 from faithface.model.onnx_model import OnnxModel
 from faithface.model.session import Port, Session, load_proto
@@ -61,7 +62,7 @@ class Report:
 
     def text(self) -> str:
         """Return the report as lines for a terminal."""
-        lines = [f"file       {self.path}", f"opset      {self.opset}"]
+        lines = [f"file       {self.path}", f"sha256     {self.sha256}", f"opset      {self.opset}"]
         lines += [f"input      {_port(port)}" for port in self.inputs]
         lines += [f"output     {_port(port)}" for port in self.outputs]
         lines += [f"batch      {self.batch}", f"providers  {', '.join(self.providers)}"]
@@ -149,6 +150,7 @@ def _inspect_bare(path: Path, device: str) -> Report:
         tuple(session.outputs),
         batch,
         tuple(ort.get_available_providers()),
+        sha256=network_hash(path),
         notes=tuple(notes),
         draft=draft_card(path, proto, session),
     )

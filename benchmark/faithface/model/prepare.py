@@ -129,7 +129,7 @@ def to_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
 def without_training(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the network with every Dropout as in evaluation; the same object if that changes nothing.
 
-    Files whose outputs are random are refused on opening, so what is left of training mode is what ONNX Runtime ignores.
+    Files whose outputs are random are refused on opening: what is left of training mode, ONNX Runtime ignores.
     """
     if not any(node.op_type == "Dropout" and len(node.input) > 2 for node in proto.graph.node):
         return proto
