@@ -23,7 +23,7 @@ LAYERS = [
     ["applicability", "hashing"],
     ["model"],
     ["loading"],
-    ["explaining"],
+    ["explaining", "preprocessing"],
     ["hookspecs"],
     ["plugins"],
     ["perturb"],
