@@ -54,7 +54,7 @@ def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
     """Return one protocol in full: methods best first, then controls, then what may be claimed."""
     one = column.sample
     rows = with_number(table, column)
-    name = _width_of_names(rows)
+    name = min(_width_of_names(rows), width - 40)
     judged = "" if one.which == "all" else f" · {JUDGED.get(one.which, one.which)}"
     counts = sorted({number.n for row in rows if (number := row.number(column.protocol))})
     n = f" · n = {counts[-1]}" if counts else ""
