@@ -1,16 +1,20 @@
 """The model card: what faithface must know of an ``.onnx`` file to run, explain and cite it.
 
-Place in the flow: below the contract; imports only pydantic and ``errors``. Reading a card from a file, and holding
-it against its network, is in ``model/card.py``.
+Place in the flow: below the contract; imports only pydantic, ``limits`` and ``errors``. Reading a card from a file, and
+holding it against its network, is in ``model/card.py``.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from faithface.limits import MAX_INPUT_SIDE
+
+MIN_STD = 1e-6  # below it, one step of an 8-bit pixel becomes more than float16 holds
 OutputKind = Literal["embedding", "logits", "probabilities", "logit", "probability"]
 
 
@@ -41,8 +45,8 @@ class InputCard(_Strict):
     @field_validator("size")
     @classmethod
     def _positive_size(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if min(value) < 1:
-            raise ValueError("height and width must be at least 1")
+        if min(value) < 1 or max(value) > MAX_INPUT_SIDE:
+            raise ValueError(f"height and width must be at least 1 and at most {MAX_INPUT_SIDE}")
         return value
 
     @model_validator(mode="after")
@@ -51,8 +55,10 @@ class InputCard(_Strict):
             given = getattr(self, key)
             if len(given) not in (1, self.channels):
                 raise ValueError(f"{key} has {len(given)} numbers; expected 1 or {self.channels} for {self.color}")
-        if any(s == 0 for s in self.std):
-            raise ValueError("std must not be 0")
+            if not all(math.isfinite(number) for number in given):
+                raise ValueError(f"{key} is {list(given)}; expected finite numbers")
+        if any(abs(s) < MIN_STD for s in self.std):
+            raise ValueError(f"std must not be 0, nor below {MIN_STD:g}")
         return self
 
 
@@ -75,7 +81,7 @@ class OutputCard(_Strict):
     classes: tuple[str, ...] = ()
     positive: str = ""
     similarity: Literal["cosine", "euclidean"] = "cosine"
-    threshold: float | None = None
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> OutputCard:

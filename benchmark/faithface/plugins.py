@@ -29,7 +29,7 @@ from faithface import hookspecs
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import FaithfaceError, UsageError, nearest
-from faithface.specs import canonical, configure, parse_spec, split_params
+from faithface.specs import canonical, configure, parse_spec, split_argument
 
 GROUP = "faithface"
 CORE = "faithface"
@@ -164,7 +164,7 @@ class Registry:
         if spec.argument is None:
             made = configure(found.object, spec.params, what)
             return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
-        path, params = split_params(spec.argument) if spec.argument.endswith(")") else (spec.argument, ())
+        path, params = split_argument(spec.argument)
         made = configure(found.object.with_argument(path), params, what)
         return Resolved(f"{spec.name}:{spec.argument}", made, found.provenance)
 

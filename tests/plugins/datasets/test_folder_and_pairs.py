@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from faithface.errors import UsageError
+from faithface.images import read_image
 from faithface.loading import read_face
 from faithface.plugins import load_registry
-from faithface_plugins.datasets.images import read_image
 
 
 @pytest.fixture(scope="module")
