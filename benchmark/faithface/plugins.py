@@ -168,8 +168,8 @@ class Registry:
         made = configure(found.object.with_argument(path), params, what)
         return Resolved(f"{spec.name}:{spec.argument}", made, found.provenance)
 
-    def model(self, text: str) -> Resolved[ModelCard]:
-        """Resolve a registered model's name, or a path of a card (``.toml``)."""
+    def model(self, text: str, allow_outside: bool = False) -> Resolved[ModelCard]:
+        """Resolve a registered model's name, or a path of a card (``.toml``; ``allow_outside``: see ``load_card``)."""
         from faithface.model.card import load_card
 
         path = Path(text)
@@ -178,7 +178,7 @@ class Registry:
                 raise UsageError(
                     f"{text} is a network without a card; `faithface inspect {text}` prints one to complete"
                 )
-            return Resolved(str(path), load_card(path), Provenance("(a file)", "", str(path)))
+            return Resolved(str(path), load_card(path, allow_outside), Provenance("(a file)", "", str(path)))
         if path.suffix == ".onnx":
             raise UsageError(f"{text}: no such file; expected a model card (.toml) or a registered model's name")
         found = _lookup(self.models, text.strip(), "model")

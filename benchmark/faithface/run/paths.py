@@ -10,7 +10,7 @@ import hashlib
 import re
 from pathlib import Path
 
-_SAFE = re.compile(r"^[A-Za-z0-9(@=][A-Za-z0-9()@=,._+-]*$")
+_SAFE = re.compile(r"^[\w(@=][\w()@=,.+-]*$")  # \w: letters and digits of every script
 
 
 def safe(text: str) -> str:
@@ -22,7 +22,7 @@ def safe(text: str) -> str:
         >>> safe("pairs:faces/pairs.csv@faces/150")
         'pairs-pairs.csv@150-48e7'
     """
-    if _SAFE.match(text) and len(text) <= 120:
+    if _SAFE.match(text) and len(text.encode()) <= 120:
         return text
     readable = re.sub(r"[^A-Za-z0-9()@=,._+-]+", "-", short(text)).strip("-.,+")[:80]
     return f"{readable or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"

@@ -11,6 +11,7 @@ unless it came with a suite whose other lists were changed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -42,6 +43,7 @@ class Request:
         limit: samples per dataset (see :func:`choose`); None for all.
         batch_size: the largest batch of the network; None for the model's own choice.
         strict: an unreadable image is an error rather than skipped.
+        allow_outside: cards may name networks outside their own folders.
         command: the command line as it was typed, to tell how an unfinished run is gone on with; "" for the Python API.
         inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
             something else was changed. What fits nowhere among them is left out rather than refused.
@@ -60,6 +62,7 @@ class Request:
     batch_size: int | None = None
     keep_maps: bool = False
     strict: bool = False
+    allow_outside: bool = False
     command: str = ""
     inherited: frozenset[str] = frozenset()
 
@@ -156,7 +159,8 @@ def make_plan(request: Request, registry: Registry) -> Plan:
             raise UsageError(f"no {what} to run; give at least one --{what.removesuffix('s')}")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"limit is {request.limit}; expected at least 1")
-    models = _distinct([resolve(m, registry.model) for m in request.models], "model", lambda r: r.object.name)
+    by_name = functools.partial(registry.model, allow_outside=request.allow_outside)
+    models = _distinct([resolve(m, by_name) for m in request.models], "model", lambda r: r.object.name)
     datasets = _distinct([resolve(d, registry.dataset) for d in request.datasets], "dataset")
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")

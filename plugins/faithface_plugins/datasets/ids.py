@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 MAX_ID_BYTES = 110  # beyond it an id with other letters is cut, so that it stays a file name everywhere
 
 
@@ -29,7 +31,7 @@ def safe_id(text: str) -> str:
         'José_José_0001'
     """
     if text.isascii():
-        return "".join(ch if ch.isalnum() or ch in "._-" else "_" for ch in text)
+        return _UNSAFE.sub("_", text)
     composed = unicodedata.normalize("NFC", text)
     made = "".join(ch if _is_letter(ch) or ch in "._-" else "_" for ch in composed)
     return made if len(made.encode()) <= MAX_ID_BYTES else _cut(made, text)
@@ -72,4 +74,4 @@ def unique_ids(wanted: Sequence[str], sources: Sequence[str]) -> list[str]:
 
 def clean_name(name: str) -> str:
     """Return a file name as text that can be stored: bytes that are no UTF-8 are written as ``\\\\xhh``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
