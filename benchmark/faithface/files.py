@@ -38,9 +38,13 @@ def read_file(path: Path, limit: int, what: str = "file") -> bytes:
     try:
         # Opening a pipe waits for its writer, and a terminal may become the process's own, unless told not to.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            refuse_unless_regular(os.fstat(file.fileno()), path, limit, what)
-            content = file.read(limit + 1)
+        descriptor = os.open(path, flags)
+        try:
+            refuse_unless_regular(os.fstat(descriptor), path, limit, what)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise unreadable(path, error, what) from None
     if len(content) > limit:

@@ -20,6 +20,8 @@ import zlib
 
 import simplejpeg
 
+from faithface.limits import MAX_IMAGE_PIXELS
+
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _OTHERS = (
@@ -109,6 +111,8 @@ def _check_png_pixels(header: tuple[int, ...], parts: list[memoryview]) -> None:
         columns, rows = -(-(width - x) // dx), -(-(height - y) // dy)
         if columns > 0 and rows > 0:
             expected += rows * (1 + -(-columns * depth * _CHANNELS[color] // 8))
+    if expected > 8 * MAX_IMAGE_PIXELS + height:
+        raise Damaged(f"its header says {width}×{height} pixels")
     inflate, got = zlib.decompressobj(), 0
     try:
         for part in parts:
@@ -130,7 +134,9 @@ def _check_png_pixels(header: tuple[int, ...], parts: list[memoryview]) -> None:
 def _check_jpeg(data: bytes) -> None:
     # The smallest scale: every coefficient is still read from the file, but few pixels are made of them.
     try:
-        space = simplejpeg.decode_jpeg_header(data)[2]
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        if height * width > MAX_IMAGE_PIXELS:
+            raise Damaged(f"its header says {width}×{height} pixels")
         target = "CMYK" if space in ("CMYK", "YCCK") else "GRAY"
         simplejpeg.decode_jpeg(data, target, min_height=1, min_width=1, min_factor=1, strict=True)
     except ValueError as error:

@@ -78,7 +78,7 @@ def read_grey(path: Path) -> np.ndarray:
 def _decoded(data: bytes, what: str, formats: Collection[str]) -> Image.Image:
     """Check and decode an image, turned as its EXIF entry says."""
     kind, name = sniff(data)
-    wanted = "PNG, JPEG, BMP or WebP" if len(formats) > 1 else next(iter(formats))
+    wanted = "PNG, JPEG, BMP or WebP" if len(formats) > 1 else "a grey PNG"
     if kind not in formats:
         raise UsageError(f"{what} is {name or 'not an image'}; expected {wanted}")
     try:
@@ -96,12 +96,20 @@ def _decoded(data: bytes, what: str, formats: Collection[str]) -> Image.Image:
     except UsageError:
         raise
     except Damaged as error:
-        raise UsageError(f"{what} is a damaged {kind} file ({error}); copy it again or leave it out") from None
+        raise _damaged(what, kind, error) from None
     except Image.DecompressionBombError:
         raise UsageError(f"{what} has too many pixels; an image may have {MAX_IMAGE_PIXELS // 10**6} million") from None
     except Exception as error:  # decoders raise whatever they like on damaged files
+        try:
+            check_image(kind, data)  # Pillow did not get beyond the header; the checks name the damage better
+        except Damaged as damage:
+            raise _damaged(what, kind, damage) from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(f"{what} cannot be read as an image ({lines[0][:200]}); it may be truncated") from None
+
+
+def _damaged(what: str, kind: str, error: Damaged) -> UsageError:
+    return UsageError(f"{what} is a damaged {kind} file ({error}); copy it again or leave it out")
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -26,7 +26,7 @@ class _Refused(Exception):
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an ``.npz`` file by name: real numbers or booleans, at least one element each.
+    """Return the arrays of an ``.npz`` file by name: real numbers or booleans.
 
     Raises:
         UsageError: it is not there, no such file, too large, damaged, or an array holds anything but numbers (pickled
@@ -65,7 +65,7 @@ def _array(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if dtype.kind not in "biuf" or dtype.names:
         raise _Refused(f"{member.filename} holds {dtype}; expected real numbers")
     count = math.prod(shape)
-    if min(shape, default=1) < 1 or count * dtype.itemsize != len(raw) - stream.tell():
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(raw) - stream.tell():
         raise _Refused(f"{member.filename} declares {shape} of {dtype}, but holds {len(raw) - stream.tell()} bytes")
     flat = np.frombuffer(raw, dtype=dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
