@@ -85,26 +85,27 @@ def _ended(path: Path, code: int, seconds: float, memory: int) -> FaithfaceError
     return RunError(f"{path} cannot be inspected: its computation ended the process ({how})")
 
 
-def _limit(seconds: float, memory: int) -> None:
+def limit_process(seconds: float, memory: int) -> None:
     """Limit this process from now on; where the system has no such limits, the parent's clock is left."""
     try:
         import resource
     except ImportError:
         return
     used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, int(used + seconds) + 2))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    wanted = {resource.RLIMIT_CPU: int(used + seconds) + 1, resource.RLIMIT_CORE: 0}
     statm = Path("/proc/self/statm")
     if statm.exists():
-        held = int(statm.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_DATA, (held + memory, held + memory))
+        wanted[resource.RLIMIT_DATA] = int(statm.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE") + memory
+    for what, value in wanted.items():
+        hard = resource.getrlimit(what)[1]
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def _child(asked: str) -> None:
     path, device, allow_outside, seconds, memory, answer = json.loads(asked)
     from faithface.model.inspect import inspect_model
 
-    _limit(seconds, memory)
+    limit_process(seconds, memory)
     try:
         report = inspect_model(path, device, allow_outside)
         said: dict[str, Any] = {"report": report.as_dict(), "text": report.text()}

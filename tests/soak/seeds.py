@@ -235,10 +235,10 @@ def read_npz_file(path: Path) -> None:
 
 def inspect_network(path: Path) -> None:
     """Inspect the network through its card, as the child of ``faithface inspect`` does."""
-    from faithface.guarded import _limit
+    from faithface.guarded import limit_process
     from faithface.model.inspect import inspect_model
 
-    _limit(18, INSPECT_BYTES)
+    limit_process(18, INSPECT_BYTES)
     try:
         inspect_model(path.with_name("card.toml")).text()
     except FaithfaceError:

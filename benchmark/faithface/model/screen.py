@@ -231,12 +231,17 @@ def _check_external(tensor: TensorProto, declared: int, path: Path) -> None:
     given = {entry.key: entry.value for entry in tensor.external_data}
     name, location = shorten(tensor.name), given.get("location", "")
     target = path.parent / location
-    if not location or "\0" in location or os.path.isabs(location) or not is_inside(target, path.parent):
+    if not location:
+        raise _Refused(f"tensor {name} keeps its data in another file, but names none")
+    if "\0" in location or os.path.isabs(location) or not is_inside(target, path.parent):
         raise _Refused(
             f"tensor {name} keeps its data in {shorten(location, 200)}, outside the folder of the file; a network may "
             "only read files beside it"
         )
-    size = check_file(target, MAX_WEIGHT_BYTES, "external data file")
+    try:
+        size = check_file(target, MAX_WEIGHT_BYTES, "external data file")
+    except UsageError as error:
+        raise _Refused(f"tensor {name} keeps its data in another file: {error}; keep it beside the network") from None
     try:
         offset, length = int(given.get("offset") or 0), int(given.get("length") or declared)
     except ValueError:
