@@ -104,6 +104,7 @@ def limit_process(seconds: float, memory: int) -> None:
 def _child(asked: str) -> None:
     path, device, allow_outside, seconds, memory, answer = json.loads(asked)
     from faithface.model.inspect import inspect_model
+    from faithface.model.pace import is_out_of_memory
 
     limit_process(seconds, memory)
     try:
@@ -111,11 +112,13 @@ def _child(asked: str) -> None:
         said: dict[str, Any] = {"report": report.as_dict(), "text": report.text()}
     except FaithfaceError as error:
         said = {"error": " ".join(str(error).split()), "code": error.exit_code}
-    except MemoryError:
-        said = {"error": f"{path} is refused: it takes more than {readable_size(memory)}", "code": UsageError.exit_code}
     except Exception as error:  # ONNX, ONNX Runtime and torch raise unrelated classes on networks that they cannot take
-        first = (str(error).strip().splitlines() or [""])[0][:300]
-        said = {"error": f"{path} cannot be inspected ({type(error).__name__}: {first})", "code": RunError.exit_code}
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            said = {"error": f"{path} is refused: computing it took more than {readable_size(memory)} of memory"}
+        else:
+            first = (str(error).strip().splitlines() or [""])[0][:300]
+            said = {"error": f"{path} cannot be inspected ({type(error).__name__}: {first})"}
+        said["code"] = UsageError.exit_code
     Path(answer).write_text(json.dumps(said), encoding="utf-8")
 
 

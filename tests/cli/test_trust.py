@@ -54,19 +54,39 @@ def test_memory_that_only_the_run_of_a_network_asks_for_ends_the_child_and_not_t
         helper.make_node("ReduceMax", ["z"], ["r"], keepdims=0),
     ]
     card = network(tmp_path / "net.onnx", nodes, [onnx.numpy_helper.from_array(np.array([3 * 10**9]), "k")])
-    with pytest.raises((UsageError, RunError)) as caught:
+    with pytest.raises(UsageError, match=r"card.toml is refused: computing it took more than 2 GiB of memory"):
         guarded.inspect_guarded(card)
-    assert "\n" not in str(caught.value)
-    assert "net" in str(caught.value)
 
 
 def test_time_that_a_network_takes_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(tmp_path)
-    monkeypatch.setattr(guarded, "INSPECT_SECONDS", -1e9)
-    monkeypatch.setattr(guarded, "_START", 1e9 * guarded._WAIT + 3e9)
-    monkeypatch.setattr(guarded, "_WAIT", 1)
-    with pytest.raises(UsageError, match=r"card.toml is refused: computing it took more than"):
-        guarded.inspect_guarded(tmp_path / "card.toml")
+    # 10,000 products of 768×768 matrices: a number of steps that is allowed, and minutes of work.
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("MatMul", ["v", "v"], ["v2"])],
+        "step",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("c", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, [768, 768]),
+        ],
+        [
+            helper.make_tensor_value_info("c2", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v2", TensorProto.FLOAT, [768, 768]),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
+        helper.make_node("Expand", ["m", "size"], ["v0"]),
+        helper.make_node("Loop", ["steps", "true", "v0"], ["v1"], body=step),
+        helper.make_node("ReduceMax", ["v1"], ["r"], keepdims=0),
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(np.array([768, 768]), "size"),
+        onnx.numpy_helper.from_array(np.array(10_000), "steps"),
+        onnx.numpy_helper.from_array(np.array(True), "true"),
+    ]
+    monkeypatch.setattr(guarded, "INSPECT_SECONDS", 1)
+    with pytest.raises(UsageError, match=r"card.toml is refused: computing it took more than 1 s of processor time"):
+        guarded.inspect_guarded(network(tmp_path / "net.onnx", nodes, weights))
 
 
 @pytest.mark.parametrize(
