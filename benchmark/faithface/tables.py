@@ -102,7 +102,7 @@ def read_table(path: Path, required: Sequence[str], what: str, encoding: str | N
                 )
             if columns.count(column) > 1:
                 raise UsageError(f"{path}: column '{column}' is there twice; expected {expected}")
-        rows = []
+        rows: list[tuple[int, dict[str, str]]] = []
         for values in reader:
             if not any(value.strip() for value in values):
                 continue

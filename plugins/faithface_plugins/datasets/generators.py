@@ -85,9 +85,9 @@ class Generators(Dataset):
         ]
         found = {sample.label for sample in samples}
         if found != {"real", "synthetic"}:
-            names = ", ".join(folder.name for folder in sources) or "none"
+            listed = ", ".join(folder.name for folder in sources) or "none"
             raise UsageError(
-                f"dataset generators:{self.root}: expected real and synthetic sources, got folders {names}; "
+                f"dataset generators:{self.root}: expected real and synthetic sources, got folders {listed}; "
                 "name the real ones: generators:PATH(real=NAME+NAME)"
             )
         return samples
