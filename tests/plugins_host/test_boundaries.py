@@ -15,8 +15,9 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer and the ones before it.
 LAYERS = [
-    ["errors", "seeds"],
-    ["card", "specs", "images"],
+    ["errors", "seeds", "limits"],
+    ["files"],
+    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files"],
     ["tasks"],
     ["contract"],
     ["loading", "model"],
@@ -24,7 +25,7 @@ LAYERS = [
     ["plugins"],
     ["perturb"],
     ["metrics"],
-    ["run", "boards", "figures", "bench", "suites"],
+    ["run", "boards", "figures", "bench", "suites", "guarded"],
     ["api", "testing"],
     ["cli"],
 ]
