@@ -19,8 +19,10 @@ import numpy as np
 
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import RunError, UsageError
+from faithface.files import user_path
+from faithface.images import read_image
+from faithface.tables import read_lines
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
-from faithface_plugins.datasets.images import read_image
 
 _LISTS = {"test": "pairsDevTest.txt", "train": "pairsDevTrain.txt", "10-folds": "pairs.txt"}
 _SKLEARN = {"test": "test", "train": "train", "10-folds": "10_folds"}
@@ -63,13 +65,13 @@ class Lfw(Dataset):
             self._download()
             home = self._home()
             images, listing = home / _FOLDERS[0], home / _LISTS[self.subset]
-        table = None if self.landmarks is None else read_landmarks(Path(self.landmarks).expanduser())
+        table = None if self.landmarks is None else read_landmarks(user_path(self.landmarks))
         return [self._pair(images, row, table) for row in read_pair_list(listing)]
 
     def _home(self) -> Path:
         from sklearn.datasets import get_data_home
 
-        given = Path(self.data_home).expanduser() if self.data_home else None
+        given = user_path(self.data_home) if self.data_home else None
         if given is not None and any((given / name).is_dir() for name in _FOLDERS):
             return given
         return Path(get_data_home(str(given) if given else None)) / "lfw_home"
@@ -118,17 +120,19 @@ def read_pair_list(path: Path) -> list[tuple[str, int, str, int]]:
         UsageError: a line has neither three nor four fields.
     """
     rows: list[tuple[str, int, str, int]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path, "pair list"):
         fields = line.split("\t") if "\t" in line else line.split()
         if len(fields) <= 2:  # the header: folds and pairs per fold, or pairs
             continue
         try:
+            if any("/" in name or name in (".", "..") for name in (fields[0], fields[-2])):
+                raise ValueError("a name that is a path")
             if len(fields) == 3:
                 rows.append((fields[0], int(fields[1]), fields[0], int(fields[2])))
             else:
                 rows.append((fields[0], int(fields[1]), fields[2], int(fields[3])))
         except (ValueError, IndexError):
-            raise UsageError(f"{path}, line {number}: '{line}' is not 'name i j' or 'name i name j'") from None
+            raise UsageError(f"{path}, line {number}: '{line[:80]}' is not 'name i j' or 'name i name j'") from None
     if not rows:
         raise UsageError(f"{path}: no pairs")
     return rows
