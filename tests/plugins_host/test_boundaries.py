@@ -15,7 +15,7 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer's other modules and the layers before it.
 LAYERS = [
-    ["lazy", "reasons", "seeds", "threads", "limits"],
+    ["lazy", "reasons", "seeds", "threads", "limits", "digest_cache"],
     ["errors"],
     ["files"],
     ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files"],

@@ -1,7 +1,7 @@
 """Files with seeded mutations: every reader must read them or refuse them in one line, in bounded time and memory.
 
-Place in the flow: ``python -m tests.soak.mutations [--kind KIND] [--count N] [--start N]`` is the long form (``tox -e
-soak``); ``tests/files/test_mutations.py`` runs a few hundred cases. Calls the readers as a run does.
+Place in the flow: ``python -m tests.soak.mutations [--kind KIND] [--count N] [--start N] [--seconds S]`` is the long
+form (``tox -e soak``); ``tests/files/test_mutations.py`` runs a few hundred cases. Calls the readers as a run does.
 
 Cases run in forked children, a few in each, so that a crash or a hang costs one case and is laid at its door. Case N of
 a kind is the same on every machine, and ``--start N --count 1`` runs it alone.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import resource
 import select
@@ -32,7 +33,8 @@ from faithface.limits import GIB
 from tests.soak import seeds
 from tests.soak.mutate import mutate_bytes, mutate_graph, mutate_text
 
-SECONDS, MEMORY = 20.0, 2 * GIB
+SECONDS, MEMORY = 20.0, 2 * GIB  # SECONDS: of processor time
+WAIT = 15 * SECONDS  # by the clock: other work may leave a case little of the processor
 READ, REFUSED, CAUGHT = "read", "refused", "caught"
 
 
@@ -76,7 +78,7 @@ class Tally:
         counts: by outcome: ``read``, ``refused``; ``caught``: an error of a library that ``inspect`` turns into a line.
         faults: (case, what went wrong): a crash, a hang, an unexpected exception, a message of several lines, too much
             memory.
-        slowest: seconds of the slowest case; ``largest``: bytes that a child took beyond its start.
+        slowest: seconds of processor time of the slowest case; ``largest``: bytes that a child took beyond its start.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -85,15 +87,19 @@ class Tally:
     largest: int = 0
 
 
-def run_kind(name: str, count: int, start: int = 0) -> Tally:
-    """Run cases ``start`` to ``start + count`` of a kind, after its sound files, which must be read."""
+def run_kind(name: str, count: int, start: int = 0, seconds: float = math.inf) -> Tally:
+    """Run cases ``start`` to ``start + count`` of a kind, after its sound files, which must be read.
+
+    After so many ``seconds`` no further child is started, so that fewer cases are run.
+    """
+    begun = time.monotonic()
     kind, tally, number = KINDS[name], Tally(), start
     files = sorted(kind.seeds().items())
     sound = Tally()
     _run_child(name, dataclasses.replace(kind, mutate=lambda _rng, content: content), files, range(len(files)), sound)
     if sound.counts[READ] != len(files):
         tally.faults.append((-1, f"sound files are not all read: {dict(sound.counts)} {sound.faults}"))
-    while number < start + count:
+    while number < start + count and time.monotonic() - begun < seconds:
         number = _run_child(name, kind, files, range(number, min(number + kind.batch, start + count)), tally)
     return tally
 
@@ -116,26 +122,29 @@ def _run_child(name: str, kind: Kind, files: list[tuple[str, bytes]], numbers: r
         _child(name, kind, files, numbers, writing)
         os._exit(0)
     os.close(writing)
-    said, next_number, begun = b"", numbers.start, time.monotonic()
+    said, next_number, begun, used = b"", numbers.start, time.monotonic(), _processor_time(child)
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         while next_number < numbers.stop:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, SECONDS + begun - time.monotonic()))
+            ready, _, _ = select.select([pipe], [], [], SECONDS)
+            if not ready and not _is_over(child, used, begun):
+                continue
             part = pipe.read(1 << 16) if ready else b""
             if not part:
                 break
             *lines, said = (said + part).split(b"\n")
             for line in lines:
                 outcome, words, grown = json.loads(line)
-                tally.slowest = max(tally.slowest, time.monotonic() - begun)
+                now = _processor_time(child)
+                tally.slowest = max(tally.slowest, now - used)
                 tally.largest = max(tally.largest, grown)
                 if grown > MEMORY:
                     tally.faults.append((next_number, f"took {grown / GIB:.1f} GiB"))
                 tally.counts[outcome] += 1
                 if outcome not in (READ, REFUSED, CAUGHT):
                     tally.faults.append((next_number, words))
-                next_number, begun = next_number + 1, time.monotonic()
+                next_number, begun, used = next_number + 1, time.monotonic(), now
     if next_number < numbers.stop:
-        hung = time.monotonic() - begun >= SECONDS
+        hung = _is_over(child, used, begun)
         if hung:
             os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -144,6 +153,20 @@ def _run_child(name: str, kind: Kind, files: list[tuple[str, bytes]], numbers: r
         return next_number + 1
     os.waitpid(child, 0)
     return next_number
+
+
+def _processor_time(child: int) -> float:
+    """Return the seconds of processor time that a child has used; 0 once it has ended."""
+    try:
+        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_over(child: int, used: float, begun: float) -> bool:
+    """Say whether a case has had its time: of the processor, or by the clock where it waits for something."""
+    return _processor_time(child) - used >= SECONDS or time.monotonic() - begun >= WAIT
 
 
 def _child(name: str, kind: Kind, files: list[tuple[str, bytes]], numbers: range, writing: int) -> None:
@@ -179,12 +202,13 @@ def main() -> int:
     parser.add_argument("--kind", choices=sorted(KINDS), action="append", help="default: all")
     parser.add_argument("--count", type=int, help="cases of each kind; default: the long form's")
     parser.add_argument("--start", type=int, default=0, help="the first case")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop each kind after this time")
     given = parser.parse_args()
     seeds.warm_up(given.kind or list(KINDS))
     faults = 0
     for name in given.kind or KINDS:
         begun = time.monotonic()
-        tally = run_kind(name, given.count or KINDS[name].count, given.start)
+        tally = run_kind(name, given.count or KINDS[name].count, given.start, given.seconds)
         faults += len(tally.faults)
         counts = ", ".join(f"{what} {count}" for what, count in sorted(tally.counts.items()))
         print(

@@ -253,7 +253,7 @@ def sizes(data: Any, given: bool = True) -> dict[str, Any]:
     items = data.items()
     if not len(items):
         raise UsageError(f'dataset "{data.name}" is empty; expected at least one sample')
-    notes = [*getattr(data, "notes", tuple)(), *getattr(data, "absent", tuple)()]
+    notes = [*data.notes(), *data.absent()]
     if given:
         refuse_unreadable(data.name, items)
     kinds: dict[str, int] = {}

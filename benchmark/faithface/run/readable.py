@@ -62,7 +62,7 @@ def without_unreadable(
     """
     items: Sequence[Any] = dataset.items()
     wanted = items if dataset.task == "verification" else [items[p] for p in positions]
-    for note in getattr(dataset, "notes", tuple)():
+    for note in dataset.notes():
         tell(f"{dataset.name}: {note}")
     bad: dict[str, str] = {}
     seen: set[str] = set()

@@ -25,7 +25,7 @@ import numpy as np
 
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError
-from faithface.files import check_file, read_file, user_path
+from faithface.files import check_file, content_digest, read_file, user_path
 from faithface.images import decode_image
 from faithface.limits import MAX_BIN_BYTES, MAX_TABLE_ROWS
 
@@ -199,9 +199,8 @@ def _decode(encoded: bytes, what: str) -> np.ndarray:
     return pixels
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -227,7 +226,7 @@ class Bin(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return _digest(Path(self.path)) if self.path else "1"
+        return content_digest(self.path)[:12] if self.path else "1"
 
     def items(self) -> list[Pair]:
         if not self.path:
@@ -240,7 +239,11 @@ class Bin(Dataset):
                 known[id(data)] = hashlib.blake2b(data, digest_size=8).hexdigest()
         names = [known[id(data)] for data in encoded]
         faces = [
-            Face(names[i], functools.partial(_decode, data, f"{self.path}, image {i}"))
+            Face(
+                names[i],
+                functools.partial(_decode, data, f"{self.path}, image {i}"),
+                digest=functools.partial(_sha256, data),
+            )
             for i, data in enumerate(encoded)
         ]
         width = max(4, len(str(len(same) - 1)))

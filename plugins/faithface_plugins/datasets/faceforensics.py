@@ -1,7 +1,7 @@
 """``faceforensics:PATH``: FaceForensics++ as DeepfakeBench prepares it: cropped frames, and masks of what was altered.
 
-Place in the flow: a builtin dataset. May call ``images``, ``tables``, ``ids``, ``listing``, the contract,
-``errors``.
+Place in the flow: a builtin dataset. May call ``images``, ``tables``, ``content``, ``ids``, ``listing``,
+the contract, ``errors``.
 
 The layout (DeepfakeBench, Yan et al. 2023)::
 
@@ -29,8 +29,9 @@ from faithface.errors import UsageError, nearest
 from faithface.files import user_path
 from faithface.images import list_images, read_image
 from faithface.tables import read_text
+from faithface_plugins.datasets.content import FileDigest, content_revision
 from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
-from faithface_plugins.datasets.listing import class_folders, listing_hash, not_read, read_mask, refuse_outside
+from faithface_plugins.datasets.listing import class_folders, not_read, read_mask, refuse_outside
 from faithface_plugins.datasets.pad_layouts import one_class, spread
 
 REAL, FAKE = "original_sequences", "manipulated_sequences"
@@ -81,7 +82,7 @@ class FaceForensics(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def truths(self) -> frozenset[str]:
         masks = self.root and any((path / "masks").is_dir() for label, _, path in self._sources() if label != "real")
@@ -110,15 +111,15 @@ class FaceForensics(Dataset):
             raise UsageError(
                 f"dataset faceforensics:{self.root}: no frames; expected <source>/<compression>/frames/<video>"
             )
-        return [
-            Sample(
-                sample_id,
-                Face(clean_name(face_id), functools.partial(read_image, path)),
-                label,
-                truth={"relevance": functools.partial(_altered, mask)} if label != "real" and mask.is_file() else {},
-            )
-            for sample_id, (label, face_id, path, mask) in zip(unique_ids(ids, names), made, strict=True)
-        ]
+        samples = []
+        for sample_id, (label, face_id, path, mask) in zip(unique_ids(ids, names), made, strict=True):
+            face = Face(clean_name(face_id), functools.partial(read_image, path), digest=FileDigest((path,)))
+            if label != "real" and mask.is_file():
+                truth = {"relevance": functools.partial(_altered, mask)}
+                samples.append(Sample(sample_id, face, label, truth, truth_digest=FileDigest((mask,))))
+            else:
+                samples.append(Sample(sample_id, face, label))
+        return samples
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user should know of these files, one line each."""

@@ -1,6 +1,7 @@
 """``folder:PATH``: a folder with one sub-folder per class becomes a set of classifier samples. No code.
 
-Place in the flow: a builtin dataset. May call ``images``, ``align``, ``ids``, ``listing`` and the contract.
+Place in the flow: a builtin dataset. May call ``images``, ``align``, ``content``, ``ids``, ``listing`` and the
+contract.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from faithface.files import user_path
 from faithface.images import list_images, read_image
 from faithface.tasks import Task
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
+from faithface_plugins.datasets.content import FileDigest, content_revision, landmark_note
 from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
-from faithface_plugins.datasets.listing import class_folders, human_masks, listing_hash, not_read, refuse_outside
+from faithface_plugins.datasets.listing import class_folders, human_masks, not_read, refuse_outside
 
 _FFPP = {"original_sequences", "manipulated_sequences"}
 
@@ -86,7 +88,7 @@ class Folder(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def fits(self, task: Task) -> bool:
         return task != "verification"
@@ -108,10 +110,13 @@ class Folder(Dataset):
                 names.append(f"{folder}/{name}")
                 read = aligned_reader(functools.partial(read_image, path), f"{label}/{name}", table, self.size)
                 # The suffix tells a.jpg and a.png apart; it is no part of the id where nothing needs it.
-                faces.append((Face(f"{label}/{clean_name(short if inners[short] == 1 else name)}", read), label))
+                face_id = f"{label}/{clean_name(short if inners[short] == 1 else name)}"
+                digest = FileDigest((path,), landmark_note(table, f"{label}/{name}", self.size))
+                faces.append((Face(face_id, read, digest=digest), label))
+        masks = [human_masks(self.human, name.rpartition(".")[0]) for name in names]
         return [
-            Sample(sample_id, face, label, truth=human_masks(self.human, name.rpartition(".")[0]))
-            for sample_id, name, (face, label) in zip(unique_ids(ids, names), names, faces, strict=True)
+            Sample(sample_id, face, label, truth=truth, truth_digest=digest)
+            for sample_id, (face, label), (truth, digest) in zip(unique_ids(ids, names), faces, masks, strict=True)
         ]
 
     def truths(self) -> frozenset[str]:
@@ -119,6 +124,8 @@ class Folder(Dataset):
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user should know of these files, one line each."""
+        if not self.root:
+            raise UsageError("dataset folder needs a path: write folder:PATH")
         root = Path(self.root)
         lines = list(not_read(root))
         loose = sum("/" not in name for name, _path in list_images(root))

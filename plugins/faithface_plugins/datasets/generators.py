@@ -1,6 +1,7 @@
 """``generators:PATH``: a folder of real faces against one folder per generator, as synthetic-face test sets come.
 
-Place in the flow: a builtin dataset. May call ``images``, ``ids``, ``listing``, the contract, ``errors``.
+Place in the flow: a builtin dataset. May call ``images``, ``content``, ``ids``, ``listing``, the contract,
+``errors``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
 from faithface.files import user_path
 from faithface.images import list_images, read_image
+from faithface_plugins.datasets.content import FileDigest, content_revision
 from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
-from faithface_plugins.datasets.listing import class_folders, human_masks, listing_hash, not_read, refuse_outside
+from faithface_plugins.datasets.listing import class_folders, human_masks, not_read, refuse_outside
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Generators(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def truths(self) -> frozenset[str]:
         return frozenset({"human"}) if self.human else frozenset()
@@ -78,10 +80,12 @@ class Generators(Dataset):
                 ids.append(f"{label}--{safe_id(f'{folder.name}_{inner}')}")
                 names.append(f"{folder.name}/{name}")
                 face_id = clean_name(f"{folder.name}/{inner if inners[inner] == 1 else name}")
-                made.append((Face(face_id, functools.partial(read_image, path)), label))
+                face = Face(face_id, functools.partial(read_image, path), digest=FileDigest((path,)))
+                made.append((face, label))
+        masks = [human_masks(self.human, name.rpartition(".")[0]) for name in names]
         samples = [
-            Sample(sample_id, face, label, truth=human_masks(self.human, name.rpartition(".")[0]))
-            for sample_id, name, (face, label) in zip(unique_ids(ids, names), names, made, strict=True)
+            Sample(sample_id, face, label, truth=truth, truth_digest=digest)
+            for sample_id, (face, label), (truth, digest) in zip(unique_ids(ids, names), made, masks, strict=True)
         ]
         found = {sample.label for sample in samples}
         if found != {"real", "synthetic"}:

@@ -1,7 +1,7 @@
 """``lfw``: Labeled Faces in the Wild, through scikit-learn's download or from a local copy.
 
-Place in the flow: a builtin dataset. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only
-to download.
+Place in the flow: a builtin dataset. May call ``images``, ``align``, ``content``, the contract, ``errors``;
+scikit-learn only to download.
 
 scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the
 images and the pair lists on disk, and those are read, one face at a time.
@@ -23,6 +23,7 @@ from faithface.files import user_path
 from faithface.images import read_image
 from faithface.tables import read_lines
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
+from faithface_plugins.datasets.content import FileDigest, content_revision, landmark_note
 
 _LISTS = {"test": "pairsDevTest.txt", "train": "pairsDevTrain.txt", "10-folds": "pairs.txt"}
 _SKLEARN = {"test": "test", "train": "train", "10-folds": "10_folds"}
@@ -53,18 +54,31 @@ class Lfw(Dataset):
 
     name = "lfw"
     task = "verification"
-    revision = "funneled-1"
     aligned = True
     source = "Huang et al., Labeled Faces in the Wild (2007), funneled"
 
+    @property
+    def revision(self) -> str:  # type: ignore[override]
+        """``funneled-1`` and a hash of the images' content, where they are there."""
+        found = self._found()
+        return "funneled-1" if found is None else f"funneled-1-{content_revision(self._pairs(*found))}"
+
     def items(self) -> Sequence[Pair]:
+        found = self._found()
+        if found is None:
+            self._download()
+            home = self._home()
+            found = home / _FOLDERS[0], home / _LISTS[self.subset]
+        return self._pairs(*found)
+
+    def _found(self) -> tuple[Path, Path] | None:
+        """Return the folder of images and the pair list, if they are there."""
         home = self._home()
         images = next((home / name for name in _FOLDERS if (home / name).is_dir()), None)
         listing = home / _LISTS[self.subset]
-        if images is None or not listing.is_file():
-            self._download()
-            home = self._home()
-            images, listing = home / _FOLDERS[0], home / _LISTS[self.subset]
+        return (images, listing) if images is not None and listing.is_file() else None
+
+    def _pairs(self, images: Path, listing: Path) -> list[Pair]:
         table = None if self.landmarks is None else read_landmarks(user_path(self.landmarks))
         return [self._pair(images, row, table) for row in read_pair_list(listing)]
 
@@ -99,8 +113,9 @@ class Lfw(Dataset):
         relative = f"{name}/{name}_{number:04d}.jpg"
         read = functools.partial(read_image, images / relative)
         if table is None:
-            return Face(relative, functools.partial(_central, read), identity=name)
-        return Face(relative, aligned_reader(read, relative, table, self.size), identity=name)
+            return Face(relative, functools.partial(_central, read), name, FileDigest((images / relative,)))
+        digest = FileDigest((images / relative,), landmark_note(table, relative, self.size))
+        return Face(relative, aligned_reader(read, relative, table, self.size), name, digest)
 
 
 def _central(read: functools.partial[np.ndarray]) -> np.ndarray:

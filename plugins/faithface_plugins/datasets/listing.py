@@ -1,13 +1,12 @@
-"""What the datasets of files share: revisions, links that lead elsewhere, masks, and what is worth telling of a folder.
+"""What the datasets of files share: links that lead elsewhere, masks, and what is worth telling of a folder.
 
 Place in the flow: called by ``folder``, ``generators``, ``pairs``, ``pad_layouts`` and ``faceforensics``. May call
-``images`` and ``files`` of the core, and ``ids``.
+``images`` and ``files`` of the core, and ``content``.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,14 +18,7 @@ from faithface.contract import Mask
 from faithface.errors import UsageError
 from faithface.files import is_inside, user_path
 from faithface.images import OTHER_SUFFIXES, is_system_name, list_images, read_image
-
-
-def listing_hash(root: Path) -> str:
-    """Return a revision for a folder: a hash of its images' paths and sizes, cheap and changed by most edits."""
-    digest = hashlib.sha256()
-    for name, path in list_images(root):
-        digest.update(os.fsencode(name) + f"\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:12]
+from faithface_plugins.datasets.content import FileDigest
 
 
 def class_folders(root: Path) -> list[Path]:
@@ -60,13 +52,15 @@ def read_mask(path: Path) -> np.ndarray:
     return read_image(path).mean(axis=2)
 
 
-def human_masks(folder: str | None, name: str) -> Mapping[str, Mask]:
-    """Return the human-salience mask of an image in a folder with the same tree, if it is there."""
+def human_masks(folder: str | None, name: str) -> tuple[Mapping[str, Mask], FileDigest | None]:
+    """Return the human-salience mask of an image in a folder with the same tree, and its digest, if it is there."""
     if not folder:
-        return {}
+        return {}, None
     root = user_path(folder)
     path = root / f"{name}.png"
-    return {"human": functools.partial(read_mask, path)} if os.path.isfile(path) and is_inside(path, root) else {}
+    if not os.path.isfile(path) or not is_inside(path, root):
+        return {}, None
+    return {"human": functools.partial(read_mask, path)}, FileDigest((path,))
 
 
 def not_read(root: Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The folder layouts of presentation-attack datasets: CelebA-Spoof, OULU-NPU, Replay-Attack, CASIA-FASD.
 
-Place in the flow: builtin datasets. May call ``images``, ``tables``, ``ids``, ``listing``, the contract, ``errors``.
+Place in the flow: builtin datasets. May call ``images``, ``tables``, ``content``, ``ids``, ``listing``, the contract,
+``errors``.
 
 Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` →
 ``…/1_3_36_1/0001.png``). A layout says which class and which kind of attack a path means; that is all that differs
@@ -27,8 +28,9 @@ from faithface.errors import UsageError
 from faithface.files import user_path
 from faithface.images import SUFFIXES, list_images, read_image
 from faithface.tables import read_lines, read_text
+from faithface_plugins.datasets.content import FileDigest, content_revision
 from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
-from faithface_plugins.datasets.listing import listing_hash, not_read, refuse_outside
+from faithface_plugins.datasets.listing import not_read, refuse_outside
 
 T = TypeVar("T")
 
@@ -99,7 +101,7 @@ class FramesDataset(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def items(self) -> list[Sample]:
         if not self.root:
@@ -121,7 +123,8 @@ class FramesDataset(Dataset):
             label = ATTACK if kind else BONA_FIDE
             for path in spread(paths, self.frames):
                 ids.append(f"{label}--{safe_id(video + '_' + path.stem)}")
-                faces.append((Face(clean_name(f"{video}/{path.name}"), functools.partial(read_image, path)), label))
+                read = functools.partial(read_image, path)
+                faces.append((Face(clean_name(f"{video}/{path.name}"), read, digest=FileDigest((path,))), label))
         if not faces:
             listed_text = "" if wanted is None else f" and named in {self.protocol}"
             raise UsageError(
@@ -198,7 +201,7 @@ class CelebaSpoof(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(self._data(Path(self.root))) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def items(self) -> list[Sample]:
         if not self.root:
@@ -217,7 +220,9 @@ class CelebaSpoof(Dataset):
             label = ATTACK if spoof else BONA_FIDE
             read = functools.partial(_read_boxed if self.crop else read_image, path)
             ids.append(f"{label}--{safe_id(path.parents[1].name + '_' + path.stem)}")
-            faces.append((Face(clean_name(relative), read), label))
+            box = _box_path(path)
+            digest = FileDigest((path, box) if self.crop and box.is_file() else (path,))
+            faces.append((Face(clean_name(relative), read, digest=digest), label))
         if not faces:
             raise UsageError(f"dataset celeba-spoof:{self.root}: no images under Data/{self.split}")
         return _samples(ids, faces)
@@ -244,9 +249,13 @@ class CelebaSpoof(Dataset):
         return {name: value for name, value in table.items() if name.startswith(f"Data/{self.split}/")}
 
 
+def _box_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_BB.txt")
+
+
 def _read_boxed(path: Path) -> np.ndarray:
     image = read_image(path)
-    box_path = path.with_name(f"{path.stem}_BB.txt")
+    box_path = _box_path(path)
     if not box_path.is_file():
         return image
     try:

@@ -1,14 +1,13 @@
 """``pairs:PATH/pairs.csv@ROOT``: a CSV of image pairs and a folder become a verification set. No code.
 
-Place in the flow: a builtin dataset. May call ``images``, ``tables``, ``align``, ``ids``, ``listing`` and the
-contract.
+Place in the flow: a builtin dataset. May call ``images``, ``tables``, ``align``, ``content``, ``ids``,
+``listing`` and the contract.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 import posixpath
 from dataclasses import dataclass, field
@@ -18,13 +17,13 @@ import numpy as np
 
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError, nearest
-from faithface.files import read_file, user_path
+from faithface.files import user_path
 from faithface.images import read_image
-from faithface.limits import MAX_TABLE_BYTES
 from faithface.tables import Table, read_table
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
+from faithface_plugins.datasets.content import FileDigest, content_revision, landmark_note
 from faithface_plugins.datasets.ids import safe_id, unique_ids
-from faithface_plugins.datasets.listing import listing_hash, refuse_outside
+from faithface_plugins.datasets.listing import refuse_outside
 
 REQUIRED = ("image_a", "image_b", "same")
 OPTIONAL = ("identity_a", "identity_b")
@@ -80,10 +79,7 @@ class Pairs(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        if not self.csv_path:
-            return "1"
-        content = hashlib.sha256(read_file(Path(self.csv_path), MAX_TABLE_BYTES, "pairs CSV")).hexdigest()[:12]
-        return f"{content}-{listing_hash(Path(self.root))}"
+        return content_revision(self.items()) if self.csv_path else "1"
 
     def rows(self) -> list[Row]:
         """Return the pairs of the CSV, each once.
@@ -120,6 +116,8 @@ class Pairs(Dataset):
     def items(self) -> list[Pair]:
         rows, root = self.rows(), Path(self.root)
         table = None if self.landmarks is None else read_landmarks(user_path(self.landmarks))
+        if table is not None:
+            table = {_relative(root, name): points for name, points in table.items()}
         taken: set[str] = set()
         wanted: list[str] = []
         for row in rows:
@@ -141,7 +139,7 @@ class Pairs(Dataset):
 
     def _face(self, root: Path, name: str, identity: str | None, table: dict[str, np.ndarray] | None) -> Face:
         read = aligned_reader(functools.partial(read_image, root / name), name, table, self.size)
-        return Face(name, read, identity)
+        return Face(name, read, identity, FileDigest((root / name,), landmark_note(table, name, self.size)))
 
     def notes(self) -> tuple[str, ...]:
         """Return what a user should know of this list, one line each."""
@@ -215,11 +213,26 @@ def _check_columns(path: Path, table: Table) -> None:
 
 
 def _relative(root: Path, name: str) -> str:
-    """Return a path of the CSV with slashes, without ``./`` and the like; backslashes are Windows' unless they
-    exist."""
+    """Return a path of the CSV relative to ROOT, with slashes, without ``./`` and the like, so that every spelling of
+    one image is one name.
+
+    Backslashes are Windows' unless they exist. An absolute path becomes a relative one; what links lead to is not asked
+    here.
+    """
     if "\\" in name and not os.path.exists(root / name):
         name = name.replace("\\", "/")
-    return posixpath.normpath(name)
+    name = posixpath.normpath(name)
+    if not os.path.isabs(name) and not name.startswith("../"):
+        return name
+    base = os.path.abspath(root)
+    path = os.path.normpath(os.path.join(base, name))
+    real = os.path.realpath(root)
+    if not Path(path).is_relative_to(base) and Path(path).is_relative_to(real):
+        base = real  # the folder is reached through a link, and the image named without it
+    try:
+        return os.path.relpath(path, base).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return name
 
 
 def _label(text: str, path: Path, line: int) -> bool:
