@@ -45,7 +45,7 @@ class RandomMap(Explainer):
 
     method = Method(
         name="random",
-        needs=frozenset[str](),
+        needs=frozenset(),
         seeded=True,
         source="control",
     )
@@ -87,7 +87,7 @@ class CentrePrior(Explainer):
 
     method = Method(
         name="centre-prior",
-        needs=frozenset[str](),
+        needs=frozenset(),
         source="control",
     )
 
@@ -114,7 +114,7 @@ class Edges(Explainer):
 
     method = Method(
         name="edges",
-        needs=frozenset[str](),
+        needs=frozenset(),
         source="control",
     )
 
