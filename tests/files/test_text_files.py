@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from faithface import limits, tables
+from faithface.card import load_card
 from faithface.errors import UsageError
-from faithface.model import load_card
 from faithface.run.suite import load_suite
 from faithface.tables import read_table
 from faithface.toml_files import read_toml
