@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faithface.cli.explain import DEVICE_HELP
+from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(
     ] = None,
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for export and figures.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not skipped.")] = False,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
@@ -88,6 +89,7 @@ def run(
         "batch_size": batch_size,
         "keep_maps": keep_maps,
         "strict": strict,
+        "allow_outside": allow_outside,
         "command": shlex.join(["faithface", *(context.obj or ())]) if context.obj else None,
     }
     plan = make_plan(make_request(registry, suite, lists, options), registry)
