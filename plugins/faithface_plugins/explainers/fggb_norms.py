@@ -3,8 +3,8 @@
 Place in the flow: called by ``fggb``; calls ``FaceModel.vjp`` and, for the sketch, the model's twin in forward mode.
 Registers nothing.
 
-Σ_k (w_k − threshold / N) · G_k / n_k is linear in the gradients G_k, so with numbers n_k that are known beforehand it is
-a single product of the Jacobian with the vector (w_k − threshold / N) / n_k.
+Σ_k (w_k − threshold / N) · G_k / n_k is linear in the gradients G_k, so with numbers n_k that are known beforehand it
+is a single product of the Jacobian with the vector (w_k − threshold / N) / n_k.
 """
 
 from __future__ import annotations
