@@ -327,7 +327,7 @@ class GuidedBackprop(Explainer):
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import GuidedBackprop as CaptumGuidedBackprop
 
-        if not any(isinstance(module, nn.ReLU) for module in model.twin.modules()):
+        if not any(isinstance(module, torch.nn.ReLU) for module in model.twin.modules()):
             raise NotApplicable(
                 f'model "{model.card.name}" has no ReLU: guided-backprop would be the plain gradient; use saliency'
             )
