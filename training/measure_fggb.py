@@ -3,7 +3,8 @@
     python -m training.measure_fggb --pairs 2
     python -m training.measure_fggb --only resnet29 --dataset pairs:pairs.csv@faces --pairs 2
 
-Place in the flow: sees models and explainers as any user would. Prints the tables of ``docs/explanation/fggb.md``.
+Place in the flow: sees models and explainers as any user would. Prints the figures that
+``docs/explanation/fggb.md`` is about.
 
 Networks: two of the zoo, resnet29 where its plugin is installed, and a residual network of ResNet-18's shape at a
 quarter of its width with random weights and a 512-d embedding. Time is the processor time of this process, taken once

@@ -131,7 +131,7 @@ def test_corrrise_equals_the_correlation_of_scipy_at_every_pixel(opened: Callabl
 @pytest.mark.parametrize("method", [1, 2, 3])
 def test_xface_equals_patch_by_patch(opened: Callable[..., Any], method: int) -> None:
     model, samples = opened("cnn", "verification", 1)
-    maps = XFace(method=method, sizes=("14", "28"), stride=14).explain(model, samples)
+    maps = XFace(variant=method, sizes=("14", "28"), stride=14).explain(model, samples)
     network = network_of("cnn", model)
     for n, side, image, other in directions(samples):
         expected = slow.xface(network, image, other, method, [4, 8], 4, 5 * SIZE / 112)

@@ -16,7 +16,7 @@ from torch import Tensor
 from faithface.contract import Cache, Samples
 from faithface.errors import NotApplicable
 from faithface.model.twin import preprocess
-from faithface_plugins.explainers import fggb_channels
+from faithface_plugins.explainers import fggb_channels, fggb_norms
 from faithface_plugins.explainers.fggb import Fggb
 from faithface_plugins.explainers.fggb_channels import mean_correlation
 from faithface_plugins.explainers.fggb_norms import sketched_norms, sketched_variation
@@ -94,19 +94,23 @@ def test_shared_is_exact_up_to_a_factor_where_all_norms_are_equal(opened: Callab
 @KINDS
 @EMBEDDINGS
 def test_sketched_norms_converge_to_the_norms_at_the_stated_rate(
-    opened: Callable[..., Any], kind: str, embedding: Any
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kind: str, embedding: Any
 ) -> None:
+    monkeypatch.setattr(fggb_norms, "PROBES_PER_PASS", 512)
     model, samples = pairs(opened, kind)
     image, f = samples.images[0, 0], samples.clean.outputs[0, 0]
     norms = channels_of(kind, model, image, embedding == "normalised").flatten(1).norm(dim=1)
-    for probes in (64, 2048):
+    for probes in (32, 512):
         found = sketched_norms(model, image, f, embedding, probes, np.random.default_rng(3))
         error = float(((found / norms - 1) ** 2).mean().sqrt())
         # Channels share their probes, so the errors of one sketch are not independent: a factor of two is theirs.
         assert 0.4 < error * (2 * probes) ** 0.5 < 2.2
 
 
-def test_the_sketched_map_is_the_exact_one_with_estimated_norms(opened: Callable[..., Any]) -> None:
+def test_the_sketched_map_is_the_exact_one_with_estimated_norms(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fggb_norms, "PROBES_PER_PASS", 512)
     model, samples = pairs(opened, "arcface")
     exact = Fggb(reading="signed").explain(model, samples)
     errors = []
