@@ -54,7 +54,8 @@ class Fggb(Explainer):
             the weights have a sign. ``signed``: the formula to the letter; the norm runs over all three colours, and S
             is summed over them at the end.
         embedding: what is differentiated: ``normalised``, f / ‖f‖, so that changes of length do not count; or ``raw``.
-        smoothing: σ of a Gaussian on the two maps, in pixels at 112×112, scaled with the shorter side; 0: none.
+        smoothing: σ of a Gaussian on the two maps, in pixels at 112×112, scaled with the shorter side; 0: none. It is
+            cut off at 2.4 σ; the border is torchvision's ``reflect`` (scipy's ``mirror``).
         threshold: the cosine at which the pair is accepted; None: the samples' own.
         norms: ‖G_k‖ of the signed reading. ``exact``. ``shared``: 1 for all channels, so that S_A is one product of the
             Jacobian with the weights, in the scale of a gradient; equal to ``exact`` up to a factor where all norms

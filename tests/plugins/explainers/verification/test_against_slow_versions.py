@@ -20,6 +20,7 @@ from faithface_plugins.explainers.fame import Fame
 from faithface_plugins.explainers.fggb import Fggb
 from faithface_plugins.explainers.fggb_channels import channel_cotangents, channel_weights
 from faithface_plugins.explainers.minplus import MinPlus, gaussian_windows
+from faithface_plugins.explainers.pair_common import smooth
 from faithface_plugins.explainers.xface import XFace
 from faithface_plugins.explainers.xssab import Xssab
 from tests.reference import verification_explainers as slow
@@ -83,12 +84,24 @@ def test_fggb_smooths_similarity_and_dissimilarity_apart_with_25_taps_at_112(ope
     taps = np.exp(-(np.arange(-12, 13) ** 2) / 50)
     taps /= taps.sum()
     for name in ("similarity", "dissimilarity"):
-        padded = np.pad(getattr(sharp, name)[0, 0].double().numpy(), 12, mode="symmetric")
+        padded = np.pad(getattr(sharp, name)[0, 0].double().numpy(), 12, mode="reflect")
         expected = np.zeros((112, 112))
         for i, u in enumerate(taps):
             for j, v in enumerate(taps):
                 expected += u * v * padded[i : i + 112, j : j + 112]
         assert_close(getattr(smooth, name)[0, 0].double(), torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("size", [32, 112, 150])
+def test_smoothing_is_a_convolution_of_the_map_padded_by_torchs_reflect(size: int) -> None:
+    maps = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    sigma = 5 * size / 112
+    radius = int(2.4 * sigma + 0.5)
+    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    kernel = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+    padded = torch.nn.functional.pad(maps.flatten(0, 1)[:, None].double(), (radius,) * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel)[:, 0].unflatten(0, (2, 3))
+    assert float((smooth(maps, sigma) - expected).abs().max()) <= 1.5e-6
 
 
 def test_fggb_in_several_portions_of_channels_is_the_same(

@@ -178,7 +178,7 @@ def blurred(values: np.ndarray) -> np.ndarray:
     return gaussian_filter(values, 5 * SIZE / 112, truncate=2.4, mode=BORDER)
 
 
-BORDER = "reflect"
+BORDER = "mirror"
 
 
 def slow_adaptive(maps: np.ndarray, weights: np.ndarray, tolerance: float) -> tuple[np.ndarray, int]:
