@@ -69,8 +69,7 @@ def largest_channels(
                 break
             before = ranks
     done = torch.cat(norms)
-    model.passes.forward += 1
-    model.passes.backward += len(done)
+    model.count(forward=1, backward=len(done))
     facts = facts_of(done, torch.cat(cells), weights, ordered[: len(done)])
     return total.unflatten(0, tuple(image.shape[1:])), facts
 

@@ -107,8 +107,7 @@ def channel_portions(
     key = _key(image, embedding, which, reading)
     found = kept.find(key)
     if found is not None:
-        model.passes.forward += 1
-        model.passes.backward += len(embedding)
+        model.count(forward=1, backward=len(embedding))
         yield from found
         return
     whole = 4 * len(embedding) * (image.numel() if reading == "signed" else image[0].numel())

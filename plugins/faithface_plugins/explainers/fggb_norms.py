@@ -73,7 +73,7 @@ def sketched_norms(
             along = forward_ad.unpack_dual(changed).tangent
             if along is not None:  # None: the outputs do not depend on the pixels
                 squares += (along @ turn.T).square().sum(dim=0)
-    model.passes.forward += 2 * probes
+    model.count(forward=2 * probes)
     return (squares / probes).sqrt()
 
 
