@@ -185,6 +185,8 @@ class Module:
         package: whether it is a package's ``__init__``.
         meaning: hash of its syntax tree, without comments and docstrings.
         bound: by local name, what an import binds there: a module and a name in it, or a module and None.
+        typed: the same for what it imports under ``TYPE_CHECKING`` only; of a package these may be names that it loads
+            when they are asked for.
         stars: modules of which it imports everything.
         used: the dotted names that it uses, such as ``("faithface", "contract", "Maps")``.
     """
@@ -193,6 +195,7 @@ class Module:
     package: bool
     meaning: str
     bound: Mapping[str, tuple[str, str | None]]
+    typed: Mapping[str, tuple[str, str | None]]
     plain: tuple[str, ...]
     stars: tuple[str, ...]
     used: frozenset[tuple[str, ...]]
@@ -281,7 +284,9 @@ class Tree:
     def _exported(self, package: str, name: str) -> tuple[str, str | None] | None:
         """Return what the ``__init__`` of a package imports under a name, unless it is its submodule of that name."""
         module = self.module(package)
-        bound = module.bound.get(name) if module is not None else None
+        if module is None:
+            return None
+        bound = module.bound.get(name) or (module.typed.get(name) if module.package else None)
         return None if bound in ((package, name), (f"{package}.{name}", None)) else bound
 
     def _defining(self, source: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> set[str]:
@@ -304,7 +309,7 @@ def _module(name: str, path: Path, package: bool) -> Module:
     reader = _Reader(name if package else name.rpartition(".")[0])
     reader.visit(tree)
     return Module(
-        name, package, _digest(_meaning(tree)), reader.bound, tuple(reader.plain), tuple(reader.stars),
+        name, package, _digest(_meaning(tree)), reader.bound, reader.typed, tuple(reader.plain), tuple(reader.stars),
         frozenset(reader.used),
     )  # fmt: skip
 
@@ -315,12 +320,18 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, package: str) -> None:
         self.package = package
         self.bound: dict[str, tuple[str, str | None]] = {}
+        self.typed: dict[str, tuple[str, str | None]] = {}
         self.plain: list[str] = []
         self.stars: list[str] = []
         self.used: set[tuple[str, ...]] = set()
 
     def visit_If(self, node: ast.If) -> None:
         if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            # Nothing is imported here, but a package that loads its names when they are asked for says where they live.
+            typed = _Reader(self.package)
+            for child in node.body:
+                typed.visit(child)
+            self.typed.update(typed.bound)
             for child in node.orelse:
                 self.visit(child)
         else:

@@ -181,7 +181,7 @@ def test_constant_maps_are_flagged_and_invalid_ones_have_no_value(faces: tuple[F
 def test_it_is_refused_beforehand_without_triplets_or_with_precomputed_maps(faces: tuple[FaceModel, Samples]) -> None:
     model, _ = faces
     check(METRIC, model.card, ToyPairs(), Gradient())
-    with pytest.raises(NotApplicable, match='needs inpainted ground truth; dataset "toy-pairs" has none'):
+    with pytest.raises(NotApplicable, match="needs inpainted ground truth; the dataset has none"):
         check(METRIC, model.card, ToyPairs(triplets=False), Gradient())
     with pytest.raises(NotApplicable, match="explains altered images again"):
         check(METRIC, model.card, ToyPairs(), Precomputed())

@@ -389,7 +389,10 @@ def test_a_clean_score_that_is_not_positive_has_no_relative_drop(verifier) -> No
     model, samples = verifier
     outputs = samples.clean.outputs.clone()
     outputs[0, 1] = -outputs[0, 0]
-    odd = dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, outputs=outputs), cache=Cache())
+    similarity = samples.clean.scores.clone()
+    similarity[0] = -1
+    clean = dataclasses.replace(samples.clean, outputs=outputs, scores=similarity)
+    odd = dataclasses.replace(samples, clean=clean, cache=Cache())
     scores = AverageDrop().score(model, odd, some_maps(odd))
     assert np.isnan(scores.values[""][0])
     assert codes(scores.reasons) == {0: ReasonCode.UNDEFINED}

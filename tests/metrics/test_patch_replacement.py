@@ -162,7 +162,7 @@ def test_it_is_refused_beforehand_for_faces_that_are_not_aligned_for_classifiers
         check(METRIC, model.card, ToyPairs(faces_aligned=False), Gradient())
     with pytest.raises(NotApplicable, match="explains altered images again"):
         check(METRIC, model.card, ToyPairs(), Precomputed())
-    with pytest.raises(NotApplicable, match="is for verification"):
+    with pytest.raises(NotApplicable, match="for verification only; the model is for pad"):
         check(METRIC, tiny("cnn", "pad", tmp_path, size=16), ToyPairs(), Gradient())  # type: ignore[arg-type]
 
 

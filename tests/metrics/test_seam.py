@@ -122,7 +122,7 @@ def test_every_metric_of_pairs_follows_the_cards_similarity(metric: Metric, both
             points=9, decision="threshold"
         )  # the middle of two distances is not that of two cosines
     one, other = scored(metric, cosine, pairs), scored(metric, euclidean, same_pairs)
-    assert {i: r for i, r in one.reasons.items()} == dict(other.reasons)
+    assert dict(one.reasons) == dict(other.reasons)
     clean = pairs.clean.scores.double().numpy()[pairs.where(metric.judged_on)]
     for name, value in expected(metric, one, clean).items():
         if name.startswith("auc"):

@@ -15,9 +15,10 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer's other modules and the layers before it.
 LAYERS = [
-    ["lazy", "reasons", "seeds", "threads"],
+    ["lazy", "reasons", "seeds", "threads", "limits", "digest_cache"],
     ["errors"],
-    ["card", "specs", "images", "limits"],
+    ["files"],
+    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files"],
     ["tasks"],
     ["contract"],
     ["applicability", "hashing"],
@@ -30,7 +31,7 @@ LAYERS = [
     ["metrics"],
     ["run"],
     ["boards"],
-    ["figures", "bench", "suites"],
+    ["figures", "bench", "suites", "guarded"],
     ["answers", "audit"],
     ["api", "testing"],
     ["cli"],

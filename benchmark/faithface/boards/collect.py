@@ -100,6 +100,7 @@ def _record(
             version=cell.explainer.object.info.version,
             parameters=_parameters(cell.explainer.object),
             seeded=cell.explainer.object.info.seeded,
+            control=cell.explainer.object.info.control,
             source=cell.explainer.object.info.source,
             origin=_origin(cell.explainer),
             note=row["note"],

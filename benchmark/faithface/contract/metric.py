@@ -50,7 +50,8 @@ class Value:
 class Protocol:
     """What a metric is, apart from how it is set.
 
-    ``range``, ``judged_on``, ``cost`` and ``ground_truth`` may be functions where they depend on the parameters or the model.
+    ``range``, ``judged_on``, ``cost`` and ``ground_truth`` may be functions where they depend on the parameters or
+    the model.
 
     Attributes:
         id: name and version, such as ``deletion@1``. A change that can move a number makes a new version.

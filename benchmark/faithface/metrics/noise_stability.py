@@ -94,8 +94,8 @@ class NoiseStability(Metric):
     Values
         headline: SSIM at ``level``.
         ``spearman``: rank correlation of the two maps at ``level``; tied pixels share ranks.
-        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or similarity of the pair), -1 to
-        1 (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
+        ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or similarity of the pair),
+        -1 to 1 (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
         ``all-levels``: mean SSIM over the seven levels above 0.
         Curves over the eight levels: ``level``, ``ssim``, ``spearman``, ``score-fall``.
 

@@ -123,7 +123,7 @@ class OutOfSetShift(Metric):
             Value("change"),
         ),
         cost=lambda metric: (
-            f"1 and 1 explanation, and once {2 * metric.n} and {2 * metric.n} explanations for the out-of-set samples"
+            f"1 and 1 explanation; once 2 and 2 explanations for each of at most {metric.n} out-of-set samples"
         ),
         source="Explain To Me, arXiv:2303.11969; AUC as a mean of placements: ours",
     )

@@ -43,7 +43,7 @@ class TrainingStability(Metric):
     Values
         headline: SSIM on native 8-bit maps, as published. ``spearman``: rank correlation on native maps, not reduced to
         8 bits. ``input-size``: SSIM at the model's input size, each map scaled to [0, 1]. ``input-size-spearman``: rank
-        correlation at the input size. Curves over the pairs of runs, in the order of :func:`itertools.combinations` of
+        correlation at the input size. Curves over the pairs of runs, in the order of ``itertools.combinations`` of
         the sorted model names: ``ssim``, ``spearman``, ``input-size``, ``input-size-spearman``.
 
     Range and direction

@@ -86,7 +86,7 @@ def _port(port: Port) -> str:
     return f"{port.name}  {port.dtype.removeprefix('tensor(').removesuffix(')')} {shape}"
 
 
-def inspect_model(path: str | Path, device: str = "cpu") -> Report:
+def inspect_model(path: str | Path, device: str = "cpu", allow_outside: bool = False) -> Report:
     """Inspect a card (``.toml``) with its network, or a bare ``.onnx`` file.
 
     Raises:
@@ -94,7 +94,7 @@ def inspect_model(path: str | Path, device: str = "cpu") -> Report:
     """
     path = Path(path)
     if path.suffix.lower() == ".toml":
-        return _inspect_card(load_card(path), device)
+        return _inspect_card(load_card(path, allow_outside), device)
     if path.suffix.lower() == ".onnx":
         return _inspect_bare(path, device)
     raise UsageError(f"{path}: expected a model card (.toml) or a network (.onnx)")

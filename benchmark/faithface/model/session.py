@@ -1,8 +1,8 @@
 """ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
 
 Place in the flow: used by ``onnx_model.py``; the perturbation engine runs the same session from its own buffers,
-through ``FaceModel.feed``. May call ``target``, ``threads`` and ``errors`` only. Knows nothing of cards or faces:
-arrays in, arrays out.
+through ``FaceModel.feed``. May call ``target``, ``threads``, ``screen`` and ``errors`` only. Knows nothing of cards or
+faces: arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import onnxruntime as ort
 import torch
 
 from faithface.errors import RunError, UsageError
+from faithface.model.screen import read_proto
 from faithface.model.target import execution_target, half_precision, providers_for
 from faithface.threads import thread_count
 
@@ -81,17 +82,9 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """Read an ``.onnx`` file.
 
     Raises:
-        UsageError: it is not there, truncated, or not ONNX.
+        UsageError: it is not there, truncated, not ONNX, or asks for too much (see :mod:`faithface.model.screen`).
     """
-    try:
-        proto = onnx.load(str(path))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except Exception as error:  # protobuf's DecodeError and onnx's own errors share no base but Exception
-        raise UsageError(f"{path} is not an ONNX file, or it is truncated: {_first_line(error)}") from None
-    if not proto.graph.node or not proto.graph.output:
-        raise UsageError(f"{path} is not an ONNX file: it holds no graph")
-    return proto
+    return read_proto(path)
 
 
 def ports(entries: Sequence[Any]) -> list[Port]:

@@ -19,7 +19,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from scipy import ndimage
 
 from faithface.card import InputCard
 from faithface.contract import Dataset, FaceModel, Samples
@@ -117,6 +116,8 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _blur_matrix(n: int, sigma: float) -> np.ndarray:
+    from scipy import ndimage
+
     return ndimage.gaussian_filter1d(np.eye(n), sigma, axis=0, mode="reflect")  # type: ignore[no-any-return]
 
 
@@ -127,6 +128,8 @@ def rise_kernel() -> np.ndarray:
     """
     impulse = np.zeros((RISE_SIZE, RISE_SIZE))
     impulse[RISE_SIZE // 2, RISE_SIZE // 2] = 1
+    from scipy import ndimage
+
     return ndimage.gaussian_filter(impulse, RISE_SIGMA)
 
 

@@ -12,8 +12,6 @@ network could read the mask from how smooth its inside is.
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from faithface.errors import UsageError
 
@@ -67,6 +65,9 @@ def solve_linear(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
     The system is symmetric positive definite: with w the weight of a pair of neighbours, row i says
     (Σ_j w_ij) x_i − Σ_(j removed) w_ij x_j = Σ_(j kept) w_ij image_j, over the neighbours j inside the image.
     """
+    from scipy import sparse
+    from scipy.sparse.linalg import splu
+
     count = int(removed.sum())
     if count == removed.size:
         return np.repeat(image.reshape(len(image), -1).mean(axis=1, keepdims=True), count, axis=1)

@@ -11,6 +11,7 @@ error, unless it came with a suite whose other lists were changed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -116,7 +117,8 @@ def make_plan(request: Request, registry: Registry) -> Plan:
             raise UsageError(f"no {what} to run; give at least one --{what.removesuffix('s')}")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"limit is {request.limit}; expected at least 1")
-    models = _distinct([resolve(m, registry.model) for m in request.models], "model", lambda r: r.object.name)
+    by_name = functools.partial(registry.model, allow_outside=request.allow_outside)
+    models = _distinct([resolve(m, by_name) for m in request.models], "model", lambda r: r.object.name)
     datasets = _distinct([resolve(d, registry.dataset) for d in request.datasets], "dataset")
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")

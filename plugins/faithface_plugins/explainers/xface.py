@@ -56,9 +56,10 @@ class XFace(Explainer):
     forward pass per patch and image, 1,130 at the defaults and 112×112; equal images within a batch share theirs (the
     meter counts them all).
 
-    As in the authors' code: variant 1 is the default, a patch of side p covers p + 1 pixels, positions run 0, 5, … below
-    side − p, and the mean runs over all patches, so that pixels near the border, which fewer patches cover, get smaller
-    values. Left out: their scaling to [0, 1] and the colour map, which change no ranking, and the confidence score.
+    As in the authors' code: variant 1 is the default, a patch of side p covers p + 1 pixels, positions run 0, 5, …
+    below side − p, and the mean runs over all patches, so that pixels near the border, which fewer patches cover,
+    get smaller values. Left out: their scaling to [0, 1] and the colour map, which change no ranking, and the
+    confidence score.
     """
 
     variant: int = 1
@@ -74,7 +75,7 @@ class XFace(Explainer):
 
     def __post_init__(self) -> None:
         if self.variant not in (1, 2, 3):
-            raise ValueError(f"method is {self.variant}; expected 1, 2 or 3")
+            raise ValueError(f"variant is {self.variant}; expected 1, 2 or 3")
         if not self.sizes or not all(_is_length(size) for size in self.sizes):
             raise ValueError(f"sizes is {'+'.join(self.sizes)}; expected lengths in pixels above 0 and below 112")
         if not self.stride > 0:
@@ -99,7 +100,7 @@ class XFace(Explainer):
             for (y, x), value in zip(places, deviation.T, strict=True):
                 painted[:, y : y + side + 1, x : x + side + 1] += value[:, None, None]
             # The authors' kernel is cut off at two pixels for σ = 5.
-            total += smooth(painted / len(places), scaled(self.smoothing, model), truncate=0.4, mode="mirror")
+            total += smooth(painted / len(places), scaled(self.smoothing, model), truncate=0.4)
         total /= len(self.sizes)
         return pair_maps(total.clamp(min=0), (-total).clamp(min=0))
 
