@@ -28,7 +28,7 @@ def redness(tmp_path: Path) -> ModelCard:
 
 @dataclass(frozen=True)
 class Reds(Dataset):
-    """Attacks are of a middle red, bona fide images darker or brighter; green and blue say nothing."""
+    """Attacks are of one red, bona fide images of darker and brighter ones; green and blue say nothing."""
 
     name: str = "reds"
     task: str = "pad"
@@ -38,7 +38,7 @@ class Reds(Dataset):
         made = []
         for i in range(24):
             rng = np.random.default_rng(i)
-            red = 0.6 if i % 2 else (0.15, 0.95)[i // 2 % 2]
+            red = 0.6 if i % 2 else (0.15, 0.53, 0.95)[i // 2 % 3]
             colour = np.array([red, rng.random(), rng.random()], dtype=np.float32)
             pixels = np.clip(colour + 0.02 * rng.standard_normal((16, 16, 3)), 0, 1).astype(np.float32)
             made.append(Sample(f"s{i}", Face(f"f{i}", lambda pixels=pixels: pixels), self.labels[i % 2]))

@@ -346,11 +346,12 @@ def _compare_changes(twin: Twin, reference: Reference) -> str:
     expected = reference.values(images)[""].double()
     if own.shape != expected.shape or not torch.isfinite(expected).all():
         return ""
-    spread = float((expected - expected.mean(dim=0)).abs().max())
-    rounding = 64 * float(np.finfo(np.float32).eps) * float(expected.abs().max())
+    own, changes = own - own.mean(dim=0), expected - expected.mean(dim=0)
+    spread = float(changes.square().mean().sqrt())
+    rounding = 8 * float(np.finfo(np.float32).eps) * float(expected.abs().max())
     if spread <= rounding:
         return ""  # constant, on all that was tried
-    difference = float(((own - own.mean(dim=0)) - (expected - expected.mean(dim=0))).abs().max()) / spread
+    difference = float((own - changes).square().mean().sqrt()) / spread
     allowed = max(CHANGE_TOLERANCE, rounding / spread)
     what = "its outputs change from image to image in another way than ONNX Runtime's"
     return "" if difference <= allowed else _too_far(what, difference, allowed)

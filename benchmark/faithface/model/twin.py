@@ -243,6 +243,9 @@ def _convert(prepared: onnx.ModelProto) -> Any:
         if type(module).__name__ == "PRelu":
             setattr(network, name, operators.PRelu())
     for module in network.modules():
+        # The converter's wrapper calls the forward function of what it wraps, which no hook sees.
+        if isinstance(getattr(module, "inu", module), nn.modules.instancenorm._InstanceNorm):
+            module.register_forward_hook(operators.with_contiguous_gradient)
         # An in-place activation would overwrite the very tensor that a hook has just handed out.
         if hasattr(module, "inplace"):
             module.inplace = False
