@@ -24,7 +24,7 @@ LAYERS = [
     ["applicability", "hashing"],
     ["model"],
     ["loading"],
-    ["explaining"],
+    ["explaining", "preprocessing"],
     ["hookspecs"],
     ["plugins"],
     ["perturb"],

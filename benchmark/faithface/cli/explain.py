@@ -51,12 +51,33 @@ def inspect(
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", metavar="NAME", help="Labelled images: which usual preprocessing fits a card best."),
+    ] = "",
 ) -> None:
     """Say what a model file is: inputs, outputs, batch axis, twin parity, CAM layer; draft a card for a bare .onnx."""
     from faithface.guarded import inspect_guarded
 
+    if dataset:
+        typer.echo(_preprocessings(path, dataset, device, as_json))
+        return
     said = inspect_guarded(path, device, allow_outside)
     typer.echo(json.dumps(said["report"], indent=1, ensure_ascii=False) if as_json else said["text"])
+
+
+def _preprocessings(path: Path, dataset: str, device: str, as_json: bool) -> str:
+    from faithface.card import load_card
+    from faithface.plugins import load_registry
+    from faithface.preprocessing import fits_text, try_preprocessings
+
+    if path.suffix.lower() != ".toml":
+        raise UsageError(f"--dataset needs a card, got {path}: save the draft that `faithface inspect {path}` prints")
+    fits = try_preprocessings(load_card(path), load_registry().dataset(dataset).object, device)
+    if as_json:
+        rows = [{"name": f.name, "auc": f.auc, "error": f.error, "input": f.input.model_dump()} for f in fits]
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    return fits_text(fits, dataset)
 
 
 def bench(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -168,12 +169,11 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
 def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
     """Print one table per model and dataset, then what was not applicable, then where the run lies."""
     from faithface.boards.board import make_board
-    from faithface.boards.render import heading, setting, table_markdown
+    from faithface.boards.terminal import board_text
     from faithface.run.not_applicable import fold
 
-    for table in make_board(kept).tables:
-        typer.echo(f"\n{heading(table)}\n{setting(table)}\n\n{table_markdown(table)}")
-    typer.echo("")
+    width = shutil.get_terminal_size().columns
+    typer.echo(f"\n{board_text(make_board(kept), min(width, 100))}\n")
     for line in fold(outcome.entries):
         typer.echo(f"not applicable: {line}")
     if not quiet:

@@ -23,7 +23,7 @@ from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import UsageError
-from faithface.hashing import file_hash, fingerprint_of, modules_fingerprint
+from faithface.hashing import fingerprint_of, modules_fingerprint, network_hash
 from faithface.plugins import Provenance, Registry, Resolved
 from faithface.reasons import Reason, ReasonCode
 from faithface.run.choice import choose
@@ -297,7 +297,7 @@ def identity(
     """Return what must agree for a run directory to be resumed, as JSON values."""
     return {
         "suite": list(request.suite),
-        "models": [f"{m.object.name}#{file_hash(m.object.path)}" for m in models],
+        "models": [f"{m.object.name}#{network_hash(m.object.path)}" for m in models],
         "datasets": [f"{d.spec}#{d.object.revision}" for d in datasets],
         "explainers": [e.spec for e in explainers],
         "metrics": [m.spec for m in metrics],
