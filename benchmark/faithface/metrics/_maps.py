@@ -16,6 +16,7 @@ import numpy as np
 from faithface.contract import Maps, Samples, Scores
 from faithface.errors import UsageError
 from faithface.lazy import torch
+from faithface.reasons import Reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,8 +77,8 @@ def finite(values: Tensor) -> Tensor:
 
 def result(
     values: Mapping[str, np.ndarray],
-    reasons: Mapping[int, str],
-    flags: Mapping[int, str] | None = None,
+    reasons: Mapping[int, Reason | str],
+    flags: Mapping[int, Reason | str] | None = None,
     curves: Mapping[str, np.ndarray] | None = None,
 ) -> Scores:
     """Return Scores in which every sample with a reason is NaN, and has no flag."""
