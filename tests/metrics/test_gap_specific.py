@@ -20,7 +20,7 @@ from faithface.perturb import fill_images
 from faithface.perturb.ranking import tie_breaks
 from faithface.run.plan import choose
 from faithface_plugins.explainers.controls import CentrePrior, RandomMap
-from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Gradient, Precomputed
+from tests.metrics.toy_explainers import Brightness, Changed, Constant, Counting, Precomputed
 from tests.metrics.toy_pairs import ToyPairs
 from tests.reference.pairs_game import cosine
 from tests.reference.specific import slow_gap, slow_others
@@ -89,7 +89,9 @@ def test_it_equals_the_slow_version(which: str, request: pytest.FixtureRequest) 
     for i in (0, 1, 5, 6):
         one = samples.take([i])
         kind = "relevance" if which == "classes" else "similarity" if one.genuine[0] else "dissimilarity"
-        fill = fill_images(model, one, {"relevance": "blur", "similarity": "stranger", "dissimilarity": "partner"}[kind])
+        fill = fill_images(
+            model, one, {"relevance": "blur", "similarity": "stranger", "dissimilarity": "partner"}[kind]
+        )
         probe = (one.images[0, 0] if which == "pairs" else one.images[0]).numpy().astype(np.float64)
 
         def score(image: np.ndarray, one: Samples = one) -> float:
@@ -153,9 +155,7 @@ def test_the_own_gap_is_that_of_the_plain_metric(pairs: tuple[FaceModel, Samples
 def test_maps_turned_upside_down_change_the_sign(pairs: tuple[FaceModel, Samples]) -> None:
     model, samples = pairs
     turned = Changed(Sloped(), lambda m: m.amax(dim=(-2, -1), keepdim=True) - m)
-    np.testing.assert_allclose(
-        run(METRIC, model, samples, turned), -run(METRIC, model, samples, Sloped()), atol=1e-6
-    )
+    np.testing.assert_allclose(run(METRIC, model, samples, turned), -run(METRIC, model, samples, Sloped()), atol=1e-6)
 
 
 @pytest.mark.parametrize("which", ["pairs", "classes"])
@@ -281,9 +281,10 @@ def test_what_cannot_apply_is_refused(pairs: tuple[FaceModel, Samples], classes:
         check(METRIC, model.card, ToyPairs(), Precomputed())
     with pytest.raises(NotApplicable, match="partner"):
         check(GapSpecific(fill="partner"), classes[0].card, ToyClasses(), Sloped())
+    bare = replace(samples, dataset=None, cache=Cache())
+    maps = Sloped().explain(model, bare)
     with pytest.raises(NotApplicable, match="these belong to none"):
-        bare = replace(samples, dataset=None, cache=Cache())
-        METRIC.score(model, bare, Sloped().explain(model, bare), Sloped())
+        METRIC.score(model, bare, maps, Sloped())
     for wrong in ({"others": 0}, {"grid": -1}, {"points": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             GapSpecific(**wrong)

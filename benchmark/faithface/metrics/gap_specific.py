@@ -135,7 +135,7 @@ class GapSpecific(Metric):
         values=(Value(), Value("own"), Value("others")),
         judged_on=lambda metric: metric.pairs,
         cost=passes,
-        source="faithface; curves after Petsiuk, Das, Saenko, RISE, BMVC 2018, and Lu, Xu, Ebrahimi, CorrRISE, WACV 2024",
+        source="faithface; curves: Petsiuk, Das, Saenko, RISE, BMVC 2018; Lu, Xu, Ebrahimi, CorrRISE, WACV 2024",
     )
 
     def __post_init__(self) -> None:

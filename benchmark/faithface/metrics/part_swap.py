@@ -160,8 +160,9 @@ class PartSwap(Metric):
     The parts
         Outlines are drawn in the coordinates of ArcFace's 112×112 crop (``faithface/regions.py``) and carried to others
         by five landmarks, which are the dataset's (``landmarks``), else those of the usual crop of this size: 112×112
-        ArcFace, 150×150 dlib with 25 % padding. w_k is the outline's mask (a pixel whose centre is inside is 1) smoothed
-        by ``scipy.ndimage.gaussian_filter`` with σ = 2 % of the shorter side, reflecting border, cut off at 4 σ.
+        ArcFace, 150×150 dlib with 25 % padding. w_k is the outline's mask (a pixel whose centre is inside is 1)
+        smoothed by ``scipy.ndimage.gaussian_filter`` with σ = 2 % of the shorter side, reflecting border, cut off at
+        4 σ.
 
     Parameters
         ``parts``: the parts, joined by ``+``, at least two; of ``forehead``, ``brows``, ``eyes``, ``left-eye``,
@@ -172,8 +173,8 @@ class PartSwap(Metric):
 
     Values
         headline: the weighted difference.
-        ``inside``: Σ e_k·M(k, k) / Σ e_k, the mass in the exchanged part; ``elsewhere``: the same of the mean of M(j, k)
-        over j ≠ k. The headline is their difference.
+        ``inside``: Σ e_k·M(k, k) / Σ e_k, the mass in the exchanged part.
+        ``elsewhere``: the same of the mean of M(j, k) over j ≠ k. The headline is the difference of the two.
         Curves over the parts: ``effect`` (s moved, with its sign), ``difference`` (d_k).
 
     Range and direction
@@ -191,15 +192,16 @@ class PartSwap(Metric):
         pairs carry the part as ground truth, so that an oracle can play.
 
     Differs from other libraries
-        Patch replacement (Patch-LFW) puts 27 squares anywhere at once, and scores decisions; the inpainting game has one
-        region per triplet, made by a generative model, and compares a map with that region alone, so that a map that
-        likes the region anyhow wins. Here the same place without the exchange is what is subtracted.
+        Patch replacement (Patch-LFW) puts 27 squares anywhere at once, and scores decisions. The inpainting game has
+        one region per triplet, made by a generative model, and compares a map with that region alone, so that a map
+        that is large there on every pair wins. Here the map's mass at the same place without the exchange is
+        subtracted.
 
     Known weaknesses
         The pasted part brings the stranger's light and skin with it, and a soft seam; a map that shows contrast moves a
         little (read the control ``edges``). A coarse or smoothed map spills over the part's edge and cannot reach 1.
-        Where left and right are exchanged together (``eyes``), a mirrored map is not noticed. A network may hear of the
-        exchange elsewhere: the value is not 1 for a map that shows truly what the network uses.
+        Where left and right are exchanged together (``eyes``), a mirrored map is not noticed. A network sees a part in
+        its surroundings too, so that a map that shows truly what the network uses is below 1.
 
     Cost
         One explanation per part. The altered images are scored once for all explainers: one forward pass each.
