@@ -38,12 +38,12 @@ class Faces(ToyPairs):
 
 @dataclass(frozen=True)
 class Differs(Explainer):
-    """Where the two faces differ, or agree, pixel by pixel: the right answer for a network that compares pixels."""
+    """Where a toy pair's two faces differ, or agree, pixel by pixel; genuine ones are dimmed to four fifths."""
 
     method = Method(name="toy-differs")
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        apart = (samples.images[:, 0] - samples.images[:, 1]).abs().sum(dim=1)
+        apart = (samples.images[:, 0] * 0.8 - samples.images[:, 1]).abs().sum(dim=1)
         both = torch.stack([apart, apart], dim=1)
         return Maps(similarity=(-20 * both).exp(), dissimilarity=both)
 
@@ -101,12 +101,14 @@ def test_the_oracle_is_near_1_and_the_difference_of_pixels_beats_its_faults(pair
     genuine = samples.take(samples.where("genuine"))
     good = np.nanmean(score(model, genuine, Differs()).values[""])
     mirrored = np.nanmean(score(model, genuine, Changed(Differs(), lambda m: m.flip(-1))).values[""])
-    other = np.nanmean(score(model, genuine, Changed(Differs(), lambda m: m.roll(1, 0))).values[""])
     upside_down = Changed(Differs(), lambda m: m.amax(dim=(-2, -1), keepdim=True) - m)
-    assert good > 0.005
+    assert good > 0.5
     assert mirrored < good / 2
-    assert other < good
     assert np.nanmean(score(model, genuine, upside_down).values[""]) < 0
+    # Another pair's map is the same whatever is exchanged on this one.
+    others = Differs().explain(model, genuine).dissimilarity.roll(1, 0)
+    other = score(model, genuine, Changed(Differs(), lambda _: others)).values[""]
+    assert (other == 0).all()
 
 
 def test_left_and_right_together_hide_a_mirror_which_sided_parts_show(pairs: tuple[FaceModel, Samples]) -> None:
