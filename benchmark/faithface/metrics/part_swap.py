@@ -200,8 +200,10 @@ class PartSwap(Metric):
     Known weaknesses
         The pasted part brings the stranger's light and skin with it, and a soft seam; a map that shows contrast moves a
         little (read the control ``edges``). A coarse or smoothed map spills over the part's edge and cannot reach 1.
-        Where left and right are exchanged together (``eyes``), a mirrored map is not noticed. A network sees a part in
-        its surroundings too, so that a map that shows truly what the network uses is below 1.
+        Where left and right are exchanged together (``eyes``), a mirrored map is not noticed. It is the place that is
+        judged: the map of another pair on which the same part was exchanged scores as well, and only a map of another
+        pair as it is scores 0. A network sees a part in its surroundings too, so that a map that shows truly what the
+        network uses is below 1.
 
     Cost
         One explanation per part. The altered images are scored once for all explainers: one forward pass each.
