@@ -17,7 +17,7 @@ CORE = ROOT / "benchmark" / "faithface"
 LAYERS = [
     ["lazy", "reasons", "seeds"],
     ["errors"],
-    ["hashing", "card", "specs", "images", "limits"],
+    ["hashing", "card", "specs", "images", "limits", "regions"],
     ["tasks"],
     ["contract"],
     ["applicability"],
