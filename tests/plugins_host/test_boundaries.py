@@ -18,7 +18,7 @@ LAYERS = [
     ["lazy", "reasons", "seeds", "threads", "limits", "digest_cache"],
     ["errors"],
     ["files"],
-    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files"],
+    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files", "regions"],
     ["tasks"],
     ["contract"],
     ["applicability", "hashing"],
