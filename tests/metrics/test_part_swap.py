@@ -33,7 +33,7 @@ FACE = ((0.36, 0.44), (0.64, 0.44), (0.5, 0.6), (0.4, 0.75), (0.6, 0.75))
 class Faces(ToyPairs):
     """Toy pairs whose blobs stand where ``landmarks`` put the parts of a face."""
 
-    landmarks = FACE
+    aligned_landmarks = FACE
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def test_the_landmarks_of_planted_faces_put_the_parts_on_the_planted_parts() -> 
     people, conditions = sample_identities(5, 60), sample_nuisance(keys(5, "here", 60), alignment="aligned")
     names = ("brows", "eyes", "nose", "mouth")
     drawn = {name: mask.mean(axis=0) for name, mask in planted_masks(people, conditions, names).items()}
-    ours = dict(zip(names, part_masks((112, 112), names, PlantedVerification().landmarks), strict=True))
+    ours = dict(zip(names, part_masks((112, 112), names, PlantedVerification().aligned_landmarks), strict=True))
     by_size = dict(zip(names, part_masks((112, 112), names), strict=True))
     for name in names:
         inside = {other: drawn[name][ours[other]].sum() for other in names}

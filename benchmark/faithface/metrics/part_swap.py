@@ -54,7 +54,7 @@ def part_masks(
     """Return the parts of an aligned face as bool P×H×W.
 
     Args:
-        landmarks: five (x, y) as shares of width and height; empty: by the size (see ``Dataset.landmarks``).
+        landmarks: five (x, y) as shares of width and height; empty: by the size (see ``Dataset.aligned_landmarks``).
 
     Raises:
         UsageError: a size without a template, landmarks of no face, or a part that the crop does not show.
@@ -105,7 +105,7 @@ def swapped_pairs(model: FaceModel, samples: Samples, parts: tuple[str, ...]) ->
 def _swapped_pairs(samples: Samples, model: FaceModel, parts: tuple[str, ...]) -> Swapped:
     from faithface.perturb import fill_images
 
-    landmarks = samples.dataset.landmarks if samples.dataset else ()
+    landmarks = samples.dataset.aligned_landmarks if samples.dataset else ()
     masks = part_masks(model.size, parts, landmarks)
     weights = soft_edges(masks).to(samples.images.device)
     probes, source = samples.images[:, 0], samples.images[:, 1].clone()
@@ -251,7 +251,7 @@ class PartSwap(Metric):
                 ReasonCode.NOT_ALIGNED,
             )
         try:
-            part_masks(card.input.size, self.chosen, dataset.landmarks)
+            part_masks(card.input.size, self.chosen, dataset.aligned_landmarks)
         except UsageError as error:
             raise NotApplicable(f'metric "{self.id}" cannot place the parts: {error}') from error
 

@@ -1,9 +1,8 @@
 """Gaps of several maps of one sample, in one plan: they share the image, the fill, the ties and the batches.
 
 Place in the flow: behind ``gap-specific@1``; users may call :func:`gaps_of_several` themselves. May call ``curves``,
-``ranking``, ``fills``, ``masking_plan`` and ``engine``. Each number is that of :func:`faithface.perturb.curves.curves` for that
-map alone.
-"""
+``ranking``, ``fills``, ``masking_plan`` and ``engine``. Each number is that of
+:func:`faithface.perturb.curves.curves` for that map alone."""
 
 from __future__ import annotations
 

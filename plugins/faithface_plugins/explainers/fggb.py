@@ -184,8 +184,10 @@ class Fggb(Explainer):
         if self.norms == "sketch":
             norms = torch.stack(
                 [
-                    sketched_norms(model, *face, self.embedding, self.probes, rng_for(samples.seed, seed_id, "fggb"))
-                    for *face, seed_id in zip(views.images, embeddings, views.seed_ids, strict=True)
+                    sketched_norms(
+                        model, image, one, self.embedding, self.probes, rng_for(samples.seed, seed_id, "fggb")
+                    )
+                    for image, one, seed_id in zip(views.images, embeddings, views.seed_ids, strict=True)
                 ]
             )
             weights = weights / torch.where(norms > 0, norms, 1.0)

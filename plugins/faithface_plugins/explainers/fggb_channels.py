@@ -156,7 +156,7 @@ def _key(image: Tensor, embedding: Tensor, which: Embedding, reading: Reading) -
     # another batch may have rounded it differently.
     digest = hashlib.blake2b(f"{which} {reading}".encode(), digest_size=16)
     for part in (image, embedding):
-        digest.update(part.detach().cpu().contiguous().numpy())
+        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
     return digest.digest()
 
 

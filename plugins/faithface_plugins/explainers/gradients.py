@@ -292,7 +292,7 @@ def baseline_outputs(model: FaceModel, fill: Fill) -> Tensor:
     """Return the raw outputs of the baseline, 1×K, without counting the pass: which batch comes first is chance."""
     forward = model.passes.forward
     outputs = model.outputs(baseline_images(model, fill).to(model.device))
-    model.passes.forward = forward
+    model.count(forward=forward - model.passes.forward)
     return outputs
 
 

@@ -176,7 +176,7 @@ class PlantedVerification(Dataset):
     task = "verification"
     revision = "1"
     aligned = True
-    landmarks = ((0.37, 0.463), (0.638, 0.463), (0.504, 0.598), (0.406, 0.725), (0.603, 0.725))  # of the mean face
+    aligned_landmarks = ((0.37, 0.463), (0.638, 0.463), (0.504, 0.598), (0.406, 0.725), (0.603, 0.725))  # of the mean face
     licence = "CC0-1.0"
     source = SOURCE
 
