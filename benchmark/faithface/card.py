@@ -1,20 +1,24 @@
 """The model card: what faithface must know of an ``.onnx`` file to run, explain and cite it.
 
-Place in the flow: below the contract; imports only pydantic and ``errors``. :func:`load_card` reads a card from a TOML
-file beside the ``.onnx`` file; every mistake is one line with the file, the key and what is allowed. Whether a card
-fits its network is checked when the model is opened (``model/onnx_model.py``).
+Place in the flow: below the contract; imports only pydantic, ``files``, ``toml_files``, ``limits`` and ``errors``.
+:func:`load_card` reads a card from a TOML file beside the ``.onnx`` file; every mistake is one line with the file, the
+key and what is allowed. Whether a card fits its network is checked when the model is opened (``model/onnx_model.py``).
 """
 
 from __future__ import annotations
 
-import tomllib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from faithface.errors import UsageError, nearest
+from faithface.files import check_file, is_inside, shorten
+from faithface.limits import MAX_INPUT_SIDE, MAX_MODEL_BYTES
+from faithface.toml_files import read_toml
 
+MIN_STD = 1e-6  # below it, one step of an 8-bit pixel becomes more than float16 holds
 OutputKind = Literal["embedding", "logits", "probabilities", "logit", "probability"]
 MOST_INTERACTING = 10  # their Shapley values take 2 to the power of this many passes per image
 
@@ -46,8 +50,8 @@ class InputCard(_Strict):
     @field_validator("size")
     @classmethod
     def _positive_size(cls, value: tuple[int, int]) -> tuple[int, int]:
-        if min(value) < 1:
-            raise ValueError("height and width must be at least 1")
+        if min(value) < 1 or max(value) > MAX_INPUT_SIDE:
+            raise ValueError(f"height and width must be at least 1 and at most {MAX_INPUT_SIDE}")
         return value
 
     @model_validator(mode="after")
@@ -56,8 +60,10 @@ class InputCard(_Strict):
             given = getattr(self, key)
             if len(given) not in (1, self.channels):
                 raise ValueError(f"{key} has {len(given)} numbers; expected 1 or {self.channels} for {self.color}")
-        if any(s == 0 for s in self.std):
-            raise ValueError("std must not be 0")
+            if not all(math.isfinite(number) for number in given):
+                raise ValueError(f"{key} is {list(given)}; expected finite numbers")
+        if any(abs(s) < MIN_STD for s in self.std):
+            raise ValueError(f"std must not be 0, nor below {MIN_STD:g}")
         return self
 
 
@@ -80,7 +86,7 @@ class OutputCard(_Strict):
     classes: tuple[str, ...] = ()
     positive: str = ""
     similarity: Literal["cosine", "euclidean"] = "cosine"
-    threshold: float | None = None
+    threshold: float | None = Field(default=None, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> OutputCard:
@@ -228,27 +234,29 @@ _SECTIONS: dict[str, Any] = {
 _MODEL_KEYS = ("name", "task", "file", "family", "run", "licence", "source", "sha256")
 
 
-def load_card(path: str | Path) -> ModelCard:
+def load_card(path: str | Path, allow_outside: bool = False) -> ModelCard:
     """Read a card from a TOML file; ``file`` in it is relative to the card.
+
+    Args:
+        path: the card.
+        allow_outside: a network outside the card's folder (by ``..``, an absolute path or a link) may be opened. A card
+            may come from anybody; without this it cannot have other files read.
 
     Raises:
         UsageError: no such file, not TOML, an unknown section or key (the nearest is suggested), a missing or wrong
-            value, or the ``.onnx`` file is not there.
+            value, or the ``.onnx`` file is not there or outside the card's folder.
     """
     path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: no such model card; expected a TOML file with [model], [input] and [output]"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}); expected [model], [input] and [output]") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_toml(path, "model card", "[model], [input] and [output]")
     card = parse_card(data, path)
-    if not card.path.is_file():
+    if not allow_outside and not is_inside(card.path, card.root):
+        raise UsageError(
+            f"{path}: model.file is {shorten(card.file, 200)}, which lies outside the card's folder; put the network "
+            "beside the card, or give --allow-outside if you trust the card"
+        )
+    if not card.path.exists():
         raise UsageError(f"{path}: model.file is '{card.file}', but {card.path} is not there; put the weights there")
+    check_file(card.path, MAX_MODEL_BYTES, "ONNX network")
     return card
 
 
@@ -256,13 +264,13 @@ def parse_card(data: dict[str, Any], path: Path) -> ModelCard:
     """Build a card from parsed TOML (sections ``model``, ``input``, ``output``, ``explain``, ``contributions``)."""
     for section, value in data.items():
         if section not in _SECTIONS:
-            raise UsageError(f"{path}: unknown section [{section}]; {nearest(section, _SECTIONS)}")
+            raise UsageError(f"{path}: unknown section [{section[:80]}]; {nearest(section, _SECTIONS)}")
         if not isinstance(value, dict):
-            raise UsageError(f"{path}: {section} is {value!r}; expected a section [{section}]")
+            raise UsageError(f"{path}: {section} is {shorten(value)}; expected a section [{section}]")
         known = _MODEL_KEYS if section == "model" else tuple(_SECTIONS[section].model_fields)
         for key in value:
             if key not in known:
-                raise UsageError(f"{path}: unknown key '{key}' in [{section}]; {nearest(key, known)}")
+                raise UsageError(f"{path}: unknown key '{key[:80]}' in [{section}]; {nearest(key, known)}")
     for section in ("model", "input", "output"):
         if section not in data:
             raise UsageError(f"{path}: section [{section}] is missing; expected [model], [input] and [output]")
@@ -283,5 +291,5 @@ def _first_problem(error: ValidationError) -> str:
         return f"{where} is missing"
     message = first["msg"].removeprefix("Value error, ")
     got = first.get("input")
-    shown = f" (got {got!r})" if isinstance(got, (str, int, float, list, tuple)) else ""
+    shown = f" (got {shorten(got)})" if isinstance(got, (str, int, float, list, tuple)) else ""
     return f"{where}: {message}{shown}" if where else message

@@ -51,6 +51,7 @@ def explain_images(
     device: str = "cpu",
     seed: int = 0,
     threshold: float | None = None,
+    allow_outside: bool = False,
 ) -> Drawn:
     """Explain one image or pair and draw it.
 
@@ -58,13 +59,14 @@ def explain_images(
         threshold: the similarity at which a pair is accepted; None: the card's, if it has one.
         explainers: names with parameters; ``all`` for every registered one that can explain this model.
         images: one path for classifiers, two for verification.
+        allow_outside: the card may name a network outside its own folder.
         out: the picture's path; its suffix decides the format.
 
     Raises:
         UsageError: an unknown name, the wrong number of images, or an unreadable one.
         RunError: nothing could be explained, or the picture cannot be written.
     """
-    card = registry.model(model_name).object
+    card = registry.model(model_name, allow_outside).object
     wanted = 2 if card.task == "verification" else 1
     if len(images) != wanted:
         raise UsageError(

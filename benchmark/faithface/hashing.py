@@ -48,6 +48,45 @@ def file_hash(path: Path) -> str:
         raise UsageError(f"{path} cannot be read ({error.strerror}); put the file there, or correct the path") from None
 
 
+def network_hash(path: Path) -> str:
+    """Return the sha256 of an ``.onnx`` file; with weights in files beside it, one of them all.
+
+    In the second case it is the sha256 of lines ``digest  name``: the file's own, then the others' in the order of
+    their names.
+
+    Raises:
+        UsageError: one of the files cannot be read.
+    """
+    own = file_hash(path)
+    # The key of every reference to another file; most networks have none, and need not be parsed.
+    if b"location" not in path.read_bytes():
+        return own
+    beside = sorted(_files_beside(path))
+    lines = [f"{own}  {path.name}", *(f"{file_hash(path.parent / name)}  {name}" for name in beside)]
+    return _digest(lines) if beside else own
+
+
+def _files_beside(path: Path) -> set[str]:
+    import onnx
+
+    found: set[str] = set()
+
+    def search(graph: onnx.GraphProto) -> None:
+        inner = [a for node in graph.node for a in node.attribute]
+        for tensor in [*graph.initializer, *(a.t for a in inner), *(t for a in inner for t in a.tensors)]:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                found.update(entry.value for entry in tensor.external_data if entry.key == "location")
+        for a in inner:
+            for below in (*a.graphs, *([a.g] if a.type == onnx.AttributeProto.GRAPH else [])):
+                search(below)
+
+    try:
+        search(onnx.load(str(path), load_external_data=False).graph)
+    except Exception:  # no ONNX file: whoever opens it says so
+        return set()
+    return found
+
+
 def fingerprint_of(thing: Any, distribution: str = "") -> str:
     """Return the fingerprint of a registered object, 64 hex digits.
 

@@ -27,7 +27,7 @@ from faithface import hookspecs
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import FaithfaceError, UsageError, nearest
-from faithface.specs import canonical, configure, parse_spec, split_params
+from faithface.specs import canonical, configure, parse_spec, split_argument
 
 GROUP = "faithface"
 CORE = "faithface"
@@ -161,12 +161,12 @@ class Registry:
         if spec.argument is None:
             made = configure(found.object, spec.params, what)
             return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
-        path, params = split_params(spec.argument) if spec.argument.endswith(")") else (spec.argument, ())
+        path, params = split_argument(spec.argument)
         made = configure(found.object.with_argument(path), params, what)
         return Resolved(f"{spec.name}:{spec.argument}", made, found.provenance)
 
-    def model(self, text: str) -> Resolved[ModelCard]:
-        """Resolve a registered model's name, or a path of a card (``.toml``)."""
+    def model(self, text: str, allow_outside: bool = False) -> Resolved[ModelCard]:
+        """Resolve a registered model's name, or a path of a card (``.toml``; ``allow_outside``: see ``load_card``)."""
         from faithface.card import load_card
 
         path = Path(text)
@@ -175,7 +175,7 @@ class Registry:
                 raise UsageError(
                     f"{text} is a network without a card; `faithface inspect {text}` prints one to complete"
                 )
-            return Resolved(str(path), load_card(path), Provenance("(a file)", "", str(path)))
+            return Resolved(str(path), load_card(path, allow_outside), Provenance("(a file)", "", str(path)))
         if path.suffix == ".onnx":
             raise UsageError(f"{text}: no such file; expected a model card (.toml) or a registered model's name")
         found = _lookup(self.models, text.strip(), "model")

@@ -11,6 +11,7 @@ registered defaults, in alphabetical order, so that two spellings of the same th
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from typing import Any
@@ -88,6 +89,42 @@ def split_params(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
             raise UsageError(f"parameter '{key.strip()}' is given twice in '{text}'")
         params.append((key.strip(), value.strip()))
     return head.strip(), tuple(params)
+
+
+def split_argument(argument: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Split what follows the colon in ``folder:PATH(k=v)`` into the path and the parameters.
+
+    A path may hold parentheses, commas and equals signs: only a last group in parentheses of which every part is
+    ``parameter=value`` is parameters. A path that ends in such a group is written in double quotes. What is quoted
+    stays quoted in the result (see ``files.user_path``).
+
+    Examples:
+        >>> split_argument("faces (1)")
+        ('faces (1)', ())
+        >>> split_argument("faces (1)(aligned=false)")
+        ('faces (1)', (('aligned', 'false'),))
+        >>> split_argument('"faces(n=2)"(aligned=false)')
+        ('"faces(n=2)"', (('aligned', 'false'),))
+        >>> split_argument('"faces(n=2)"')
+        ('"faces(n=2)"', ())
+
+    Raises:
+        UsageError: the parameters are malformed, or there is no path.
+    """
+    argument = argument.strip()
+    if not argument.endswith(")"):
+        return argument, ()
+    depth = 0
+    for start in range(len(argument) - 1, -1, -1):
+        depth += (argument[start] == ")") - (argument[start] == "(")
+        if depth == 0:
+            break
+    else:
+        return argument, ()
+    head, group = argument[:start], argument[start:]
+    if not head.strip() or not re.fullmatch(r"\(\s*(\w[\w-]*\s*=.*)?\)", group, re.DOTALL):
+        return argument, ()
+    return head.strip(), split_params(f"x{group}")[1]
 
 
 def parameters(obj: Any) -> dict[str, Any]:

@@ -51,6 +51,15 @@ def class_probabilities(card: ModelCard, outputs: Tensor) -> Tensor:
     raise NotApplicable(f'model "{card.name}" gives {kind}s, not classes: it has no class probabilities')
 
 
+SATURATED = 1e-5
+"""Distance to 1 below which the gradient of a float32 probability p, which is p(1 − p), keeps less than two digits."""
+
+
+def is_saturated(probabilities: Tensor) -> Tensor:
+    """Return where probabilities are within :data:`SATURATED` of 1."""
+    return 1 - probabilities <= SATURATED
+
+
 def pair_similarity(card: ModelCard, a: Tensor, b: Tensor) -> Tensor:
     """Return the similarity of embeddings a, b (…×D each): the cosine, or minus the Euclidean distance.
 
@@ -133,9 +142,16 @@ class ClassTarget:
 
     Networks that end in probabilities are explained by the probability itself; for one-unit outputs, class 0 is the
     negated logit (or one minus the probability).
+
+    Attributes:
+        classes: int64 M.
+        saturated: bool M: where the probability on the unaltered image is so near to 1 that its gradient is lost to
+            rounding; models then explain its log-odds, whose gradient has the same direction. None: nowhere. It is a
+            property of the sample, not of an altered image, so that one map has one scalar.
     """
 
     classes: Tensor
+    saturated: Tensor | None = None
 
     def score(self, card: ModelCard, outputs: Tensor) -> Tensor:
         kind = card.output.kind
@@ -146,7 +162,7 @@ class ClassTarget:
         return torch.where(classes == 1, one, -one if kind == "logit" else 1 - one)
 
     def take(self, indices: Tensor | slice) -> ClassTarget:
-        return ClassTarget(self.classes[indices])
+        return ClassTarget(self.classes[indices], None if self.saturated is None else self.saturated[indices])
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Pairs(Dataset):
 
     name = "example-pairs"
     task = "verification"
+    aligned_landmarks = ((0.355, 0.43), (0.645, 0.43), (0.5, 0.6), (0.4, 0.73), (0.6, 0.73))
 
     def items(self) -> Sequence[Pair]:
         return [self._pair(i) for i in range(self.n)]

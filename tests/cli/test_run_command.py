@@ -24,8 +24,8 @@ def ramp(made: Path, *more: object) -> list[object]:
 def test_a_run_prints_a_table_and_says_where_it_lies(faithface: Any, made: Path) -> None:
     said = faithface(*ramp(made, "--explainer", "random"))
     assert said.code == 0
-    assert "| explainer" in said.out
-    assert "mean-relevance@1 ↑" in said.out
+    assert "mean-relevance@1, higher is better" in said.out
+    assert max(len(line) for line in said.out.splitlines() if not line.startswith("run: ")) <= 80
     assert "ramp: 20/20" in said.err  # plain lines, as stderr is not a terminal
     run = Path(said.out.rstrip().rpartition("run: ")[2])
     assert run.parts[0] == "runs"
@@ -112,7 +112,7 @@ def test_a_board_refuses_an_unfinished_run_in_the_words_of_export(
 def test_quiet_says_nothing_on_stderr(faithface: Any, made: Path) -> None:
     said = faithface(*ramp(made, "--quiet"))
     assert (said.code, said.err) == (0, "")
-    assert "| ramp" in said.out
+    assert " ramp " in said.out
 
 
 def test_json_is_all_of_stdout_and_holds_the_records(faithface: Any, made: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_failed_explainer_is_one_line_and_exit_code_1_while_the_rest_is_scored
     assert said.code == 1
     assert said.error == "1 part of the run failed; everything else is scored and stored"
     assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
-    assert any(line.startswith("| fails") and "failed" in line for line in said.out.splitlines())
+    assert any(line.split()[:1] == ["fails"] and "ZeroDivisionError" in line for line in said.out.splitlines())
     assert "fails: explainer raised ZeroDivisionError: a mistake" in said.err
 
 
@@ -141,8 +141,8 @@ def test_a_metric_that_does_not_fit_everywhere_is_reported_as_not_applicable(fai
     )
     assert said.code == 0
     assert "not applicable: verification / pairs:" in said.out
-    headings = [line for line in said.out.splitlines() if line.startswith("| explainer")]
-    assert ["gap@1" in line for line in headings] == [True, False]
+    tables = said.out.split("not applicable: ")[0].split(" on ")[1:]
+    assert ["gap@1" in table for table in tables] == [True, False]
 
 
 def test_export_writes_values_and_kept_maps(faithface: Any, made: Path) -> None:

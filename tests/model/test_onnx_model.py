@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from faithface.card import InputCard
 from faithface.contract import FaceModel
 from faithface.errors import NotApplicable, UsageError
 from faithface.model import open_model
 from faithface.model.inspect import inspect_model
-from faithface.model.onnx_model import build_twin
 from faithface.model.twin import preprocess
+from faithface.reasons import ReasonCode
 from faithface.tasks import ClassTarget, PairTarget, cosine
 from tests.support.networks import KINDS, build, export, pair_batch, sample_batch, tiny
 
@@ -208,11 +210,12 @@ def test_a_twin_that_differs_is_refused_and_black_box_use_goes_on(
 ) -> None:
     model = open_model(tiny("cnn", "pad", tiny_folder))
     monkeypatch.setattr(model, "_forward_chunk", lambda images: torch.full((len(images), 2), 7.0))
-    twin, difference, reason = build_twin(model)
+    twin, parity = model.derived.twin, model.comparison
     assert twin is None
-    assert difference > 1e-4
-    assert model.card.name in reason
-    assert f"{difference:.2e}" in reason
+    assert parity.outputs > 1e-4
+    assert model.derived.refusal.code is ReasonCode.NO_TWIN
+    assert model.card.name in parity.reason
+    assert f"{parity.outputs:.2e}" in parity.reason
     with pytest.raises(NotApplicable, match="only black-box"):
         model.gradient(torch.rand(1, 3, 32, 32), ClassTarget(torch.tensor([0])))
 
@@ -369,3 +372,29 @@ def test_cuda_gives_what_the_cpu_gives(kind: str, tiny_folder: Path) -> None:
     assert gpu.session.provider == "CUDAExecutionProvider"
     assert torch.allclose(gpu.outputs(images.cuda()).cpu(), cpu.outputs(images), rtol=1e-4, atol=1e-4)
     assert torch.allclose(gpu.gradient(images.cuda(), target).cpu(), cpu.gradient(images, target), rtol=1e-3, atol=1e-5)
+
+
+def test_the_digest_covers_weights_that_lie_beside_the_file(tiny_folder: Path, tmp_path: Path) -> None:
+    """Two files with the same graph and other weights beside them are two models; a pin tells them apart."""
+    card = tiny("cnn", "pad", tiny_folder)
+    digests = []
+    for scale in (1.0, 2.0):
+        proto = onnx.load(card.path)
+        for tensor in proto.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(scale), tensor.name))
+        path = tmp_path / "net.onnx"
+        path.unlink(missing_ok=True)
+        (tmp_path / "weights.bin").unlink(missing_ok=True)
+        onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+        opened = open_model(card.model_copy(update={"root": tmp_path, "file": "net.onnx"}))
+        lines = [f"{hashlib.sha256((tmp_path / n).read_bytes()).hexdigest()}  {n}" for n in ("net.onnx", "weights.bin")]
+        assert opened.sha256 == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        digests.append(opened.sha256)
+    assert digests[0] != digests[1]
+    pinned = card.model_copy(update={"root": tmp_path, "file": "net.onnx", "sha256": digests[0]})
+    with pytest.raises(UsageError, match=r"sha256 is .* another file"):
+        open_model(pinned)
+    assert open_model(pinned.model_copy(update={"sha256": digests[1]})).sha256 == digests[1]
+    one = open_model(card)
+    assert one.sha256 == hashlib.sha256(card.path.read_bytes()).hexdigest()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from faithface.model.operators import PRelu as _PRelu
 from faithface.model.products import ROWS, vector_jacobian_products
-from faithface.model.twin import _PRelu
 from tests.support.networks import build
 
 

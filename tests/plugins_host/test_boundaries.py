@@ -15,15 +15,16 @@ CORE = ROOT / "benchmark" / "faithface"
 
 # Lower layers first; a module may import its own layer's other modules and the layers before it.
 LAYERS = [
-    ["lazy", "reasons", "seeds", "threads"],
+    ["lazy", "reasons", "seeds", "threads", "limits", "digest_cache"],
     ["errors"],
-    ["card", "specs", "images", "limits"],
+    ["files"],
+    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files", "regions"],
     ["tasks"],
     ["contract"],
     ["applicability", "hashing"],
     ["model"],
     ["loading"],
-    ["explaining"],
+    ["explaining", "preprocessing"],
     ["hookspecs"],
     ["plugins"],
     ["perturb"],
@@ -31,7 +32,7 @@ LAYERS = [
     ["metrics"],
     ["run"],
     ["boards"],
-    ["figures", "bench", "suites"],
+    ["figures", "bench", "suites", "guarded"],
     ["answers", "audit"],
     ["api", "testing"],
     ["cli"],

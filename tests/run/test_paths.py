@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,26 @@ def test_a_safe_name_is_one_part_of_a_path(text: str) -> None:
 def test_plain_names_stay_as_they_are() -> None:
     for text in ("rise(masks=2)", "fggb(reading=signed)", "deletion@1(fill=black,grid=14)", "attack--im01", "resnet29"):
         assert safe(text) == text
+
+
+def test_letters_of_every_script_stay() -> None:
+    for text in ("attack--josé_0001", "张伟_0001--王芳_0002", "иван", "प्रिया.1"):
+        assert safe(text) == text
+
+
+def test_letters_that_some_file_system_takes_for_others_have_a_digest() -> None:
+    # Upper case, decomposed letters, and letters that become another's upper case: dotless i, long s, sharp s.
+    texts = ["José", "jose\u0301", "josé", "ıvan", "ivan", "ſun", "sun", "straße", "strasse", "ΣΟΦΟΣ", "σοφος", "σοφοσ"]
+    names = {unicodedata.normalize("NFC", safe(text)).casefold() for text in texts}
+    assert len(names) == len(texts)
+    assert len({name.upper() for name in names}) == len(texts)
+
+
+def test_long_names_of_other_scripts_fit_into_a_file_name() -> None:
+    long = "张" * 200
+    assert len(safe(long).encode()) <= 200
+    assert safe(long).startswith("张")
+    assert len({safe(long + str(i)) for i in range(100)}) == 100
 
 
 def test_ten_thousand_similar_ids_have_as_many_names() -> None:

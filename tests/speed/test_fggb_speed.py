@@ -25,7 +25,8 @@ from faithface.contract import Face, Pair, Samples
 from faithface.loading import load_samples
 from faithface.model import OnnxModel, open_model
 from faithface.model.twin import preprocess
-from faithface_plugins.explainers.fggb import Fggb, channel_cotangents, channel_weights
+from faithface_plugins.explainers.fggb import Fggb
+from faithface_plugins.explainers.fggb_channels import channel_cotangents, channel_weights
 from tests.support.networks import export, faces
 
 DIM, SIZE, ROUNDS = 512, 112, 3

@@ -264,7 +264,13 @@ def _read_masks(folder: Path) -> dict[str, np.ndarray]:
     files = list_images(folder) if folder.is_dir() else []
     if not files:
         raise UsageError(f"masks: {folder} is not a folder with images; expected one black and white image per region")
-    return {path.stem.replace("_", " "): read_image(path).mean(axis=2) > 0.5 for path in files}
+    masks: dict[str, np.ndarray] = {}
+    for name, path in files:
+        region = path.stem.replace("_", " ")
+        if region in masks:
+            raise UsageError(f'masks: {folder} has two images for the region "{region}", one of them {name}; keep one')
+        masks[region] = read_image(path).mean(axis=2) > 0.5
+    return masks
 
 
 def _explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> list[Resolved[Explainer]]:

@@ -10,11 +10,12 @@ protocol's id, version and parameters do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import rank
+from faithface.boards.statistics import Place, better_than, rank
 from faithface.errors import UsageError
+from faithface.reasons import ReasonCode
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,27 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a record and, per protocol, its rank interval (None: not ranked)."""
+    """One line of a table.
+
+    Attributes:
+        places: by protocol, the rank interval and tie class among the methods; none for controls, and for protocols
+            with a summary of their own.
+        beats: by protocol, the controls that it is significantly better than.
+    """
 
     title: str
     record: Record
-    ranks: Mapping[str, str | None]
+    places: Mapping[str, Place]
+    beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def control(self) -> bool:
+        return self.record.explainer.control
+
+    def rank(self, protocol: str) -> str | None:
+        """Return the rank as boards print it, such as ``1-3``; None: not ranked."""
+        place = self.places.get(protocol)
+        return None if place is None else place.text
 
     def number(self, protocol: str, value_name: str = "") -> Number | None:
         for one in self.record.numbers:
@@ -46,7 +63,7 @@ class Table:
 
     Attributes:
         kind: ``explainers`` or ``models``.
-        rows: in the order in which they are shown.
+        rows: in the order in which they are shown: methods, then controls.
     """
 
     kind: str
@@ -102,25 +119,46 @@ def make_board(kept: Sequence[Kept]) -> Board:
 
 
 def _table(kind: str, members: Sequence[Kept]) -> Table:
+    # What is made for another task is no row here; what should have applied and did not is one, with its reason.
+    members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
     columns: dict[str, Column] = {}
     for one in members:
         for number in one.record.numbers:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
-    placed = {p: _ranks(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
+    ranked = {p: _ranking(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
     rows = [
-        Row(title, one.record, {p: placed.get(p, {}).get(title) for p in columns})
+        Row(
+            title,
+            one.record,
+            {p: found.places[title] for p, found in ranked.items() if title in found.places},
+            {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
+        )
         for title, one in zip(titles, members, strict=True)
     ]
-    key = _by_first_column(tuple(columns.values()), rows) if kind == "explainers" else _by_family
-    return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=key)))
+    if kind != "explainers":
+        return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=_by_family)))
+    by_number = _by_first_column(tuple(columns.values()), rows)
+    return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=lambda row: (row.control, by_number(row)))))
 
 
-def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> dict[str, str]:
-    """Return the rank intervals of one column, of members with a number; none for a protocol with its own summary."""
+@dataclass(frozen=True)
+class _Ranking:
+    """The places of the methods in one column, and which controls each of them beats."""
+
+    places: Mapping[str, Place] = field(default_factory=dict)
+    beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def _ranking(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> _Ranking:
+    """Rank one column among the methods with a number; nothing for a protocol with its own summary.
+
+    Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
+    method is compared with each control beside it, corrected for all comparisons of methods and controls.
+    """
     if column.sample.summary != "mean":
-        return {}
+        return _Ranking()
     values: dict[str, dict[str, float]] = {}
     units: dict[str, list[str]] = {}
     for title, one in zip(titles, members, strict=True):
@@ -128,7 +166,14 @@ def _ranks(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> di
             if protocol == column.protocol and name == "" and value is not None:
                 values.setdefault(title, {})[sample] = value
                 units[sample] = names
-    return {place.name: place.text for place in rank(values, units, column.sample.better == "higher")}
+    controls = {
+        title for title, one in zip(titles, members, strict=True) if one.record.explainer.control and title in values
+    }
+    higher = column.sample.better == "higher"
+    methods = {title: found for title, found in values.items() if title not in controls}
+    wins = better_than(values, units, higher) if controls else {}
+    beats = {title: frozenset(wins[title] & controls) for title in methods} if controls else {}
+    return _Ranking({place.name: place for place in rank(methods, units, higher)}, beats)
 
 
 def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:

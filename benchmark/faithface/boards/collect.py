@@ -31,7 +31,7 @@ from faithface.boards.statistics import interval
 from faithface.card import ModelCard
 from faithface.contract import Metric
 from faithface.errors import UsageError
-from faithface.hashing import file_hash, fingerprint_of
+from faithface.hashing import fingerprint_of, network_hash
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.paths import short
@@ -100,6 +100,7 @@ def _record(
             version=cell.explainer.object.info.version,
             parameters=_parameters(cell.explainer.object),
             seeded=cell.explainer.object.info.seeded,
+            control=cell.explainer.object.info.control,
             source=cell.explainer.object.info.source,
             origin=_origin(cell.explainer),
             note=row["note"],
@@ -200,7 +201,7 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
     return ModelRef(
         name=card.name,
-        sha256=facts["facts"].get("sha256") or file_hash(card.path),
+        sha256=facts["facts"].get("sha256") or network_hash(card.path),
         task=card.task,
         family=family_of(card),
         run=card.run,

@@ -60,6 +60,7 @@ class ExplainerRef(_Strict):
     version: str
     parameters: dict[str, str]
     seeded: bool
+    control: bool = False
     source: str
     origin: Origin
     note: dict[str, Any] = {}

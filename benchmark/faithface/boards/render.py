@@ -14,14 +14,17 @@ from collections.abc import Iterable, Sequence
 from tabulate import tabulate
 
 from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.claims import claim
 from faithface.boards.record import Number, Record
+from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 
 ARROW = {"higher": "↑", "lower": "↓"}
+SHORT = 3  # protocols of a table that GitHub shows without scrolling
 JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "trust", "device", "reason",
+    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",
 )  # fmt: skip
 
 
@@ -89,9 +92,13 @@ def cell_text(number: Number | None, rank: str | None) -> str:
     return text if rank is None else f"{text} · {rank}"
 
 
-def table_markdown(table: Table) -> str:
-    """Return the body of a table in Markdown, without the protocols that apply to no row of it."""
-    columns = shown_columns(table)
+def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str:
+    """Return the body of a table in Markdown.
+
+    Args:
+        columns: the protocols to show; None: all that apply to some row.
+    """
+    columns = shown_columns(table) if columns is None else columns
     headers = [
         "explainer" if table.kind == "explainers" else "model",
         *(f"{c.protocol} {ARROW[c.sample.better]}" for c in columns),
@@ -102,8 +109,8 @@ def table_markdown(table: Table) -> str:
         if table.kind == "models" and row.record.model.family != family:
             family = row.record.model.family
             lines.append(family_line(table, family))
-        cells = [cell_text(row.number(c.protocol), row.ranks.get(c.protocol)) for c in columns]
-        lines.append([row.title, *cells])
+        cells = [cell_text(row.number(c.protocol), row.rank(c.protocol)) for c in columns]
+        lines.append([f"{row.title} (control)" if row.control else row.title, *cells])
     return pipe(lines, headers)
 
 
@@ -160,7 +167,7 @@ def shown_columns(table: Table) -> list[Column]:
     shown = [
         column
         for column in table.columns
-        if any((n := row.number(column.protocol)) is not None and n.status != "not applicable" for row in scored)
+        if any((n := row.number(column.protocol)) is not None and n.status != Status.NOT_APPLICABLE for row in scored)
     ]
     return shown or list(table.columns)
 
@@ -179,9 +186,10 @@ def remarks(table: Table) -> list[str]:
                 what = number.status if number.status != "ok" else "without a number"
                 lines.append(f"`{row.title}`, `{column.protocol}` {what}: {number.reason}")
     for column in table.columns:
-        if column not in shown:
-            found = [n.reason for row in table.rows if (n := row.number(column.protocol)) and n.status != "failed"]
-            lines.append(f"`{column.protocol}` not applicable: {found[0]}")
+        found = [n for row in table.rows if (n := row.number(column.protocol)) and n.status != Status.FAILED]
+        # A suite for several tasks has protocols that nobody expects here.
+        if column not in shown and found and found[0].code != ReasonCode.OTHER_TASK:
+            lines.append(f"`{column.protocol}` not applicable: {found[0].reason}")
     return lines
 
 
@@ -221,16 +229,22 @@ def markdown(board: Board) -> str:
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
         "pairs). Protocols with a summary of their own are not ranked, and neither is anything with too few samples or "
-        "people. Rows are in the order of the first column. The tables are made from the records beside them; "
-        "`faithface leaderboard build` on this folder "
-        "must change nothing."
+        "people. Rows are in the order of the first column; controls stand at the foot and are not ranked. The tables "
+        "are made from the records beside them; `faithface leaderboard build` on this folder must change nothing."
     )
     for table in board.tables:
-        parts += [f"## {heading(table)}", setting(table), table_markdown(table)]
+        columns = shown_columns(table)
+        parts += [f"## {heading(table)}", setting(table), table_markdown(table, columns[:SHORT])]
+        if table.kind == "explainers":
+            parts.append(escape(f"{columns[0].protocol}: {claim(table, columns[0])}"))
+        if len(columns) > SHORT:
+            rest = table_markdown(table, columns[SHORT:])
+            title = f"{len(columns) - SHORT} more protocols"
+            parts.append(f"<details><summary>{title}</summary>\n\n{rest}\n\n</details>")
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
-        parts.append(protocol_markdown(table))
+        parts.append(f"<details><summary>Protocols</summary>\n\n{protocol_markdown(table)}\n\n</details>")
     parts += published(board.records)
     parts.append(where(board.records))
     return "\n\n".join(parts) + "\n"
@@ -280,7 +294,7 @@ def table_csv(table: Table) -> str:
 
 def _line(row: Row, number: Number) -> list[str]:
     record = row.record
-    rank = row.ranks.get(number.protocol) if number.value_name == "" else None
+    place = row.places.get(number.protocol) if number.value_name == "" else None
     return [
         record.suite.name,
         str(record.suite.version),
@@ -295,7 +309,9 @@ def _line(row: Row, number: Number) -> list[str]:
         str(number.n),
         str(number.invalid),
         str(number.flagged),
-        "" if rank is None else rank,
+        "" if place is None else place.text,
+        "" if place is None or place.tie_class is None else str(place.tie_class),
+        "yes" if row.control else "no",
         record.trust,
         record.where.device,
         " ".join(number.reason.split()),

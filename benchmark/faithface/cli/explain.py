@@ -1,6 +1,6 @@
 """``faithface explain`` (a picture of an explanation), ``faithface inspect`` (a model file) and ``faithface bench``.
 
-Place in the flow: calls ``figures``, ``model.inspect`` and ``bench``.
+Place in the flow: calls ``figures``, ``guarded`` and ``bench``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import typer
 
 from faithface.errors import UsageError
 
+OUTSIDE_HELP = "Open a network that a card names outside its own folder."
 DEVICE_HELP = "cpu, cuda, cuda-fp16, tensorrt or tensorrt-fp16; one that is not there is an error."
 
 
@@ -29,6 +30,7 @@ def explain(
     threshold: Annotated[
         float | None, typer.Option(help="Similarity at which a pair is accepted; default: the card's.")
     ] = None,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
 ) -> int:
     """Draw what an explainer says of one image, or of a pair; several explainers make a contact sheet."""
     from faithface.figures import FORMATS, explain_images
@@ -37,7 +39,7 @@ def explain(
     if out.suffix.lower() not in FORMATS:
         raise UsageError(f"{out} has no known picture format; expected one of: {', '.join(FORMATS)}")
     registry = load_registry()
-    done = explain_images(registry, model, explainer, images, out, device, seed, threshold)
+    done = explain_images(registry, model, explainer, images, out, device, seed, threshold, allow_outside)
     typer.echo(f"{out}: {done.summary}")
     for line in done.failures:
         print(f"faithface: {line}", file=sys.stderr)
@@ -47,13 +49,35 @@ def explain(
 def inspect(
     path: Annotated[Path, typer.Argument(metavar="MODEL.toml|MODEL.onnx", help="A card, or a bare network.")],
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", metavar="NAME", help="Labelled images: which usual preprocessing fits a card best."),
+    ] = "",
 ) -> None:
     """Say what a model file is: inputs, outputs, batch axis, twin parity, CAM layer; draft a card for a bare .onnx."""
-    from faithface.model.inspect import inspect_model
+    from faithface.guarded import inspect_guarded
 
-    report = inspect_model(path, device)
-    typer.echo(json.dumps(report.as_dict(), indent=1, ensure_ascii=False) if as_json else report.text())
+    if dataset:
+        typer.echo(_preprocessings(path, dataset, device, as_json))
+        return
+    said = inspect_guarded(path, device, allow_outside)
+    typer.echo(json.dumps(said["report"], indent=1, ensure_ascii=False) if as_json else said["text"])
+
+
+def _preprocessings(path: Path, dataset: str, device: str, as_json: bool) -> str:
+    from faithface.card import load_card
+    from faithface.plugins import load_registry
+    from faithface.preprocessing import fits_text, try_preprocessings
+
+    if path.suffix.lower() != ".toml":
+        raise UsageError(f"--dataset needs a card, got {path}: save the draft that `faithface inspect {path}` prints")
+    fits = try_preprocessings(load_card(path), load_registry().dataset(dataset).object, device)
+    if as_json:
+        rows = [{"name": f.name, "auc": f.auc, "error": f.error, "input": f.input.model_dump()} for f in fits]
+        return json.dumps(rows, indent=1, ensure_ascii=False)
+    return fits_text(fits, dataset)
 
 
 def bench(

@@ -1,6 +1,6 @@
 """``faithface plugins``, and ``faithface explainers|models|datasets|metrics|suites [NAME]``: what is registered.
 
-Place in the flow: reads the registry and prints; opens no model and reads no pixel.
+Place in the flow: reads the registry and prints; opens no model. Of a dataset that is described one sample is read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from faithface.errors import UsageError
 
 ALL_TASKS = ["pad", "synthetic-detection", "verification"]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -59,7 +61,8 @@ def print_facts(facts: dict[str, Any], words: str = "") -> None:
     for key, value in shown.items():
         if isinstance(value, dict):
             value = ", ".join(f"{k}={v}" for k, v in value.items())
-        typer.echo(f"{key.replace('_', ' '):<{width}}  {cell(value)}")
+        for line in value if key == "notes" else [value]:
+            typer.echo(f"{key.replace('_', ' '):<{width}}  {cell(line)}")
 
 
 def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int:
@@ -187,7 +190,7 @@ def models(
 
 def show_presets(name: str | None, as_json: bool) -> None:
     """List the presets of public networks, or print one as a card to save beside the file."""
-    from faithface.errors import UsageError, nearest
+    from faithface.errors import nearest
     from faithface.model.presets import preset_text, presets
 
     known = presets()
@@ -227,25 +230,50 @@ def datasets(name: Name = None, as_json: Json = False) -> None:
             "parameters": defaults(data),
             "source": data.source,
         }
-        return {**facts, **sizes(data)}
+        return {**facts, **sizes(data, given)}
 
+    given = name is not None and ":" in name
     show("datasets", name, as_json, row, full)
 
 
-def sizes(data: Any) -> dict[str, Any]:
-    """Return how many samples there are, of which kinds; nothing for a dataset that still needs its path."""
-    from faithface.contract import Pair
-    from faithface.errors import UsageError
+def sizes(data: Any, given: bool = True) -> dict[str, Any]:
+    """Return how many samples there are, of which kinds, and what is worth knowing of them.
 
-    try:
-        items = data.items()
-    except UsageError:
+    Args:
+        data: the dataset.
+        given: it was opened on a path; else nothing is returned for a dataset that needs one.
+
+    Raises:
+        UsageError: what a run would refuse: no samples, or none that can be read.
+    """
+    from faithface.contract import Dataset, Pair
+
+    if not given and type(data).with_argument is not Dataset.with_argument:
         return {}
+    items = data.items()
+    if not len(items):
+        raise UsageError(f'dataset "{data.name}" is empty; expected at least one sample')
+    notes = [*data.notes(), *data.absent()]
+    if given:
+        refuse_unreadable(data.name, items)
     kinds: dict[str, int] = {}
     for item in items:
         kind = ("genuine" if item.same else "impostor") if isinstance(item, Pair) else str(item.label)
         kinds[kind] = kinds.get(kind, 0) + 1
-    return {"samples": len(items), "kinds": kinds}
+    return {"samples": len(items), "kinds": kinds, "notes": notes}
+
+
+def refuse_unreadable(name: str, items: Any) -> None:
+    """Raise UsageError if no sample can be read. The first that can ends the search."""
+    problem = ""
+    for item in items:
+        try:
+            for face in item.faces:
+                face.read()
+            return
+        except UsageError as error:
+            problem = problem or str(error)
+    raise UsageError(f'no sample of dataset "{name}" can be read: {problem}')
 
 
 def metrics(name: Name = None, as_json: Json = False) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faithface.cli.explain import DEVICE_HELP
+from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def run(
     ] = None,
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for export and figures.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not skipped.")] = False,
+    allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
@@ -87,6 +89,7 @@ def run(
         "batch_size": batch_size,
         "keep_maps": keep_maps,
         "strict": strict,
+        "allow_outside": allow_outside,
         "command": shlex.join(["faithface", *(context.obj or ())]) if context.obj else None,
     }
     plan = make_plan(make_request(registry, suite, lists, options), registry)
@@ -166,12 +169,11 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
 def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
     """Print one table per model and dataset, then what was not applicable, then where the run lies."""
     from faithface.boards.board import make_board
-    from faithface.boards.render import heading, setting, table_markdown
+    from faithface.boards.terminal import board_text
     from faithface.run.not_applicable import fold
 
-    for table in make_board(kept).tables:
-        typer.echo(f"\n{heading(table)}\n{setting(table)}\n\n{table_markdown(table)}")
-    typer.echo("")
+    width = shutil.get_terminal_size().columns
+    typer.echo(f"\n{board_text(make_board(kept), min(width, 100))}\n")
     for line in fold(outcome.entries):
         typer.echo(f"not applicable: {line}")
     if not quiet:

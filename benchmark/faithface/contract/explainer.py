@@ -36,6 +36,8 @@ class Method:
         seeded: whether it draws random numbers (always from :meth:`Samples.rng`).
         source: the paper.
         reexplains: False for maps that cannot be computed for altered images (precomputed ones).
+        control: True for what is no method but shows what a number means, such as random maps or the ground truth;
+            boards show it apart and do not rank it.
 
     Raises:
         TypeError: ``tasks`` or ``needs`` is not a frozenset of known words; the nearest is suggested.
@@ -48,6 +50,7 @@ class Method:
     seeded: bool = False
     source: str = ""
     reexplains: bool = True
+    control: bool = False
 
     def __post_init__(self) -> None:
         check_literals(f"Method {self.name!r}", "tasks", self.tasks, Task)

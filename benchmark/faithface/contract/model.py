@@ -55,7 +55,7 @@ class FaceModel(ABC):
         device: ``"cpu"`` or ``"cuda"``.
         fixed_batch: the only number of images in a pass that the network accepts; None: any.
         proto: the ONNX graph, for those who change weights; None where the model is no ONNX file.
-        sha256: of the model file; "" without one.
+        sha256: of the model file (and those of its weights, where they lie beside it); "" without one.
         provider: what runs the network, as ONNX Runtime names it; "" without ONNX Runtime.
         notes: what the user should know, one line each.
         parity: largest relative difference between the twin's and the network's outputs, once it is known.

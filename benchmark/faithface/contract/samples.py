@@ -17,7 +17,7 @@ from faithface.errors import NotApplicable, UsageError
 from faithface.lazy import torch
 from faithface.reasons import ReasonCode
 from faithface.seeds import rng_for, seed_for
-from faithface.tasks import ClassTarget, PairTarget, Target
+from faithface.tasks import ClassTarget, PairTarget, Target, is_saturated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,8 @@ class Samples:
     def views(self) -> Views:
         """Return the batch as single faces with one scalar target each (see :class:`Views`)."""
         if not self.are_pairs:
-            return Views(self.images, ClassTarget(self.clean.predicted), self.ids)
+            target = ClassTarget(self.clean.predicted, is_saturated(self.clean.scores))
+            return Views(self.images, target, self.ids)
         reference = self.clean.outputs.flip(1).flatten(0, 1)
         ids = tuple(f"{item.id}#{side}" for item in self.items for side in "ab")
         return Views(self.images.flatten(0, 1), PairTarget(reference), ids)

@@ -18,6 +18,7 @@ from faithface.metrics.cost import ExplanationCost
 from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.degradation import METRICS as DEGRADATION
 from faithface.metrics.entropy import Entropy
+from faithface.metrics.gap_specific import METRICS as GAP_SPECIFIC
 from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.inpainting_game import METRICS as INPAINTING_GAME
@@ -25,6 +26,7 @@ from faithface.metrics.localisation_auc import LocalisationAuc
 from faithface.metrics.max_sensitivity import METRICS as MAX_SENSITIVITY
 from faithface.metrics.noise_stability import METRICS as NOISE_STABILITY
 from faithface.metrics.out_of_set_shift import METRICS as OUT_OF_SET_SHIFT
+from faithface.metrics.part_swap import METRICS as PART_SWAP
 from faithface.metrics.patch_replacement import METRICS as PATCH_REPLACEMENT
 from faithface.metrics.pointing_game import PointingGame
 from faithface.metrics.randomisation import METRICS as RANDOMISATION
@@ -60,6 +62,8 @@ METRICS: tuple[Metric, ...] = (
     *PATCH_REPLACEMENT,
     *INPAINTING_GAME,
     *REGION_SHAPLEY,
+    *GAP_SPECIFIC,
+    *PART_SWAP,
     ExplanationCost(),
 )
 

@@ -15,6 +15,7 @@ import numpy as np
 from faithface.contract import FaceModel, Samples
 from faithface.lazy import torch
 from faithface.metrics._maps import to_numpy
+from faithface.perturb.finite import require_finite
 from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import accepted, pair_similarity
 
@@ -45,8 +46,12 @@ def unaltered_scores(samples: Samples) -> np.ndarray:
     return to_numpy(samples.clean.scores)
 
 
-def answers(model: FaceModel, samples: Samples, versions: list[Tensor]) -> Answers:
-    """Ask the model about V altered versions (N×3×H×W each) of the probes: V forward passes per sample, in one call."""
+def answers(model: FaceModel, samples: Samples, versions: list[Tensor], what: str) -> Answers:
+    """Ask the model about V altered versions (N×3×H×W each) of the probes: V forward passes per sample, in one call.
+
+    Args:
+        what: how they were altered, for the message where the model gives no number.
+    """
     count, n = len(versions), len(samples)
     images = torch.cat(versions)
     clean = samples.clean
@@ -61,4 +66,6 @@ def answers(model: FaceModel, samples: Samples, versions: list[Tensor]) -> Answe
         expected = clean.predicted.repeat(count)
         scores = probabilities.gather(1, expected[:, None]).squeeze(1)
         flips = (probabilities.argmax(dim=1) != expected).to(scores.dtype)
-    return Answers(to_numpy(scores).reshape(count, n), to_numpy(flips).reshape(count, n))
+    by_version = to_numpy(scores).reshape(count, n)
+    require_finite(model, samples.ids, by_version.T, what)
+    return Answers(by_version, to_numpy(flips).reshape(count, n))

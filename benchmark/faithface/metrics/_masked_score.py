@@ -36,7 +36,7 @@ def _masked_scores(maps: Maps, samples: Samples, model: FaceModel, toward: Towar
     images = probes(samples)
     colour = torch.zeros(3) if toward == "black" else normalised_zero(model.card.input)
     faded = images * weight + colour.to(images)[:, None, None] * (1 - weight)
-    return answers(model, samples, [faded]).scores[0]
+    return answers(model, samples, [faded], f"images faded by the map toward {toward}").scores[0]
 
 
 def unit_range(values: Tensor) -> Tensor:

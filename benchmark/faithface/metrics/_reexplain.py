@@ -27,6 +27,7 @@ from faithface.contract import Cache, Clean, Explainer, FaceModel, Samples
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.metrics import _maps
+from faithface.perturb.finite import require_finite
 from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import class_probabilities, decided, pair_similarity
 
@@ -45,8 +46,9 @@ def altered(model: FaceModel, samples: Samples, images: Tensor, question: str = 
 
     One forward pass per image.
     """
-    outputs = model.outputs(images)
-    return _answered(model, samples, images, outputs, question)
+    again = _answered(model, samples, images, model.outputs(images), question)
+    require_finite(model, samples.ids, again.clean.scores.cpu(), "an altered probe, before it is explained again")
+    return again
 
 
 def rescored(model: FaceModel, samples: Samples) -> Samples:

@@ -52,7 +52,8 @@ class TopShare(Metric):
         reasons = _maps.invalid(chosen)
         chosen = _maps.finite(chosen)
         altered = self._published(model, samples, chosen) if self.reading == "published" else None
-        told = answers(model, samples, list(altered or self._input(model, samples, chosen)))
+        versions = list(altered or self._input(model, samples, chosen))
+        told = answers(model, samples, versions, f"the top share replaced with fill {self.fill}")
         clean = unaltered_scores(samples)
         values = {
             "": clean - told.scores[0],

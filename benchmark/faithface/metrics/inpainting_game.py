@@ -23,6 +23,7 @@ from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD
 from faithface.metrics._reexplain import AGAIN, need_explainer
 from faithface.perturb import Track, plan_tracks, rank, run_masking_plan
+from faithface.perturb.finite import require_finite
 from faithface.perturb.ranking import unit_counts
 from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import ON_THRESHOLD, decided, pair_similarity
@@ -209,6 +210,8 @@ class InpaintingGame(Metric):
         chosen = [_of_mate(found, "dissimilarity"), _of_mate(maps, "similarity")]
         orders = torch.stack([rank(_maps.finite(m), strange).order.cpu() for m in chosen])
         scores = replaced_scores(model, samples, strange, orders, self.points)
+        for direction, of in (("non-mate to mate", 0), ("mate to non-mate", 1)):
+            require_finite(model, samples.ids, scores[of], f"the way from {direction}")
         inside = (strange.truth("dissimilarity")[:, MATE] > 0).flatten(1).cpu().numpy()
         outside = share_outside(inside, orders.numpy(), self.points)
         mate, non_mate = samples.clean.scores.cpu(), strange.clean.scores.cpu()

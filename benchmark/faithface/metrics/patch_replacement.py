@@ -20,6 +20,7 @@ from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD
 from faithface.metrics._reexplain import altered, need_explainer
 from faithface.perturb import Track, fill_images, plan_tracks, rank, run_masking_plan
+from faithface.perturb.finite import require_finite
 from faithface.reasons import Reason, ReasonCode
 from faithface.tasks import accepted, pair_similarity
 
@@ -186,7 +187,9 @@ class PatchReplacement(Metric):
         order = rank(_maps.finite(blamed), samples).order
         chance = [samples.rng(i, f"{PURPOSE}/control").permutation(order.shape[1]) for i in range(n)]
         orders = torch.stack([order.cpu(), torch.from_numpy(np.stack(chance))])
-        after = accepted(mending_scores(model, samples, patched, orders), threshold).numpy()
+        scores = mending_scores(model, samples, patched, orders)
+        require_finite(model, samples.ids, scores.transpose(0, 1).flatten(1), "patches of another face")
+        after = accepted(scores, threshold).numpy()
         error = (after != samples.genuine[:, None]).astype(np.float64)
         area = np.trapezoid(error, SHARES, axis=2) / SHARES[-1]
         values = {

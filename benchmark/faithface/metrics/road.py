@@ -128,7 +128,7 @@ class Road(Metric):
             # At the end both directions have removed everything: one pass serves both.
             sides = (False,) if last else (False, True)
             versions = [self._imputed(samples, images, ranking, int(counts[step]), least) for least in sides]
-            told = answers(model, samples, versions)
+            told = answers(model, samples, versions, "pixels imputed from their neighbours")
             scores[:, :, step], stands[:, :, step] = told.scores, 1 - told.flipped
         areas, decisions = area(scores), area(stands)
         values = {

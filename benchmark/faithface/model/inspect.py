@@ -1,7 +1,7 @@
 """Describe a model file: what ``faithface inspect`` prints. For a bare ``.onnx`` it drafts the card that is to be
-completed.
+completed (``draft.py``).
 
-Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``errors``.
+Place in the flow: called by the command line. May call ``card``, ``session``, ``onnx_model``, ``draft``, ``errors``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 import onnxruntime as ort
 
 from faithface.card import ModelCard, load_card
-from faithface.errors import FaithfaceError, UsageError
-from faithface.model.onnx_model import OnnxModel, build_twin
+from faithface.errors import FaithfaceError, NotApplicable, UsageError
+from faithface.hashing import network_hash
+from faithface.model.draft import draft_card
+from faithface.model.onnx_model import OnnxModel
 from faithface.model.session import Port, Session, load_proto
 
 OTHERS = 4  # candidates named beside the layer that is chosen
@@ -31,6 +33,8 @@ class Report:
         batch: ``dynamic``, or ``fixed at N`` with its consequence.
         providers: execution providers of this ONNX Runtime.
         parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
+        gradient: error of the twin's gradients against differences of ONNX Runtime's outputs (see ``parity.py``); None
+            where there is no twin, or the network is flat.
         layer: the CAM layer that is chosen, "" for none.
         grid: its height and width.
         layers: names of the last candidates besides it.
@@ -46,6 +50,7 @@ class Report:
     providers: tuple[str, ...]
     sha256: str = ""
     parity: float | None = None
+    gradient: float | None = None
     layer: str = ""
     grid: tuple[int, int] | None = None
     layers: tuple[str, ...] = ()
@@ -57,12 +62,14 @@ class Report:
 
     def text(self) -> str:
         """Return the report as lines for a terminal."""
-        lines = [f"file       {self.path}", f"opset      {self.opset}"]
+        lines = [f"file       {self.path}", f"sha256     {self.sha256}", f"opset      {self.opset}"]
         lines += [f"input      {_port(port)}" for port in self.inputs]
         lines += [f"output     {_port(port)}" for port in self.outputs]
         lines += [f"batch      {self.batch}", f"providers  {', '.join(self.providers)}"]
         if not self.draft:
             parity = "none" if self.parity is None else f"outputs equal to {self.parity:.1e} (relative)"
+            if self.gradient is not None:
+                parity += f"; gradients to {max(self.gradient, 1e-3):.1%} of differences"
             lines.append(f"twin       {parity}")
             grid = f" ({self.grid[0]}×{self.grid[1]})" if self.grid else ""
             lines.append(f"layer      {self.layer or 'none'}{grid}")
@@ -79,7 +86,7 @@ def _port(port: Port) -> str:
     return f"{port.name}  {port.dtype.removeprefix('tensor(').removesuffix(')')} {shape}"
 
 
-def inspect_model(path: str | Path, device: str = "cpu") -> Report:
+def inspect_model(path: str | Path, device: str = "cpu", allow_outside: bool = False) -> Report:
     """Inspect a card (``.toml``) with its network, or a bare ``.onnx`` file.
 
     Raises:
@@ -87,7 +94,7 @@ def inspect_model(path: str | Path, device: str = "cpu") -> Report:
     """
     path = Path(path)
     if path.suffix.lower() == ".toml":
-        return _inspect_card(load_card(path), device)
+        return _inspect_card(load_card(path, allow_outside), device)
     if path.suffix.lower() == ".onnx":
         return _inspect_bare(path, device)
     raise UsageError(f"{path}: expected a model card (.toml) or a network (.onnx)")
@@ -95,13 +102,14 @@ def inspect_model(path: str | Path, device: str = "cpu") -> Report:
 
 def _inspect_card(card: ModelCard, device: str) -> Report:
     model = OnnxModel(card, device, batch_size=4)
-    twin, difference, reason = build_twin(model)
-    notes = list(model.notes)
     layer, grid = "", None
     names: tuple[str, ...] = ()
-    if twin is None:
-        notes.append(reason)
-    else:
+    try:
+        twin, reason = model.twin, ""
+    except NotApplicable as error:
+        twin, reason = None, str(error)
+    notes = [*model.notes, *([reason] if reason else [])]
+    if twin is not None:
         try:
             found = twin.find_layer(card.explain.layer)
             layer, grid = found.name, found.grid
@@ -117,7 +125,8 @@ def _inspect_card(card: ModelCard, device: str) -> Report:
         batch,
         tuple(ort.get_available_providers()),
         sha256=model.sha256,
-        parity=None if twin is None else difference,
+        parity=None if twin is None else model.comparison.outputs,
+        gradient=None if twin is None else model.comparison.gradient,
         layer=layer,
         grid=grid,
         layers=names,
@@ -141,41 +150,9 @@ def _inspect_bare(path: Path, device: str) -> Report:
         tuple(session.outputs),
         batch,
         tuple(ort.get_available_providers()),
+        sha256=network_hash(path),
         notes=tuple(notes),
-        draft=draft_card(path, session),
-    )
-
-
-def draft_card(path: Path, session: Session) -> str:
-    """Return a card in TOML with all that the file tells, and a question mark where only the user knows."""
-    _, *rest = session.inputs[0].shape
-    last = rest[-1] in (1, 3) and rest[0] not in (1, 3)
-    channels, height, width = (rest[2], rest[0], rest[1]) if last else rest
-    out = session.outputs[0]
-    units = out.shape[-1] if out.shape else None
-    embedding = units is None or units > 16
-    name = "".join(ch if ch.isalnum() or ch in "._-" else "-" for ch in path.stem.lower()).strip("-._") or "model"
-    kind = "embedding" if embedding else ("logit" if units == 1 else "logits")
-    classes = (
-        "" if embedding else 'classes = ["bona-fide", "attack"]   # ? in output order\npositive = "attack"   # ?\n'
-    )
-    size = f"[{height or 112}, {width or 112}]" + ("" if height and width else "   # ? the file does not say")
-    return (
-        "[model]\n"
-        f'name = "{name}"\n'
-        f'task = "{"verification" if embedding else "pad"}"   # ? verification | pad | synthetic-detection\n'
-        f'file = "{path.name}"\n'
-        'licence = ""   # ?\nsource = ""   # ?\n\n'
-        "[input]\n"
-        f"size = {size}\n"
-        f'color = "{"GRAY" if channels == 1 else "RGB"}"   # ? RGB | BGR | GRAY\n'
-        f'layout = "{"NHWC" if last else "NCHW"}"\n'
-        "mean = [0.5]   # ? on pixels in 0..1, in the order of color\n"
-        "std = [0.5]   # ?\n\n"
-        "[output]\n"
-        f'name = "{out.name}"\n'
-        f'kind = "{kind}"   # ? embedding | logits | probabilities | logit | probability\n'
-        f"{classes}"
+        draft=draft_card(path, proto, session),
     )
 
 

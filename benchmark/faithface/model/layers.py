@@ -1,7 +1,7 @@
 """Find the layers of a network that a CAM can use, and choose one.
 
-Place in the flow: called by ``twin.py``; works on the ONNX graph and on shapes that a probe pass recorded. Imports
-onnx only.
+Place in the flow: called by ``twin.py``; works on the ONNX graph and on shapes that a probe pass recorded. May call
+``dominators`` and ``graph``.
 
 A *candidate* is an intermediate tensor with a spatial grid, in one of three layouts:
 
@@ -13,7 +13,9 @@ A *candidate* is an intermediate tensor with a spatial grid, in one of three lay
 * ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual
   sums.
 
-The automatic choice is the last grid whose extent is at least 7 (a 2×2 map says nothing), or else the largest.
+The automatic choice is the last grid whose extent is at least 7 (a 2×2 map says nothing), or else the largest, among
+the grids that every path from the image to the output passes: a map inside one branch of a block holds only what that
+branch contributes.
 Networks that have only tokens after the patch embedding get the last token grid that still sends its patch tokens to
 the output: with a class token, what follows the last attention no longer does, so the choice is the last token grid
 before the last softmax.
@@ -25,6 +27,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx
+
+from faithface.model.dominators import dominators
+from faithface.model.graph import ancestors
 
 MIN_EXTENT = 7
 
@@ -62,21 +67,6 @@ class Layer:
     @property
     def extent(self) -> int:
         return min(self.grid)
-
-
-def ancestors(graph: onnx.GraphProto, output: str) -> set[str]:
-    """Return the names of all tensors that the given output depends on, itself included."""
-    made_by = {name: node for node in graph.node for name in node.output if name}
-    seen: set[str] = set()
-    stack = [output]
-    while stack:
-        name = stack.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in made_by:
-            stack.extend(i for i in made_by[name].input if i)
-    return seen
 
 
 def candidates(graph: onnx.GraphProto, output: str, shapes: Mapping[str, tuple[int, ...]]) -> list[Layer]:
@@ -136,13 +126,16 @@ def _is_token_state(node: onnx.NodeProto, constants: set[str]) -> bool:
     return node.op_type == "Add" and not any(i in constants for i in node.input)
 
 
-def choose(found: list[Layer], graph: onnx.GraphProto) -> Layer | None:
-    """Return the automatic choice among the candidates, or None where there are none."""
+def choose(found: list[Layer], graph: onnx.GraphProto, output: str) -> Layer | None:
+    """Return the automatic choice among the candidates, or None where there is none that every path passes."""
     if not found:
         return None
     if found[-1].layout == "NTC":
         return _choose_tokens([layer for layer in found if layer.layout == "NTC"], graph)
-    grids = [layer for layer in found if layer.layout != "NTC"]
+    passed = set(dominators(graph, output))
+    grids = [layer for layer in found if layer.layout != "NTC" and layer.name in passed]
+    if not grids:
+        return None
     big = [layer for layer in grids if layer.extent >= MIN_EXTENT]
     if big:
         return big[-1]

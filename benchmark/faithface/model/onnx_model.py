@@ -1,17 +1,17 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
-``session``, ``autotune``, ``feeding``, ``twin``, ``products``, ``target``, ``tasks``, ``card``, ``errors``.
+``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``endings``, ``explained``, ``products``, ``target``,
+``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, whose outputs are
-compared with ONNX Runtime's on a probe batch before its first use; a twin that differs is refused, and only black-box
-explainers run.
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is held against
+ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
+and only black-box explainers run.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -26,12 +26,20 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, BatchingPolicy, DeviceFeed, FaceModel, HostFeed
 from faithface.errors import NotApplicable, UsageError
+from faithface.hashing import network_hash
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
+from faithface.model.batches import find_batches
+from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
+from faithface.model.endings import ending, problem_with_kind
+from faithface.model.explained import explained_scalar, needs_before
 from faithface.model.feeding import session_feed
+from faithface.model.parity import Parity
+from faithface.model.prepare import Arithmetic, arithmetic_of
 from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.target import execution_target
 from faithface.model.twin import Twin, preprocess
+from faithface.reasons import ReasonCode
 from faithface.tasks import Target, class_probabilities
 from faithface.threads import one_thread
 
@@ -63,12 +71,15 @@ class OnnxModel(FaceModel):
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
         batch_given: the batch size that the user named; None: the batching policy is measured.
+
+    Args:
+        like: a model with the same operators and other weights, whose checks are not repeated.
     """
 
     proto: onnx.ModelProto
     notes: list[str]
 
-    def __init__(self, card: ModelCard, device: str, batch_size: int) -> None:
+    def __init__(self, card: ModelCard, device: str, batch_size: int, like: OnnxModel | None = None) -> None:
         if batch_size < 1:
             raise UsageError(f"batch size is {batch_size}; expected at least 1")
         self.execution_target = execution_target(device)
@@ -76,20 +87,16 @@ class OnnxModel(FaceModel):
         self.batch_given: int | None = None
         self.notes = []
         self.proto = load_proto(card.path)
-        self.sha256 = hashlib.sha256(card.path.read_bytes()).hexdigest()
+        self.sha256 = network_hash(card.path)
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
         self.provider = self.session.provider
         self._check_input()
         self._check_contributions()
-        self.fixed_batch = self.session.fixed_batch or self._batch_that_works()
+        self.fixed_batch = like.fixed_batch if like else self._find_batches()
         self.batch_size = self.fixed_batch or batch_size
-        if self.fixed_batch:
-            self.notes.append(
-                f'model "{card.name}" takes batches of {self.fixed_batch} only, which is slow; '
-                "export it again with a dynamic batch axis"
-            )
+        self._like = like
         self._last: dict[Any, Any] = {}
 
     # --- checks on opening
@@ -123,24 +130,29 @@ class OnnxModel(FaceModel):
                 f"says grid {list(declared.grid)}, which is {declared.patches}"
             )
 
-    def _batch_that_works(self) -> int | None:
-        """Prove that rows of a batch do not influence each other; else return 1, the batch size that is safe.
+    def _find_batches(self) -> int | None:
+        """Return the only batch size that works, or None for any; note what is odd, check outputs against the card."""
+        generator = np.random.default_rng(0)
 
-        Some exports declare a dynamic batch axis and still carry a baked-in batch of 1.
-        """
-        images = torch.as_tensor(np.random.default_rng(0).random((3, 3, *self.card.input.size)), dtype=torch.float32)
-        alone = [self._forward_chunk(images[i : i + 1].to(self.device)) for i in range(3)]
-        width = alone[0].shape[1]
-        self._check_output(width)
-        try:
-            together = self._forward_chunk(images.to(self.device))
-        except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own
-            return 1
-        same = (
-            together.shape == (3, width)
-            and relative_difference(together, torch.cat(alone)) <= self.execution_target.tolerance
-        )
-        return None if same else 1
+        def images(count: int) -> Tensor:
+            return torch.as_tensor(generator.random((count, 3, *self.card.input.size)), dtype=torch.float32)
+
+        half = arithmetic_of(self.proto) is Arithmetic.HALF
+        tolerance = max(self.execution_target.tolerance, Arithmetic.HALF.tolerance if half else 0.0)
+        what = f'model "{self.card.name}"'
+        declared = self.session.fixed_batch
+        found = find_batches(self._forward_chunk, images, self.proto, what, declared, tolerance)
+        self._check_output(found.width)
+        end = ending(self.proto.graph, self.session.output)
+        problem = problem_with_kind(self.card.output.kind, end, found.outputs.cpu().numpy())
+        if problem and self.card.output.kind != "embedding":
+            raise UsageError(
+                f"{self.card.path}: the card's [output] says {self.card.output.kind} for output "
+                f"'{self.session.output}', but {problem}"
+            )
+        if found.note:
+            self.notes.append(found.note)
+        return found.fixed
 
     def _check_output(self, width: int) -> None:
         out = self.card.output
@@ -186,7 +198,10 @@ class OnnxModel(FaceModel):
         with tempfile.TemporaryDirectory() as folder:
             onnx.save(proto, Path(folder) / "other-weights.onnx")
             changes = {"root": Path(folder), "file": "other-weights.onnx", "sha256": ""}
-            opened = open_model(self.card.model_copy(update=changes), self.execution_target.name, self.batch_given)
+            card = self.card.model_copy(update=changes)
+            like = self if same_operators(self.proto, proto) else None
+            opened = OnnxModel(card, self.execution_target.name, self.batch_given or DEFAULT_BATCH, like)
+            opened.batch_given = self.batch_given
             opened.use_batching(self.batching)  # now, while the file is there: other threads open the session anew
         return opened
 
@@ -246,20 +261,59 @@ class OnnxModel(FaceModel):
     # --- gradients, by the twin
 
     @cached_property
+    def _source(self) -> Source:
+        def outputs(batch: Tensor) -> Tensor:
+            rows = self.fixed_batch or len(batch)
+            return torch.cat([self._forward_rows(batch[i : i + rows]) for i in range(0, len(batch), rows)])
+
+        card, output, fixed = self.card, self.session.output, self.fixed_batch
+        proven = self._like is not None and self._like.derived.twin is not None
+        return Source(self.proto, card, output, fixed, self.execution_target, outputs, proven)
+
+    @cached_property
+    def derived(self) -> Derived:
+        """The twin and its comparison with the file, or why there is none."""
+        return derive_twin(self._source)
+
+    @property
+    def comparison(self) -> Parity:
+        """How the twin compares with the file, beyond ``parity``."""
+        return self.derived.parity
+
+    @cached_property
     def twin(self) -> Twin:  # type: ignore[override]
-        twin, difference, reason = build_twin(self)
-        if twin is None:
-            raise NotApplicable(reason)
-        self.parity = difference
+        derived = self.derived
+        if derived.twin is None:
+            raise not_applicable(derived.refusal)
+        self.parity = derived.parity.outputs
+        self.notes.extend(derived.notes)
+        return derived.twin
+
+    def _twin_for(self, images: Tensor) -> Twin:
+        """Return the twin, after comparing it with the network on the first real images that it gets."""
+        twin = self.twin
+        if self.derived.reference is not None:
+            refusal = confirm(self._source, self.derived, images)
+            # Dropped, the session of the reference with it.
+            self.derived = dataclasses.replace(self.derived, reference=None, refusal=refusal)
+        if self.derived.refusal is not None:
+            raise not_applicable(self.derived.refusal)
         return twin
+
+    def _explained(self, twin: Twin, target: Target, outputs: Tensor, before: Tensor | None) -> Tensor:
+        return explained_scalar(target, self.card, outputs, before, twin.squashing, self.parity or 0.0)
 
     def gradient(self, images: Tensor, target: Target) -> Tensor:
         self._check_images(images)
-        twin = self.twin
+        twin = self._twin_for(images)
 
         def one(start: int, part: Tensor) -> Tensor:
             pixels = part.detach().to(self.device).requires_grad_(True)
-            score = target.take(slice(start, start + len(part))).score(self.card, twin(pixels))
+            goal = target.take(slice(start, start + len(part)))
+            names = [twin.before] if twin.before and needs_before(goal) else []
+            values = twin.values(pixels, names)
+            before = values[twin.before][: len(part)] if names else None
+            score = self._explained(twin, goal, values[""], before)
             (gradient,) = torch.autograd.grad(score.sum(), pixels)
             return gradient
 
@@ -270,14 +324,14 @@ class OnnxModel(FaceModel):
         self._check_images(images)
         if cotangents.ndim != 3 or len(cotangents) != len(images):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
-        twin = self.twin
+        twin = self._twin_for(images)
         self.count(len(images), len(images) * cotangents.shape[1])
         limit = self.fixed_batch or self.batch_given
         return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), limit)
 
     def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
         self._check_images(images)
-        twin = self.twin
+        twin = self._twin_for(images)
         found = twin.find_layer(layer or self.card.explain.layer)
         self.count(len(images), 0 if target is None else len(images))
         remembered = self._last.get(found.name)
@@ -301,6 +355,7 @@ class OnnxModel(FaceModel):
 
     def _one_layer(self, twin: Twin, found: Any, part: Tensor, goal: Target | None) -> tuple[Tensor, Tensor | None]:
         caught: list[Tensor] = []
+        names = [twin.before] if twin.before and needs_before(goal) else []
 
         def see(_name: str, value: Tensor) -> Tensor:
             # A leaf in the layer's place: the backward pass then stops here instead of running to the pixels.
@@ -309,12 +364,16 @@ class OnnxModel(FaceModel):
             return leaf
 
         with twin.hooks(see, only=found.name), torch.set_grad_enabled(goal is not None):
-            out = twin(part)
+            values = twin.values(part, names)
         if not caught:
-            raise NotApplicable(f"model \"{self.card.name}\": layer '{found.name}' cannot be observed in the twin")
+            raise NotApplicable(
+                f"model \"{self.card.name}\": layer '{found.name}' cannot be observed in the twin", ReasonCode.NO_LAYER
+            )
         gradients: list[Tensor] | None = None
         if goal is not None:
-            got = torch.autograd.grad(goal.score(self.card, out).sum(), caught, allow_unused=True)
+            before = values[twin.before][: len(part)] if names else None
+            score = self._explained(twin, goal, values[""], before)
+            got = torch.autograd.grad(score.sum(), caught, allow_unused=True)
             gradients = [torch.zeros_like(v) if g is None else g for g, v in zip(got, caught, strict=True)]
         n = len(part)
         value = torch.cat([twin.grid(v.detach(), found) for v in caught])[:n]
@@ -329,57 +388,9 @@ class OnnxModel(FaceModel):
         self._last = {}
 
 
-def build_twin(model: OnnxModel) -> tuple[Twin | None, float, str]:
-    """Derive the twin and hold it against ONNX Runtime on a probe batch.
-
-    Returns:
-        The twin or None, the largest relative difference (infinite where it could not be built), and for a refusal its
-        reason in one line.
-    """
-    card = model.card
-    try:
-        twin = Twin(model.proto, card, model.session.output, model.fixed_batch)
-        twin.lay_out_for(model.device)
-        rng = np.random.default_rng(1)
-        probe = torch.as_tensor(rng.random((2, 3, *card.input.size)), dtype=torch.float32, device=model.device)
-        with torch.no_grad():
-            out = twin(probe)
-    except Exception as error:  # an operator that the converter does not know can fail in any way
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        return (
-            None,
-            float("inf"),
-            (
-                f'model "{card.name}" has no differentiable twin ({type(error).__name__}: {first}); '
-                "only black-box explainers run on it"
-            ),
-        )
-    expected = torch.cat(
-        [model._forward_chunk(probe[i : i + 1].expand(model.fixed_batch or 1, -1, -1, -1))[:1] for i in (0, 1)]
-    )
-    difference = relative_difference(out, expected)
-    allowed = model.execution_target.tolerance
-    if not difference <= allowed:
-        return (
-            None,
-            difference,
-            (
-                f'the torch twin of model "{card.name}" is refused: its outputs differ from ONNX Runtime\'s by '
-                f"{difference:.2e} relative (allowed: {allowed:.0e}); only black-box explainers run on it"
-            ),
-        )
-    return twin, difference, ""
-
-
-def relative_difference(a: Tensor, b: Tensor) -> float:
-    """Return max |a − b| / max |b| (NaN counts as infinite)."""
-    if a.shape != b.shape:
-        return float("inf")
-    difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
-    return difference if difference == difference else float("inf")
-
-
-def _equal(a: Tensor, b: Tensor) -> bool:
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
     return a is b or (a.shape == b.shape and a.device == b.device and torch.equal(a, b))
 
 

@@ -21,6 +21,48 @@ from torch import Tensor
 ROWS = {"cpu": 16, "cuda": 64}
 
 
+class KeptGraph:
+    """One forward pass of some images, whose graph is kept for any number of vector-Jacobian products.
+
+    Args:
+        network: maps N×C×H×W to outputs N×K, row by row.
+        images: G×C×H×W.
+        copies: rows of the pass that each image takes, and so the vectors of each image per backward pass.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], images: Tensor, copies: int) -> None:
+        repeated = images.detach().repeat_interleave(copies, dim=0)
+        self.images, self.copies = images, copies
+        self.pixels = repeated.contiguous(memory_format=torch.channels_last).requires_grad_(True)
+        with torch.enable_grad():
+            self.outputs = network(self.pixels)
+
+    def products(self, vectors: Tensor, into: Tensor | None = None) -> Tensor:
+        """Return Σ_k vectors[g, m, k] · ∂outputs[g, k] / ∂images[g], float32 G×M×C×H×W, from vectors G×M×K.
+
+        Args:
+            into: where to write them, if not into new memory.
+        """
+        shape = (*vectors.shape[:2], *self.images.shape[1:])
+        found = self.images.new_empty(shape, dtype=torch.float32) if into is None else into
+        for start in range(0, vectors.shape[1], self.copies):
+            part = vectors[:, start : start + self.copies]
+            # The last vectors may be too few for the graph's batch; zeros fill it and their products are dropped.
+            filled = torch.nn.functional.pad(part, (0, 0, 0, self.copies - part.shape[1])).flatten(0, 1)
+            (gradient,) = torch.autograd.grad(
+                self.outputs, self.pixels, filled.to(self.outputs.dtype), retain_graph=True
+            )
+            by_image = gradient.unflatten(0, (len(self.images), self.copies))
+            found[:, start : start + self.copies] = by_image[:, : part.shape[1]]
+        return found
+
+
+def rows_per_pass(device: str, limit: int | None = None) -> int:
+    """Return the rows of one backward pass on a device (``cpu``, ``cuda``), at most ``limit``."""
+    most = ROWS.get(device, ROWS["cpu"])
+    return most if limit is None else max(1, min(most, limit))
+
+
 def vector_jacobian_products(
     network: Callable[[Tensor], Tensor], images: Tensor, vectors: Tensor, limit: int | None = None
 ) -> Tensor:
@@ -40,22 +82,10 @@ def vector_jacobian_products(
     """
     n, m = vectors.shape[:2]
     products = images.new_zeros((n, m, *images.shape[1:]), dtype=torch.float32)
-    most = ROWS.get(images.device.type, ROWS["cpu"])
-    rows = most if limit is None else max(1, min(most, limit))
+    rows = rows_per_pass(images.device.type, limit)
     copies = 1 if m < rows else rows
     group = rows // copies
     for first in range(0, n if m else 0, group):
-        some = images[first : first + group].detach()
-        repeated = some.repeat_interleave(copies, dim=0).contiguous(memory_format=torch.channels_last)
-        pixels = repeated.requires_grad_(True)
-        with torch.enable_grad():
-            outputs = network(pixels)
-        for start in range(0, m, copies):
-            part = vectors[first : first + group, start : start + copies]
-            # The last vectors may be too few for the graph's batch; zeros fill it and their products are dropped.
-            filled = torch.nn.functional.pad(part, (0, 0, 0, copies - part.shape[1])).flatten(0, 1)
-            (gradient,) = torch.autograd.grad(outputs, pixels, filled.to(outputs.dtype), retain_graph=True)
-            products[first : first + group, start : start + copies] = gradient.unflatten(0, (len(some), copies))[
-                :, : part.shape[1]
-            ]
+        graph = KeptGraph(network, images[first : first + group], copies)
+        graph.products(vectors[first : first + group], into=products[first : first + group])
     return products

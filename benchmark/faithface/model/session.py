@@ -1,14 +1,15 @@
 """ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
 
 Place in the flow: used by ``onnx_model.py``; the perturbation engine runs the same session from its own buffers,
-through ``FaceModel.feed``. May call ``target``, ``threads`` and ``errors`` only. Knows nothing of cards or faces:
-arrays in, arrays out.
+through ``FaceModel.feed``. May call ``target``, ``threads``, ``screen`` and ``errors`` only. Knows nothing of cards or
+faces: arrays in, arrays out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from faithface.errors import UsageError
+from faithface.errors import RunError, UsageError
+from faithface.model.screen import read_proto
 from faithface.model.target import execution_target, half_precision, providers_for
 from faithface.threads import thread_count
 
@@ -80,17 +82,9 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """Read an ``.onnx`` file.
 
     Raises:
-        UsageError: it is not there, truncated, or not ONNX.
+        UsageError: it is not there, truncated, not ONNX, or asks for too much (see :mod:`faithface.model.screen`).
     """
-    try:
-        proto = onnx.load(str(path))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except Exception as error:  # protobuf's DecodeError and onnx's own errors share no base but Exception
-        raise UsageError(f"{path} is not an ONNX file, or it is truncated: {_first_line(error)}") from None
-    if not proto.graph.node or not proto.graph.output:
-        raise UsageError(f"{path} is not an ONNX file: it holds no graph")
-    return proto
+    return read_proto(path)
 
 
 def ports(entries: Sequence[Any]) -> list[Port]:
@@ -155,14 +149,28 @@ class Session:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
         return self._pool
 
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what ONNX Runtime raises during a pass into a :class:`RunError` that names the model."""
+        try:
+            yield
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise RunError(f"{self._what}: ONNX Runtime cannot run it: {_first_line(error)}") from error
+
     def run(self, batch: np.ndarray, output: str = "") -> np.ndarray:
         """Return the chosen output, or another one by name, as float32.
 
         Args:
             batch: images that are already in the network's layout and normalisation.
+
+        Raises:
+            RunError: ONNX Runtime failed, for instance because the network does not take this batch size.
         """
         feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
-        return np.asarray(self.ort.run([output or self.output], feed)[0], dtype=np.float32)
+        with self.failures():
+            return np.asarray(self.ort.run([output or self.output], feed)[0], dtype=np.float32)
 
     def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """As :meth:`run` on torch tensors, on the session's device; on CUDA nothing crosses the bus."""
@@ -187,7 +195,8 @@ class Session:
             torch.cuda.current_stream().synchronize()
         binding.bind_input(self.inputs[0].name, kind, 0, self.dtype, tuple(batch.shape), batch.data_ptr())
         binding.bind_output(self.output, kind)
-        self.ort.run_with_iobinding(binding)
+        with self.failures():
+            self.ort.run_with_iobinding(binding)
         binding.synchronize_outputs()
         output = torch.utils.dlpack.from_dlpack(binding.get_outputs()[0]._ortvalue.to_dlpack())
         return output.to(torch.float32, copy=True)

@@ -1,9 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
 Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call
-``layers``, ``_torchvision``, ``card``, ``errors``. The steps: fold constants (onnxscript's optimizer), convert
-(onnx2pytorch), put the card's preprocessing in front, run a probe batch. Holding the twin against ONNX Runtime is the
-caller's (``onnx_model.py``).
+``prepare``, ``operators``, ``layers``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps: prepare the
+graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front.
+Holding the twin against ONNX Runtime is ``parity.py``'s.
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """
@@ -11,7 +11,7 @@ Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -20,8 +20,13 @@ from torch import Tensor, nn
 
 from faithface.card import InputCard, ModelCard
 from faithface.errors import NotApplicable, UsageError, nearest
+from faithface.model import operators
 from faithface.model._torchvision import import_onnx2pytorch
-from faithface.model.layers import Layer, ancestors, candidates, choose
+from faithface.model.endings import ending, softmax_axis_is_last
+from faithface.model.graph import attributes, only, opset
+from faithface.model.layers import Layer, candidates, choose
+from faithface.model.prepare import prepare
+from faithface.reasons import ReasonCode
 
 GREY = (0.299, 0.587, 0.114)
 
@@ -49,14 +54,21 @@ class Twin(nn.Module):
         card: the model's card.
         network: the converted graph; its submodules' outputs are the candidates for CAM layers.
         fixed_batch: the only batch size that the file accepts; None: any.
+        prepared: the ONNX network that was converted (see ``prepare.py``).
+        before: the tensor before a final Softmax or Sigmoid; "" where the network ends otherwise.
+        squashing: that final operator, or "".
     """
 
     def __init__(self, proto: onnx.ModelProto, card: ModelCard, output: str, fixed_batch: int | None) -> None:
         super().__init__()
         self.card = card
         self.fixed_batch = fixed_batch
-        self.network = _convert(_only(proto, output))
+        self.prepared = prepare(only(proto, output))
+        self.network = _convert(self.prepared.proto)
         self.output = output
+        end = ending(self.prepared.proto.graph, output)
+        known = end.before in self.network.mapping and softmax_axis_is_last(self.prepared.proto.graph, end, output)
+        self.before, self.squashing = (end.before, end.operator) if known else ("", "")
         self._output_index = self.network.output_names.index(output)
         self._layers: list[Layer] | None = None
         self.channels_last = False
@@ -74,6 +86,12 @@ class Twin(nn.Module):
         if self.channels_last:
             self.network.to(memory_format=torch.channels_last)
         return self
+
+    @property
+    def device(self) -> torch.device:
+        tensor = next(iter(self.buffers()), None)
+        tensor = next(iter(self.parameters()), None) if tensor is None else tensor
+        return torch.device("cpu") if tensor is None else tensor.device
 
     def forward(self, images: Tensor) -> Tensor:
         x = preprocess(images, self.card.input)
@@ -101,7 +119,7 @@ class Twin(nn.Module):
         """List the spatial layers, in graph order; found once, by a probe pass."""
         if self._layers is None:
             height, width = self.card.input.size
-            probe = torch.full((self.fixed_batch or 1, 3, height, width), 0.5, device=_device_of(self))
+            probe = torch.full((self.fixed_batch or 1, 3, height, width), 0.5, device=self.device)
             shapes: dict[str, tuple[int, ...]] = {}
 
             def see(name: str, value: Tensor) -> None:
@@ -123,7 +141,10 @@ class Twin(nn.Module):
         """
         found = self.layers()
         if not found:
-            raise NotApplicable(f'model "{self.card.name}" has no layer with a spatial grid: CAMs do not apply to it')
+            raise NotApplicable(
+                f'model "{self.card.name}" has no layer with a spatial grid: CAMs do not apply to it',
+                ReasonCode.NO_LAYER,
+            )
         if name:
             for layer in found:
                 if name in (layer.name, layer.node):
@@ -131,9 +152,31 @@ class Twin(nn.Module):
             near = nearest(name, [layer.name for layer in found])
             some = ", ".join(layer.name for layer in found[-6:])
             raise UsageError(f"model \"{self.card.name}\" has no layer '{name}'; {near} (the last ones: {some})")
-        chosen = choose(found, self.network.onnx_model.graph)
-        assert chosen is not None
+        chosen = choose(found, self.network.onnx_model.graph, self.output)
+        if chosen is None:
+            some = ", ".join(layer.name for layer in found[-6:])
+            raise NotApplicable(
+                f'model "{self.card.name}" has no layer that every path from the image to the output passes, so none '
+                f"can be chosen for CAMs; name one as explain.layer in the card (the last ones: {some})",
+                ReasonCode.NO_LAYER,
+            )
         return chosen
+
+    def values(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        """Return the output (under "") and the named inner tensors for images; inner ones as the graph lays them out.
+
+        With a fixed batch, inner tensors keep the rows of whole batches, padding included.
+        """
+        caught: dict[str, list[Tensor]] = {name: [] for name in names}
+        hooked = {name for name in names if name}
+
+        def see(name: str, value: Tensor) -> None:
+            if name in hooked:
+                caught[name].append(value)
+
+        with self.hooks(see):
+            out = self(images)
+        return {name: torch.cat(parts) for name, parts in caught.items() if parts} | {"": out}
 
     def hooks(self, see: Callable[[str, Tensor], Any], only: str | None = None) -> _Hooks:
         """Return a context in which ``see(tensor name, value)`` is called for each intermediate tensor (or ``only``
@@ -181,30 +224,15 @@ class _Hooks:
             handle.remove()
 
 
-def _only(proto: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """Return the graph of one output. What only other outputs need must not decide whether there is a twin."""
-    if len(proto.graph.output) == 1:
-        return proto
-    kept = onnx.ModelProto()
-    kept.CopyFrom(proto)
-    wanted = ancestors(kept.graph, output)
-    for entries, keep in (
-        (kept.graph.output, lambda value: value.name == output),
-        (kept.graph.node, lambda node: not wanted.isdisjoint(node.output)),
-    ):
-        remaining = [entry for entry in entries if keep(entry)]  # type: ignore[no-untyped-call]
-        del entries[:]
-        entries.extend(remaining)  # type: ignore[arg-type]
-    return kept
-
-
-def _convert(proto: onnx.ModelProto) -> Any:
-    import onnxscript.optimizer
-
+def _convert(prepared: onnx.ModelProto) -> Any:
+    copy = onnx.ModelProto()  # the converter joins nodes of the graph that it is given
+    copy.CopyFrom(prepared)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        folded = onnxscript.optimizer.optimize(proto)
-        network = import_onnx2pytorch().ConvertModel(folded)
+        network = import_onnx2pytorch().ConvertModel(copy)
+    for node in copy.graph.node:
+        if node.op_type == "Resize" and not operators.resizes_as_torch(attributes(node), opset(copy)):
+            setattr(network, network.mapping[node.output[0]], operators.Resize(attributes(node)))
     for tensor, name in list(network.mapping.items()):
         operator = getattr(network, name)
         if not isinstance(operator, nn.Module):
@@ -213,23 +241,15 @@ def _convert(proto: onnx.ModelProto) -> Any:
             network.add_module(network.mapping[tensor], _Call(operator))
     for name, module in list(network.named_children()):
         if type(module).__name__ == "PRelu":
-            setattr(network, name, _PRelu())
+            setattr(network, name, operators.PRelu())
     for module in network.modules():
+        # The converter's wrapper calls the forward function of what it wraps, which no hook sees.
+        if isinstance(getattr(module, "inu", module), nn.modules.instancenorm._InstanceNorm):
+            module.register_forward_hook(operators.with_contiguous_gradient)
         # An in-place activation would overwrite the very tensor that a hook has just handed out.
         if hasattr(module, "inplace"):
             module.inplace = False
     return network
-
-
-class _PRelu(nn.Module):
-    """PReLU as one product, x · (1 where x > 0, else the slope).
-
-    The converter writes clamp + clamp · slope, whose gradient at exactly 0 is 1 + slope, and which takes half of a
-    MobileFaceNet's backward pass.
-    """
-
-    def forward(self, x: Tensor, slope: Tensor) -> Tensor:
-        return x * torch.where(x > 0, torch.ones_like(slope), slope)
 
 
 class _Call(nn.Module):
@@ -242,9 +262,3 @@ class _Call(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.function(inputs) if self.takes_list else self.function(*inputs)
-
-
-def _device_of(module: nn.Module) -> torch.device:
-    tensor = next(iter(module.buffers()), None)
-    tensor = next(iter(module.parameters()), None) if tensor is None else tensor
-    return torch.device("cpu") if tensor is None else tensor.device

@@ -1,7 +1,7 @@
 """Deletion and insertion curves of a batch of maps: the one function behind all curve metrics.
 
 Place in the flow: ``metrics/curves`` takes areas of what this returns; users may call :func:`curves` themselves. May
-call ``ranking``, ``fills``, ``linear``, ``masking_plan``, ``engine``, and ``tasks`` for the scores.
+call ``ranking``, ``fills``, ``finite``, ``linear``, ``masking_plan``, ``engine``, and ``tasks`` for the scores.
 
 At fraction f of the pixels, deletion has replaced the round(f·H·W) most salient pixels by the fill, and insertion has
 put as many back into an image that starts as the fill. The clean image is scored when samples are loaded, the fill
@@ -21,6 +21,7 @@ from faithface.errors import UsageError, nearest
 from faithface.lazy import torch
 from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import altered_images, check_fill, fill_images
+from faithface.perturb.finite import require_finite
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.masking_plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
@@ -188,6 +189,9 @@ def _compute(
         if len(inner[direction]) and len(rows):
             by_count[np.ix_(rows, inner[direction])] = _scores(model, samples, outputs[direction], rows)
         curves[direction] = by_count[:, counts[direction]]
+        require_finite(
+            model, [samples.ids[i] for i in rows], curves[direction][rows], f"{direction} with fill {setting.fill}"
+        )
     return curves
 
 

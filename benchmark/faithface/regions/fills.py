@@ -13,18 +13,21 @@ and ``contract``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.contract import Dataset, Face, FaceModel, Sample, Samples
 from faithface.errors import NotApplicable, UsageError, nearest
+from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.perturb.fills import BLUR, gaussian_blur
 from faithface.perturb.strangers import FaceIndex, face_index
 from faithface.reasons import ReasonCode
 from faithface.tasks import accepted, pair_similarity
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("stranger", "partner", "blur")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from faithface.contract import FaceModel, Samples
+from faithface.lazy import torch
 from faithface.regions.fills import FillSet
 from faithface.regions.shapley import RegionValues, shapley_values
 from faithface.regions.subsets import Scalar, score_subsets

@@ -11,6 +11,7 @@ error, unless it came with a suite whose other lists were changed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import UsageError
-from faithface.hashing import file_hash, fingerprint_of, modules_fingerprint
+from faithface.hashing import fingerprint_of, modules_fingerprint, network_hash
 from faithface.plugins import Provenance, Registry, Resolved
 from faithface.reasons import Reason, ReasonCode
 from faithface.run.choice import choose
@@ -116,7 +117,8 @@ def make_plan(request: Request, registry: Registry) -> Plan:
             raise UsageError(f"no {what} to run; give at least one --{what.removesuffix('s')}")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"limit is {request.limit}; expected at least 1")
-    models = _distinct([resolve(m, registry.model) for m in request.models], "model", lambda r: r.object.name)
+    by_name = functools.partial(registry.model, allow_outside=request.allow_outside)
+    models = _distinct([resolve(m, by_name) for m in request.models], "model", lambda r: r.object.name)
     datasets = _distinct([resolve(d, registry.dataset) for d in request.datasets], "dataset")
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")
@@ -295,7 +297,7 @@ def identity(
     """Return what must agree for a run directory to be resumed, as JSON values."""
     return {
         "suite": list(request.suite),
-        "models": [f"{m.object.name}#{file_hash(m.object.path)}" for m in models],
+        "models": [f"{m.object.name}#{network_hash(m.object.path)}" for m in models],
         "datasets": [f"{d.spec}#{d.object.revision}" for d in datasets],
         "explainers": [e.spec for e in explainers],
         "metrics": [m.spec for m in metrics],

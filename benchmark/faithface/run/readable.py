@@ -55,13 +55,15 @@ def without_unreadable(
     Args:
         positions: the chosen samples.
         strict: raise instead of skipping.
-        tell: gets one line for each unreadable face.
+        tell: gets one line for each unreadable face, and those that the dataset itself has to tell.
 
     Raises:
         UsageError: ``strict`` and a face cannot be read, or none of the chosen samples is left.
     """
     items: Sequence[Any] = dataset.items()
     wanted = items if dataset.task == "verification" else [items[p] for p in positions]
+    for note in dataset.notes():
+        tell(f"{dataset.name}: {note}")
     bad: dict[str, str] = {}
     seen: set[str] = set()
     for item in wanted:

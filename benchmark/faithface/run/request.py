@@ -27,6 +27,7 @@ class Request:
         limit: samples per dataset (see :func:`choose`); None for all.
         batch_size: the largest batch of the network; None for the model's own choice.
         strict: an unreadable image is an error rather than skipped.
+        allow_outside: cards may name networks outside their own folders.
         command: the command line as it was typed, so that an unfinished run can say how it is resumed; ""
             for the Python API.
         inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
@@ -46,6 +47,7 @@ class Request:
     batch_size: int | None = None
     keep_maps: bool = False
     strict: bool = False
+    allow_outside: bool = False
     command: str = ""
     inherited: frozenset[str] = frozenset()
 

@@ -72,7 +72,7 @@ def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, ke
     """Explain and score one batch for one cell; an explainer's exception ends the cell, a metric's that metric."""
     try:
         maps = explain(model, samples, work.explainer)
-        problems = check_maps(maps, samples)
+        problems = check_maps(maps, samples) | without_score(samples)
     except Exception as error:  # a plugin may raise anything, and must not end the run
         return CellShard(work.cell, number, samples.ids, failure=explainer_failure(error))
     cost = maps.cost or Cost(0.0, 0, 0)
@@ -92,6 +92,15 @@ def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, ke
     for text, metric in work.metrics.items():
         score_metric(model, samples, maps, work.explainer, text, metric, valid, problems, result)
     return result
+
+
+def without_score(samples: Samples) -> dict[int, Reason]:
+    """Return, by sample index, why a sample cannot be scored: the model gives no number for it as it is."""
+    scores = samples.clean.scores.detach().cpu().numpy()
+    return {
+        int(i): Reason(ReasonCode.NON_FINITE_SCORE, f"the model gives {scores[i]} for the unaltered sample")
+        for i in np.flatnonzero(~np.isfinite(scores))
+    }
 
 
 def score_metric(

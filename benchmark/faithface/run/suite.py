@@ -22,13 +22,13 @@ command runs.
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from faithface.errors import UsageError, nearest
+from faithface.files import shorten
+from faithface.toml_files import read_toml
 
 
 class Published(BaseModel):
@@ -46,7 +46,7 @@ class Published(BaseModel):
 
     explainer: str
     protocol: str
-    value: float
+    value: float = Field(allow_inf_nan=False)
     source: str
     note: str = ""
 
@@ -84,14 +84,7 @@ def load_suite(path: str | Path) -> Suite:
         UsageError: no such file, not TOML, an unknown key (the nearest is suggested), or a missing or wrong value.
     """
     path = Path(path)
-    try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such suite file; expected a TOML file with a section [suite]") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file ({error}); expected a section [suite]") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_toml(path, "suite file", "a TOML file with a section [suite]")
     for section in data:
         if section != "suite":
             raise UsageError(f"{path}: unknown section or key '{section}'; expected only [suite]")
@@ -106,4 +99,4 @@ def load_suite(path: str | Path) -> Suite:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{path}: suite.{where}: {first['msg']} (got {first.get('input')!r})") from None
+        raise UsageError(f"{path}: suite.{where}: {first['msg']} (got {shorten(first.get('input'))})") from None

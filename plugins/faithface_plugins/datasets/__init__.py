@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from faithface.contract import Dataset
 from faithface_plugins.datasets.bins import Bin
+from faithface_plugins.datasets.faceforensics import FaceForensics
 from faithface_plugins.datasets.folder import Folder
 from faithface_plugins.datasets.generators import Generators
 from faithface_plugins.datasets.lfw import Lfw
@@ -14,4 +15,13 @@ from faithface_plugins.datasets.pad_layouts import PAD_DATASETS
 from faithface_plugins.datasets.pairs import Pairs
 from faithface_plugins.datasets.planted.datasets import DATASETS as PLANTED
 
-DATASETS: tuple[Dataset, ...] = (Folder(), Pairs(), Generators(), Lfw(), Bin(), *PAD_DATASETS, *PLANTED)
+DATASETS: tuple[Dataset, ...] = (
+    Folder(),
+    Pairs(),
+    Generators(),
+    FaceForensics(),
+    Lfw(),
+    Bin(),
+    *PAD_DATASETS,
+    *PLANTED,
+)

@@ -2,7 +2,7 @@
 CSV.
 
 Place in the flow: called by the folder-like datasets when ``landmarks=CSV`` is given. Imports numpy, scikit-image,
-``errors``.
+``tables`` and ``errors``.
 
 The CSV has the columns ``image`` (path relative to the set's root) and ``left_eye_x, left_eye_y, right_eye_x,
 right_eye_y, nose_x, nose_y, left_mouth_x, left_mouth_y, right_mouth_x, right_mouth_y`` in pixels of the image; left
@@ -11,14 +11,15 @@ and right are the viewer's.
 
 from __future__ import annotations
 
-import csv
 import functools
+import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from faithface.errors import UsageError
+from faithface.tables import read_table
 
 # The five-point template of ArcFace's 112×112 crops (Deng et al., 2019): viewer's left eye, right eye, nose, left and
 # right mouth corner.
@@ -59,24 +60,17 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     """Read a landmark CSV: float 5×2 per image path.
 
     Raises:
-        UsageError: no such file, a missing column, or a number that is none.
+        UsageError: no such file, a missing column, or a number that is none or not finite.
     """
-    if not path.is_file():
-        raise UsageError(f"landmarks: {path} is not a file; expected a CSV with image,{','.join(COLUMNS)}")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        for column in ("image", *COLUMNS):
-            if column not in (reader.fieldnames or []):
-                raise UsageError(f"{path}: column '{column}' is missing; expected image,{','.join(COLUMNS)}")
-        table = {}
-        for row in reader:
-            try:
-                values = [float(row[column]) for column in COLUMNS]
-            except (TypeError, ValueError):
-                raise UsageError(
-                    f"{path}, line {reader.line_num}: landmarks of {row['image']} are not ten numbers"
-                ) from None
-            table[row["image"].strip()] = np.array(values).reshape(5, 2)
+    table = {}
+    for line, row in read_table(path, ("image", *COLUMNS), "landmarks CSV").rows:
+        try:
+            values = np.array([float(row[column]) for column in COLUMNS]).reshape(5, 2)
+        except ValueError:
+            values = np.full((5, 2), np.nan)
+        if not np.isfinite(values).all():
+            raise UsageError(f"{path}, line {line}: landmarks of {row['image'][:100]} are not ten numbers")
+        table[posixpath.normpath(row["image"].replace("\\", "/"))] = values
     return table
 
 

@@ -1,24 +1,29 @@
 """``folder:PATH``: a folder with one sub-folder per class becomes a set of classifier samples. No code.
 
-Place in the flow: a builtin dataset. May call ``images``, ``align`` and the contract.
+Place in the flow: a builtin dataset. May call ``images``, ``align``, ``content``, ``ids``, ``listing`` and the
+contract.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from collections.abc import Mapping
+import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from faithface.contract import Dataset, Face, Mask, Sample
+from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
+from faithface.files import user_path
+from faithface.images import list_images, read_image
 from faithface.tasks import Task
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
-from faithface_plugins.datasets.images import list_images, read_image, safe_id
+from faithface_plugins.datasets.content import FileDigest, content_revision, landmark_note
+from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
+from faithface_plugins.datasets.listing import class_folders, human_masks, not_read, refuse_outside
+
+_FFPP = {"original_sequences", "manipulated_sequences"}
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,10 @@ class Folder(Dataset):
         human: a folder with the same tree that holds human-salience masks (greyscale, one PNG of the same stem per
             image).
         positive: the attack or synthetic class, where a reader of the record should know it.
+        allow_outside: read images that links in the folder lead to, elsewhere.
 
-    Sample ids are ``class--stem``; where two files of a class would share one, the inner folders join it.
+    Sample ids are ``class--stem``; where two files of a class would share one, the inner folders join it, and where
+    that is not enough, a part of the path's digest.
     """
 
     aligned: bool = True
@@ -42,6 +49,7 @@ class Folder(Dataset):
     size: int = 112
     human: str | None = None
     positive: str = ""
+    allow_outside: bool = False
     root: str = field(default="", metadata={"parameter": False})
 
     name = "folder"
@@ -49,83 +57,80 @@ class Folder(Dataset):
     source = "the user's own images"
 
     def with_argument(self, argument: str) -> Folder:
-        root = Path(argument).expanduser()
-        if not root.is_dir():
+        root = user_path(argument)
+        if not os.path.isdir(root):
             raise UsageError(
                 f"dataset folder:{argument}: no such folder; expected a folder with one sub-folder per class"
             )
         opened = dataclasses.replace(self, root=str(root))
-        classes = opened._class_folders()
-        if len(classes) < 2:
-            got = f"only {classes[0].name}" if classes else "none"
+        classes = opened._listing()
+        if set(classes) >= _FFPP:
             raise UsageError(
-                f"dataset folder:{argument}: expected at least two class sub-folders with images (such as "
-                f"bona-fide and attack), got {got}"
+                f"dataset folder:{argument} holds FaceForensics++ with its masks; write faceforensics:{argument}"
+            )
+        if not classes:
+            raise UsageError(
+                f"dataset folder:{argument}: expected class sub-folders with images (such as bona-fide and attack), "
+                "got none"
             )
         return opened
 
-    def _class_folders(self) -> list[Path]:
+    def _listing(self) -> dict[str, list[tuple[str, Path]]]:
+        """Return the images of each class that has some: (path relative to the class's folder, path)."""
         if not self.root:
             raise UsageError("dataset folder needs a path: write folder:PATH")
-        return sorted(
-            p for p in Path(self.root).iterdir() if p.is_dir() and not p.name.startswith(".") and list_images(p)
-        )
+        listed = {folder.name: list_images(folder) for folder in class_folders(Path(self.root))}
+        return {label: images for label, images in listed.items() if images}
 
     @property
     def classes(self) -> tuple[str, ...]:  # type: ignore[override]
-        return tuple(folder.name for folder in self._class_folders()) if self.root else ()
+        return tuple(map(clean_name, self._listing())) if self.root else ()
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def fits(self, task: Task) -> bool:
         return task != "verification"
 
     def items(self) -> list[Sample]:
-        made: list[Sample] = []
-        table = None if self.landmarks is None else read_landmarks(Path(self.landmarks).expanduser())
-        for folder in self._class_folders():
-            paths = list_images(folder)
-            stems = [path.stem for path in paths]
-            for path in paths:
-                inner = path.relative_to(folder).with_suffix("").as_posix()
-                stem = path.stem if stems.count(path.stem) == 1 else inner.replace("/", "_")
-                sample_id = f"{safe_id(folder.name)}--{safe_id(stem)}"
-                relative = path.relative_to(self.root).as_posix()
-                read = aligned_reader(functools.partial(read_image, path), relative, table, self.size)
-                face = Face(f"{folder.name}/{inner}", read)
-                made.append(Sample(sample_id, face, folder.name, truth=self._truth(folder.name, inner)))
-        unique_ids([sample.id for sample in made], f"folder:{self.root}")
-        return made
+        table = None if self.landmarks is None else read_landmarks(user_path(self.landmarks))
+        ids: list[str] = []
+        names: list[str] = []
+        faces: list[tuple[Face, str]] = []
+        listing = self._listing()
+        for folder, images in listing.items():
+            refuse_outside((path for _name, path in images), Path(self.root), self.allow_outside, f"folder:{self.root}")
+            inner = [name.removesuffix(path.suffix) for name, path in images]
+            stems, inners = Counter(path.stem for _name, path in images), Counter(inner)
+            label = clean_name(folder)
+            for (name, path), short in zip(images, inner, strict=True):
+                stem = path.stem if stems[path.stem] == 1 else short.replace("/", "_")
+                ids.append(f"{safe_id(folder)}--{safe_id(stem)}")
+                names.append(f"{folder}/{name}")
+                read = aligned_reader(functools.partial(read_image, path), f"{label}/{name}", table, self.size)
+                # The suffix tells a.jpg and a.png apart; it is no part of the id where nothing needs it.
+                face_id = f"{label}/{clean_name(short if inners[short] == 1 else name)}"
+                digest = FileDigest((path,), landmark_note(table, f"{label}/{name}", self.size))
+                faces.append((Face(face_id, read, digest=digest), label))
+        masks = [human_masks(self.human, name.rpartition(".")[0]) for name in names]
+        return [
+            Sample(sample_id, face, label, truth=truth, truth_digest=digest)
+            for sample_id, (face, label), (truth, digest) in zip(unique_ids(ids, names), faces, masks, strict=True)
+        ]
 
     def truths(self) -> frozenset[str]:
         return frozenset({"human"}) if self.human else frozenset()
 
-    def _truth(self, label: str, inner: str) -> Mapping[str, Mask]:
-        if not self.human:
-            return {}
-        path = Path(self.human).expanduser() / label / f"{inner}.png"
-        return {"human": functools.partial(read_mask, path)} if path.is_file() else {}
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Return a salience mask as float32 H×W in [0, 1] (the mean of the channels of a colour file)."""
-    return read_image(path).mean(axis=2)
-
-
-def listing_hash(root: Path) -> str:
-    """Return a revision for a folder: a hash of its images' paths and sizes, cheap and changed by most edits."""
-    digest = hashlib.sha256()
-    for path in list_images(root):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:12]
-
-
-def unique_ids(ids: list[str], what: str) -> None:
-    """Raise UsageError if two samples share an id: records and exported maps are kept under it."""
-    seen: set[str] = set()
-    for sample_id in ids:
-        if sample_id in seen:
-            raise UsageError(f'dataset {what}: two samples would have the id "{sample_id}"; rename one of the files')
-        seen.add(sample_id)
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user should know of these files, one line each."""
+        if not self.root:
+            raise UsageError("dataset folder needs a path: write folder:PATH")
+        root = Path(self.root)
+        lines = list(not_read(root))
+        loose = sum("/" not in name for name, _path in list_images(root))
+        if loose:
+            lines.append(f"{loose} images lie directly in {root} and belong to no class; they are not used")
+        if len(self.classes) == 1:
+            lines.append(f"only one class, {self.classes[0]}: nothing that compares classes can be scored")
+        return tuple(lines)

@@ -1,19 +1,25 @@
 """``generators:PATH``: a folder of real faces against one folder per generator, as synthetic-face test sets come.
 
-Place in the flow: a builtin dataset. May call ``images``, ``folder`` (ids, masks), the contract, ``errors``.
+Place in the flow: a builtin dataset. May call ``images``, ``content``, ``ids``, ``listing``, the contract,
+``errors``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
-from faithface_plugins.datasets.folder import listing_hash, read_mask, unique_ids
-from faithface_plugins.datasets.images import list_images, read_image, safe_id
+from faithface.files import user_path
+from faithface.images import list_images, read_image
+from faithface_plugins.datasets.content import FileDigest, content_revision
+from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
+from faithface_plugins.datasets.listing import class_folders, human_masks, not_read, refuse_outside
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,7 @@ class Generators(Dataset):
         real: names of the real sources, joined by ``+``.
         per_source: at most so many images of each source, in order of name; 0 = all.
         human: a folder with the same tree that holds human-salience masks (one PNG of the same stem per image).
+        allow_outside: read images that links in the folder lead to, elsewhere.
 
     Sample ids are ``class--source_path``.
     """
@@ -32,6 +39,7 @@ class Generators(Dataset):
     real: tuple[str, ...] = ("real", "ffhq", "celeba-hq", "celebahq", "celebahq-1024", "FFHQ", "CelebA-HQ")
     per_source: int = 0
     human: str | None = None
+    allow_outside: bool = False
     root: str = field(default="", metadata={"parameter": False})
 
     name = "generators"
@@ -41,14 +49,14 @@ class Generators(Dataset):
     source = "the user's own images"
 
     def with_argument(self, argument: str) -> Generators:
-        root = Path(argument).expanduser()
-        if not root.is_dir():
+        root = user_path(argument)
+        if not os.path.isdir(root):
             raise UsageError(f"dataset generators:{argument}: no such folder; expected one sub-folder per source")
         return dataclasses.replace(self, root=str(root))
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def truths(self) -> frozenset[str]:
         return frozenset({"human"}) if self.human else frozenset()
@@ -56,24 +64,38 @@ class Generators(Dataset):
     def items(self) -> list[Sample]:
         if not self.root:
             raise UsageError("dataset generators needs a folder: write generators:PATH")
-        sources = sorted(p for p in Path(self.root).iterdir() if p.is_dir() and not p.name.startswith("."))
-        made: list[Sample] = []
+        sources = class_folders(Path(self.root))
+        ids: list[str] = []
+        names: list[str] = []
+        made: list[tuple[Face, str]] = []
         for folder in sources:
             label = "real" if folder.name in self.real else "synthetic"
-            for path in list_images(folder)[: self.per_source or None]:
-                inner = path.relative_to(folder).with_suffix("").as_posix()
-                truth = {}
-                if self.human:
-                    mask = Path(self.human).expanduser() / folder.name / f"{inner}.png"
-                    truth = {"human": functools.partial(read_mask, mask)} if mask.is_file() else {}
-                face = Face(f"{folder.name}/{inner}", functools.partial(read_image, path))
-                made.append(Sample(f"{label}--{safe_id(folder.name + '_' + inner)}", face, label, truth=truth))
-        found = {sample.label for sample in made}
+            images = list_images(folder)[: self.per_source or None]
+            refuse_outside(
+                (path for _name, path in images), Path(self.root), self.allow_outside, f"generators:{self.root}"
+            )
+            inners = Counter(name.removesuffix(path.suffix) for name, path in images)
+            for name, path in images:
+                inner = name.removesuffix(path.suffix)
+                ids.append(f"{label}--{safe_id(f'{folder.name}_{inner}')}")
+                names.append(f"{folder.name}/{name}")
+                face_id = clean_name(f"{folder.name}/{inner if inners[inner] == 1 else name}")
+                face = Face(face_id, functools.partial(read_image, path), digest=FileDigest((path,)))
+                made.append((face, label))
+        masks = [human_masks(self.human, name.rpartition(".")[0]) for name in names]
+        samples = [
+            Sample(sample_id, face, label, truth=truth, truth_digest=digest)
+            for sample_id, (face, label), (truth, digest) in zip(unique_ids(ids, names), made, masks, strict=True)
+        ]
+        found = {sample.label for sample in samples}
         if found != {"real", "synthetic"}:
-            names = ", ".join(folder.name for folder in sources) or "none"
+            listed = ", ".join(folder.name for folder in sources) or "none"
             raise UsageError(
-                f"dataset generators:{self.root}: expected real and synthetic sources, got folders {names}; "
+                f"dataset generators:{self.root}: expected real and synthetic sources, got folders {listed}; "
                 "name the real ones: generators:PATH(real=NAME+NAME)"
             )
-        unique_ids([sample.id for sample in made], f"generators:{self.root}")
-        return made
+        return samples
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user should know of these files, one line each."""
+        return not_read(Path(self.root))

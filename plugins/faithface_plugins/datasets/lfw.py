@@ -1,7 +1,7 @@
 """``lfw``: Labeled Faces in the Wild, through scikit-learn's download or from a local copy.
 
-Place in the flow: a builtin dataset. May call ``images``, ``align``, the contract, ``errors``; scikit-learn only
-to download.
+Place in the flow: a builtin dataset. May call ``images``, ``align``, ``content``, the contract, ``errors``;
+scikit-learn only to download.
 
 scikit-learn's own arrays are not used: they hold the whole set in memory at reduced size. Its download leaves the
 images and the pair lists on disk, and those are read, one face at a time.
@@ -19,8 +19,11 @@ import numpy as np
 
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import RunError, UsageError
+from faithface.files import user_path
+from faithface.images import read_image
+from faithface.tables import read_lines
 from faithface_plugins.datasets.align import aligned_reader, read_landmarks
-from faithface_plugins.datasets.images import read_image
+from faithface_plugins.datasets.content import FileDigest, content_revision, landmark_note
 
 _LISTS = {"test": "pairsDevTest.txt", "train": "pairsDevTrain.txt", "10-folds": "pairs.txt"}
 _SKLEARN = {"test": "test", "train": "train", "10-folds": "10_folds"}
@@ -51,25 +54,38 @@ class Lfw(Dataset):
 
     name = "lfw"
     task = "verification"
-    revision = "funneled-1"
     aligned = True
     source = "Huang et al., Labeled Faces in the Wild (2007), funneled"
 
+    @property
+    def revision(self) -> str:  # type: ignore[override]
+        """``funneled-1`` and a hash of the images' content, where they are there."""
+        found = self._found()
+        return "funneled-1" if found is None else f"funneled-1-{content_revision(self._pairs(*found))}"
+
     def items(self) -> Sequence[Pair]:
+        found = self._found()
+        if found is None:
+            self._download()
+            home = self._home()
+            found = home / _FOLDERS[0], home / _LISTS[self.subset]
+        return self._pairs(*found)
+
+    def _found(self) -> tuple[Path, Path] | None:
+        """Return the folder of images and the pair list, if they are there."""
         home = self._home()
         images = next((home / name for name in _FOLDERS if (home / name).is_dir()), None)
         listing = home / _LISTS[self.subset]
-        if images is None or not listing.is_file():
-            self._download()
-            home = self._home()
-            images, listing = home / _FOLDERS[0], home / _LISTS[self.subset]
-        table = None if self.landmarks is None else read_landmarks(Path(self.landmarks).expanduser())
+        return (images, listing) if images is not None and listing.is_file() else None
+
+    def _pairs(self, images: Path, listing: Path) -> list[Pair]:
+        table = None if self.landmarks is None else read_landmarks(user_path(self.landmarks))
         return [self._pair(images, row, table) for row in read_pair_list(listing)]
 
     def _home(self) -> Path:
         from sklearn.datasets import get_data_home
 
-        given = Path(self.data_home).expanduser() if self.data_home else None
+        given = user_path(self.data_home) if self.data_home else None
         if given is not None and any((given / name).is_dir() for name in _FOLDERS):
             return given
         return Path(get_data_home(str(given) if given else None)) / "lfw_home"
@@ -97,8 +113,9 @@ class Lfw(Dataset):
         relative = f"{name}/{name}_{number:04d}.jpg"
         read = functools.partial(read_image, images / relative)
         if table is None:
-            return Face(relative, functools.partial(_central, read), identity=name)
-        return Face(relative, aligned_reader(read, relative, table, self.size), identity=name)
+            return Face(relative, functools.partial(_central, read), name, FileDigest((images / relative,)))
+        digest = FileDigest((images / relative,), landmark_note(table, relative, self.size))
+        return Face(relative, aligned_reader(read, relative, table, self.size), name, digest)
 
 
 def _central(read: functools.partial[np.ndarray]) -> np.ndarray:
@@ -118,17 +135,19 @@ def read_pair_list(path: Path) -> list[tuple[str, int, str, int]]:
         UsageError: a line has neither three nor four fields.
     """
     rows: list[tuple[str, int, str, int]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path, "pair list"):
         fields = line.split("\t") if "\t" in line else line.split()
         if len(fields) <= 2:  # the header: folds and pairs per fold, or pairs
             continue
         try:
+            if any("/" in name or name in (".", "..") for name in (fields[0], fields[-2])):
+                raise ValueError("a name that is a path")
             if len(fields) == 3:
                 rows.append((fields[0], int(fields[1]), fields[0], int(fields[2])))
             else:
                 rows.append((fields[0], int(fields[1]), fields[2], int(fields[3])))
         except (ValueError, IndexError):
-            raise UsageError(f"{path}, line {number}: '{line}' is not 'name i j' or 'name i name j'") from None
+            raise UsageError(f"{path}, line {number}: '{line[:80]}' is not 'name i j' or 'name i name j'") from None
     if not rows:
         raise UsageError(f"{path}: no pairs")
     return rows

@@ -1,6 +1,7 @@
 """The folder layouts of presentation-attack datasets: CelebA-Spoof, OULU-NPU, Replay-Attack, CASIA-FASD.
 
-Place in the flow: builtin datasets. May call ``images``, ``folder`` (ids), the contract, ``errors``.
+Place in the flow: builtin datasets. May call ``images``, ``tables``, ``content``, ``ids``, ``listing``, the contract,
+``errors``.
 
 Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` →
 ``…/1_3_36_1/0001.png``). A layout says which class and which kind of attack a path means; that is all that differs
@@ -12,17 +13,26 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
+import posixpath
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
-from faithface_plugins.datasets.folder import listing_hash, unique_ids
-from faithface_plugins.datasets.images import SUFFIXES, list_images, read_image, safe_id
+from faithface.files import user_path
+from faithface.images import SUFFIXES, list_images, read_image
+from faithface.tables import read_lines, read_text
+from faithface_plugins.datasets.content import FileDigest, content_revision
+from faithface_plugins.datasets.ids import clean_name, safe_id, unique_ids
+from faithface_plugins.datasets.listing import not_read, refuse_outside
+
+T = TypeVar("T")
 
 BONA_FIDE, ATTACK = "bona-fide", "attack"
 CELEBA_SPOOF_CROP = 224  # the side to which its bounding boxes are scaled
@@ -61,12 +71,14 @@ class FramesDataset(Dataset):
         frames: how many frames of each video, evenly spaced.
         protocol: a list of the videos to use, one per line (paths or names, with or without suffix; OULU-NPU's
             ``+1,name`` form is understood); default: all.
+        allow_outside: read images that links in the folder lead to, elsewhere.
 
     Sample ids are ``class--video_frame``.
     """
 
     frames: int = 5
     protocol: str | None = None
+    allow_outside: bool = False
     root: str = field(default="", metadata={"parameter": False})
     name: str = field(default="", metadata={"parameter": False})
     layout: Callable[[str], str | None] = field(default=oulu_npu, metadata={"parameter": False}, repr=False)
@@ -82,49 +94,53 @@ class FramesDataset(Dataset):
             raise ValueError(f"frames is {self.frames}; expected at least 1")
 
     def with_argument(self, argument: str) -> FramesDataset:
-        root = Path(argument).expanduser()
-        if not root.is_dir():
+        root = user_path(argument)
+        if not os.path.isdir(root):
             raise UsageError(f"dataset {self.name}:{argument}: no such folder")
         return dataclasses.replace(self, root=str(root))
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root)) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def items(self) -> list[Sample]:
         if not self.root:
             raise UsageError(f"dataset {self.name} needs a folder: write {self.name}:PATH")
         root = Path(self.root)
-        wanted = None if self.protocol is None else set(read_protocol(Path(self.protocol).expanduser()))
+        wanted = None if self.protocol is None else set(read_protocol(user_path(self.protocol)))
         videos: dict[str, list[Path]] = {}
-        for path in list_images(root):
-            videos.setdefault(path.parent.relative_to(root).as_posix(), []).append(path)
-        made: list[Sample] = []
+        listed_images = list_images(root)
+        refuse_outside((path for _n, path in listed_images), root, self.allow_outside, f"{self.name}:{self.root}")
+        for name, path in listed_images:
+            videos.setdefault(name.rpartition("/")[0] or ".", []).append(path)
+        ids: list[str] = []
+        faces: list[tuple[Face, str]] = []
         for video, paths in videos.items():
             kind = self.layout(video)
             listed = wanted is None or video in wanted or video.rsplit("/", 1)[-1] in wanted
             if kind is None or not listed:
                 continue
             label = ATTACK if kind else BONA_FIDE
-            for path in _spread(paths, self.frames):
-                sample_id = f"{label}--{safe_id(video + '_' + path.stem)}"
-                made.append(Sample(sample_id, Face(f"{video}/{path.name}", functools.partial(read_image, path)), label))
-        if not made:
+            for path in spread(paths, self.frames):
+                ids.append(f"{label}--{safe_id(video + '_' + path.stem)}")
+                read = functools.partial(read_image, path)
+                faces.append((Face(clean_name(f"{video}/{path.name}"), read, digest=FileDigest((path,))), label))
+        if not faces:
             listed_text = "" if wanted is None else f" and named in {self.protocol}"
             raise UsageError(
                 f"dataset {self.name}:{self.root}: no frame folders of this layout{listed_text}; {self.layout.__doc__}"
             )
-        _both_classes(made, f"{self.name}:{self.root}")
-        unique_ids([sample.id for sample in made], f"{self.name}:{self.root}")
-        return made
+        return _samples(ids, faces)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user should know of these files, one line each."""
+        return (*not_read(Path(self.root)), *one_class(self.items()))
 
 
 def read_protocol(path: Path) -> list[str]:
     """Return the video names of a protocol list, without suffixes."""
-    if not path.is_file():
-        raise UsageError(f"protocol: {path} is not a file; expected one video name per line")
     names = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for _number, line in read_lines(path, "list of videos, one name per line"):
         match = _OULU_LINE.fullmatch(line)
         text = (match[2] if match else line).strip()
         if text:
@@ -132,15 +148,21 @@ def read_protocol(path: Path) -> list[str]:
     return names
 
 
-def _spread(paths: list[Path], count: int) -> Iterable[Path]:
+def spread(paths: Sequence[T], count: int) -> list[T]:
+    """Return so many of the paths, evenly spaced, first and last included."""
     at = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int))
     return [paths[i] for i in at]
 
 
-def _both_classes(made: list[Sample], what: str) -> None:
-    labels = {sample.label for sample in made}
-    if len(labels) < 2:
-        raise UsageError(f"dataset {what}: only {labels.pop()} was found; expected bona fide and attack")
+def _samples(ids: list[str], faces: list[tuple[Face, str]]) -> list[Sample]:
+    made = unique_ids(ids, [face.id for face, _label in faces])
+    return [Sample(sample_id, face, label) for sample_id, (face, label) in zip(made, faces, strict=True)]
+
+
+def one_class(samples: list[Sample]) -> tuple[str, ...]:
+    """Return one line where all samples are of one class, or nothing."""
+    labels = {sample.label for sample in samples}
+    return (f"only {labels.pop()} was found: nothing that compares classes can be scored",) if len(labels) == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -152,11 +174,13 @@ class CelebaSpoof(Dataset):
             else the folder.
         split: ``test`` or ``train``.
         crop: cut to the bounding box (``<stem>_BB.txt``: x, y, w, h in an image scaled to 224×224, and a score).
+        allow_outside: read images that links or the label file lead to, elsewhere.
     """
 
     labels: str = "metas/intra_test/test_label.json"
     split: str = "test"
     crop: bool = True
+    allow_outside: bool = False
     root: str = field(default="", metadata={"parameter": False})
 
     name = "celeba-spoof"
@@ -167,8 +191,8 @@ class CelebaSpoof(Dataset):
     source = "Zhang et al., CelebA-Spoof (ECCV 2020); the user's own copy"
 
     def with_argument(self, argument: str) -> CelebaSpoof:
-        root = Path(argument).expanduser()
-        if not (root / "Data").is_dir():
+        root = user_path(argument)
+        if not os.path.isdir(root / "Data"):
             raise UsageError(
                 f"dataset celeba-spoof:{argument}: {root / 'Data'} is not a folder; give the folder that holds Data "
                 "and metas"
@@ -177,48 +201,67 @@ class CelebaSpoof(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        return listing_hash(Path(self.root) / "Data" / self.split) if self.root else "1"
+        return content_revision(self.items()) if self.root else "1"
 
     def items(self) -> list[Sample]:
         if not self.root:
             raise UsageError("dataset celeba-spoof needs a folder: write celeba-spoof:PATH")
         root = Path(self.root)
         table = self._label_table(root)
-        paths = [root / name for name in table] if table else list_images(root / "Data" / self.split)
-        made = []
+        paths = [root / name for name in table] if table else [path for _name, path in list_images(self._data(root))]
+        refuse_outside(paths, root, self.allow_outside, f"celeba-spoof:{self.root}")
+        ids: list[str] = []
+        faces: list[tuple[Face, str]] = []
         for path in paths:
             relative = path.relative_to(root).as_posix()
             if path.suffix.lower() not in SUFFIXES:
                 continue
             spoof = bool(table[relative]) if table else path.parent.name == "spoof"
             label = ATTACK if spoof else BONA_FIDE
-            face = Face(relative, functools.partial(_read_boxed if self.crop else read_image, path))
-            made.append(Sample(f"{label}--{safe_id(path.parents[1].name + '_' + path.stem)}", face, label))
-        if not made:
+            read = functools.partial(_read_boxed if self.crop else read_image, path)
+            ids.append(f"{label}--{safe_id(path.parents[1].name + '_' + path.stem)}")
+            box = _box_path(path)
+            digest = FileDigest((path, box) if self.crop and box.is_file() else (path,))
+            faces.append((Face(clean_name(relative), read, digest=digest), label))
+        if not faces:
             raise UsageError(f"dataset celeba-spoof:{self.root}: no images under Data/{self.split}")
-        _both_classes(made, f"celeba-spoof:{self.root}")
-        unique_ids([sample.id for sample in made], f"celeba-spoof:{self.root}")
-        return made
+        return _samples(ids, faces)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a user should know of these files, one line each."""
+        return (*not_read(self._data(Path(self.root))), *one_class(self.items()))
+
+    def _data(self, root: Path) -> Path:
+        found = root / "Data" / self.split
+        if not found.is_dir():
+            raise UsageError(f"dataset celeba-spoof:{self.root}: no such split, {found}; expected test or train")
+        return found
 
     def _label_table(self, root: Path) -> dict[str, int]:
         path = root / self.labels
         if not path.is_file():
             return {}
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            table = {str(name): int(values[43]) for name, values in content.items()}
-        except (json.JSONDecodeError, AttributeError, IndexError, TypeError, ValueError) as error:
+            content = json.loads(read_text(path, "label file"))
+            table = {posixpath.normpath(name): int(values[43]) for name, values in content.items()}
+        except (json.JSONDecodeError, AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{path}: expected a JSON object of 44 numbers per image ({error})") from None
         return {name: value for name, value in table.items() if name.startswith(f"Data/{self.split}/")}
 
 
+def _box_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_BB.txt")
+
+
 def _read_boxed(path: Path) -> np.ndarray:
     image = read_image(path)
-    box_path = path.with_name(f"{path.stem}_BB.txt")
+    box_path = _box_path(path)
     if not box_path.is_file():
         return image
     try:
-        x, y, w, h = (float(v) for v in box_path.read_text().split()[:4])
+        x, y, w, h = (float(v) for v in read_text(box_path, "bounding box").split()[:4])
+        if not all(map(np.isfinite, (x, y, w, h))):
+            raise ValueError("not finite")
     except ValueError:
         raise UsageError(f"{box_path}: expected 'x y w h score'") from None
     height, width = image.shape[:2]

@@ -34,8 +34,10 @@ class Occlusion(Explainer):
         fill: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour).
         score: classifiers: ``logit`` of the predicted class, or its ``probability``. Pairs: the cosine.
 
-    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901; equal to captum's Occlusion. Cost: one forward pass per window
-    and image, 100 at the defaults and 112×112; no backward pass. Left open by the paper: window, step and fill (grey
+    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901. Where the windows fit the image without a rest, equal to
+    captum's Occlusion; where they do not, captum lets the last window of a row hang over the border, so that it covers
+    less, and here it is moved up to the border and covers as much as the others. Cost: one forward pass per window and
+    image, 100 at the defaults and 112×112; no backward pass. Left open by the paper: window, step and fill (grey
     there); the logit is used because a saturated probability falls by nothing.
     """
 

@@ -106,7 +106,9 @@ class GradCamPlusPlus(Explainer):
     for exp(y) and libraries drop that factor; torch-cam puts g³ inside the sum, pytorch-grad-cam (followed here)
     outside. α is not
     homogeneous in g: where gradients are far below 1e-3, as those of a cosine are, the constant 1e-6 dominates and α ≈
-    1e6·g².
+    1e6·g². So on pairs the map depends strongly on that stabiliser, which the paper does not have: maps with another
+    constant agree with these at a rank correlation of 0.82 to 0.92 only. Compare maps of pairs between libraries, or
+    between networks whose gradients differ in size, with that in mind; Grad-CAM and HiResCAM have no such constant.
     """
 
     layer: str = ""

@@ -48,6 +48,7 @@ class RandomMap(Explainer):
         needs=frozenset(),
         seeded=True,
         source="control",
+        control=True,
     )
 
     def __post_init__(self) -> None:
@@ -89,6 +90,7 @@ class CentrePrior(Explainer):
         name="centre-prior",
         needs=frozenset(),
         source="control",
+        control=True,
     )
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class Edges(Explainer):
         name="edges",
         needs=frozenset(),
         source="control",
+        control=True,
     )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
@@ -145,7 +148,7 @@ class Inverted(Explainer):
     inner: Explainer | None = field(default=None, metadata={"parameter": False})
     asked: str = field(default="", metadata={"parameter": False})
 
-    method = Method(name="inverted", needs=frozenset(), source="control")
+    method = Method(name="inverted", needs=frozenset(), source="control", control=True)
 
     @property
     def info(self) -> Method:
@@ -154,7 +157,9 @@ class Inverted(Explainer):
             return self.method
         of = self.inner.info
         version = f"{self.method.version}.{of.version}"
-        return dataclasses.replace(of, name=f"inverted:{self.asked}", version=version, source=self.method.source)
+        return dataclasses.replace(
+            of, name=f"inverted:{self.asked}", version=version, source=self.method.source, control=True
+        )
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
         return dataclasses.replace(self, asked=argument, inner=resolve(argument))
@@ -196,6 +201,7 @@ class Oracle(Explainer):
         name="oracle",
         needs=frozenset({"truth"}),
         source="ground truth of the data set",
+        control=True,
     )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:

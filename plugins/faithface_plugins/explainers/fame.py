@@ -40,7 +40,8 @@ class Fame(Explainer):
 
     Parameters:
         steps: iterations of each of the two walks.
-        smoothing: σ of a Gaussian in pixels at 112×112, scaled with the shorter side; 0: none.
+        smoothing: σ of a Gaussian in pixels at 112×112, scaled with the shorter side; 0: none. It is cut off at 2.4 σ;
+            the border is torchvision's ``reflect`` (scipy's ``mirror``).
 
     Source: "FAME" (CVPRW XAI4CV 2026), arXiv:2605.12017, and its authors' code. Cost per image, at ``steps`` = n: up to
     2n backward and 4n forward passes (n gradients and n scores for the early stop, in both walks).

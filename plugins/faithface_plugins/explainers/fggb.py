@@ -1,15 +1,28 @@
 """FGGB, feature-guided gradient backpropagation: one gradient map per embedding channel, weighted by agreement.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.vjp`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``fggb_channels`` (exact), ``fggb_adaptive`` and
+``fggb_norms`` (its cheaper forms), and what ``pair_common`` offers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.seeds import rng_for
+from faithface_plugins.explainers.fggb_adaptive import largest_channels
+from faithface_plugins.explainers.fggb_channels import (
+    Embedding,
+    Facts,
+    Reading,
+    channel_portions,
+    channel_weights,
+    facts_of,
+)
+from faithface_plugins.explainers.fggb_norms import linear_maps, sketched_norms, sketched_variation
 from faithface_plugins.explainers.pair_common import (
     cosine_threshold,
     equal_images,
@@ -17,16 +30,10 @@ from faithface_plugins.explainers.pair_common import (
     require_pairs,
     scaled,
     smooth,
-    unit,
 )
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-# Bytes of gradient maps that are held at a time: all 512 channels at 112×112, a quarter of them at 224×224.
-HELD = 128 * 2**20
-# Channels that are reduced at a time, so that the temporaries stay in the cache.
-REDUCED = 32
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,29 @@ class Fggb(Explainer):
             the weights have a sign. ``signed``: the formula to the letter; the norm runs over all three colours, and S
             is summed over them at the end.
         embedding: what is differentiated: ``normalised``, f / ‖f‖, so that changes of length do not count; or ``raw``.
-        smoothing: σ of a Gaussian on the two maps, in pixels at 112×112, scaled with the shorter side; 0: none.
+        smoothing: σ of a Gaussian on the two maps, in pixels at 112×112, scaled with the shorter side; 0: none. It is
+            cut off at 2.4 σ; the border is torchvision's ``reflect`` (scipy's ``mirror``).
         threshold: the cosine at which the pair is accepted; None: the samples' own.
+        norms: ‖G_k‖ of the signed reading. ``exact``. ``shared``: 1 for all channels, so that S_A is one product of the
+            Jacobian with the weights, in the scale of a gradient; equal to ``exact`` up to a factor where all norms
+            are equal. ``sketch``: estimated from ``probes`` forward-mode passes. The absolute reading computes every
+            channel's map, so its norms cost nothing and are always exact.
+        probes: random images of a sketch; the norms' relative error is about 1 / √(2 · probes).
+        channels: of the absolute reading. ``all``; or ``adaptive``: those of largest |w_k − threshold / N|, the others
+            replaced by the mean Ĝ of those computed, until a further backward pass changes the map by at most
+            ``tolerance``.
+        tolerance: on 1 − Spearman's correlation of two successive maps; 0: all channels.
 
     Source: Lu, Xu & Ebrahimi, "Explainable face verification via feature-guided gradient backpropagation",
-    arXiv:2403.04549. Cost: per pair 2 forward and 2N backward passes; equal images within a batch share theirs (the
-    meter counts them all).
+    arXiv:2403.04549. Cost: per pair 2 forward and 2N backward passes; equal images share theirs (the meter counts them
+    all). ``shared``: 2 forward, 2 backward. ``sketch``: 2 + 4 · probes forward (a forward-mode pass counts twice), 2
+    backward. ``adaptive``: 2 forward and 2n backward, with n recorded as ``channels``.
+
+    The note of the maps holds means over the faces of the batch, where they are known without further passes:
+    ``norm_variation`` (standard deviation of ‖G_k‖ over its mean), ``channel_correlation`` (mean correlation of the
+    channels' |G_k|, averaged over 7×7 cells; near 1, the absolute reading shows what the network sees everywhere,
+    whoever is on the images), ``weight_covered`` (share of Σ |w_k − threshold / N| whose channels were computed) and
+    ``channels``.
 
     Left open by the paper and decided here: the channel reduction, which embedding, smoothing. The defaults are those
     of the only readable implementation, which FAME's authors publish for comparison: ``absolute``, ``normalised``,
@@ -65,10 +89,14 @@ class Fggb(Explainer):
     that is the formula, not a failure.
     """
 
-    reading: Literal["absolute", "signed"] = "absolute"
-    embedding: Literal["normalised", "raw"] = "normalised"
+    reading: Reading = "absolute"
+    embedding: Embedding = "normalised"
     smoothing: float = 5.0
     threshold: float | None = None
+    norms: Literal["exact", "sketch", "shared"] = "exact"
+    probes: int = 64
+    channels: Literal["all", "adaptive"] = "all"
+    tolerance: float = 0.01
 
     method = Method(
         name="fggb",
@@ -80,6 +108,24 @@ class Fggb(Explainer):
     def __post_init__(self) -> None:
         if self.smoothing < 0:
             raise ValueError(f"smoothing is {self.smoothing}; expected σ in pixels, at least 0")
+        if self.probes < 1:
+            raise ValueError(f"probes is {self.probes}; expected at least 1 random image")
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance is {self.tolerance}; expected at least 0 and below 1")
+        if self.norms != "exact" and self.reading == "absolute":
+            raise ValueError(
+                f"norms={self.norms} is for reading=signed; expected norms=exact: the absolute reading computes every "
+                "channel's map and so knows its norm. To make it cheaper, give channels=adaptive"
+            )
+        if self.channels == "adaptive" and self.reading == "signed":
+            raise ValueError(
+                "channels=adaptive is for reading=absolute; expected channels=all: to make the signed reading cheaper, "
+                "give norms=shared or norms=sketch"
+            )
+
+    @property
+    def info(self) -> Method:
+        return replace(self.method, seeded=True) if self.norms == "sketch" else self.method
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         require_pairs(self.name, samples)
@@ -87,55 +133,73 @@ class Fggb(Explainer):
         weights = channel_weights(samples.clean.outputs, threshold).repeat_interleave(2, dim=0)
         embeddings = samples.clean.outputs.flatten(0, 1)
         images = samples.images.flatten(0, 1)
+        sigma = scaled(self.smoothing, model)
+        if self.norms != "exact":
+            signed, note = self._linear(model, samples, weights)
+        elif self.channels == "adaptive":
+            found = [
+                largest_channels(model, *face, self.embedding, sigma, self.tolerance)
+                for face in zip(images, embeddings, weights, strict=True)
+            ]
+            signed, note = torch.stack([s for s, _ in found]), mean_facts([facts for _, facts in found])
+        else:
+            signed, note = self._exact(model, images, embeddings, weights)
+        similarity, dissimilarity = (smooth(part.clamp(min=0), sigma) for part in (signed, -signed))
+        return pair_maps(similarity, dissimilarity, threshold=threshold, **note)
+
+    def _exact(
+        self, model: FaceModel, images: Tensor, embeddings: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Any]]:
         signed = images.new_zeros((len(images), *model.size))
+        facts: list[Facts] = []
         for same in equal_images(images):
             at = torch.tensor(same, device=images.device)
-            signed[at] = self._weighted_maps(model, images[same[0]], embeddings[same[0]], weights[at])
+            signed[at], found = self._weighted_maps(model, images[same[0]], embeddings[same[0]], weights[at])
+            facts += found
             again = len(same) - 1
             model.count(forward=again, backward=again * embeddings.shape[1])
-        sigma = scaled(self.smoothing, model)
-        similarity, dissimilarity = (smooth(part.clamp(min=0), sigma) for part in (signed, -signed))
-        return pair_maps(similarity, dissimilarity, threshold=threshold)
+        return signed, mean_facts(facts)
 
-    def _weighted_maps(self, model: FaceModel, image: Tensor, embedding: Tensor, weights: Tensor) -> Tensor:
-        """Return Σ_k Ĝ_k · weights[p, k] for one image: P×H×W from weights P×N."""
+    def _weighted_maps(
+        self, model: FaceModel, image: Tensor, embedding: Tensor, weights: Tensor
+    ) -> tuple[Tensor, list[Facts]]:
+        """Return Σ_k Ĝ_k · weights[p, k] for one image, P×H×W from weights P×N, and the facts of each row."""
         total = weights.new_zeros((len(weights), image.numel() if self.reading == "signed" else image[0].numel()))
-        cotangents = channel_cotangents(embedding, self.embedding)
-        held = max(REDUCED, HELD // (4 * image.numel()))
-        for start in range(0, len(cotangents), held):
-            gradients = model.vjp(image[None], cotangents[None, start : start + held])[0]
-            for first in range(0, len(gradients), REDUCED):
-                some = gradients[first : first + REDUCED]
-                some = some.abs().mean(dim=1) if self.reading == "absolute" else some
-                some = some.flatten(1)
-                norm = torch.linalg.vector_norm(some, dim=1)
-                at = start + first
-                # Dividing the weights, not the maps, saves a pass over the maps.
-                share = weights[:, at : at + len(some)] / torch.where(norm > 0, norm, 1.0)
-                total += share @ some
+        norms, cells = [], []
+        for some in channel_portions(model, image, embedding, self.embedding, self.reading):
+            # Dividing the weights, not the maps, saves a pass over the maps.
+            share = weights[:, some.start : some.start + len(some.maps)] / torch.where(some.norms > 0, some.norms, 1.0)
+            total += share @ some.maps
+            norms.append(some.norms)
+            cells.append(some.cells)
+        facts = facts_of(torch.cat(norms), torch.cat(cells), weights, weights)
         if self.reading == "signed":
             total = total.unflatten(1, (3, -1)).sum(dim=1)
-        return total.unflatten(1, tuple(image.shape[-2:]))
+        return total.unflatten(1, tuple(image.shape[-2:])), [facts] * len(weights)
+
+    def _linear(self, model: FaceModel, samples: Samples, weights: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        views = samples.views()
+        embeddings = samples.clean.outputs.flatten(0, 1)
+        note: dict[str, Any] = {}
+        if self.norms == "sketch":
+            norms = torch.stack(
+                [
+                    sketched_norms(
+                        model, image, one, self.embedding, self.probes, rng_for(samples.seed, seed_id, "fggb")
+                    )
+                    for image, one, seed_id in zip(views.images, embeddings, views.seed_ids, strict=True)
+                ]
+            )
+            weights = weights / torch.where(norms > 0, norms, 1.0)
+            variations = [sketched_variation(one, self.probes) for one in norms]
+            note["norm_variation"] = sum(variations) / len(variations)
+        return linear_maps(model, views.images, embeddings, weights, self.embedding), note
 
 
-def channel_weights(embeddings: Tensor, threshold: float) -> Tensor:
-    """Return w_k − threshold / N of pairs of embeddings N×2×D: N×D, each row summing to cosine − threshold."""
-    units = unit(embeddings)
-    return units[:, 0] * units[:, 1] - threshold / embeddings.shape[-1]
-
-
-def channel_cotangents(embedding: Tensor, which: Literal["normalised", "raw"]) -> Tensor:
-    """Return the N vectors whose products with the Jacobian are the channels' gradients.
-
-    ``normalised``: the Jacobian of f / ‖f‖ is (I − e eᵀ) / ‖f‖ times that of f, so the rotation is done on the
-    vectors, before the one product with the network.
-    """
-    identity = torch.eye(len(embedding), dtype=torch.float32, device=embedding.device)
-    if which == "raw":
-        return identity
-    e = unit(embedding)
-    norm = torch.linalg.vector_norm(embedding)
-    return (identity - torch.outer(e, e)) / torch.where(norm > 0, norm, 1.0)
+def mean_facts(facts: Sequence[Facts]) -> dict[str, float]:
+    """Return the means over faces, for the note."""
+    rows = [asdict(one) for one in facts]
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
 EXPLAINERS: tuple[Explainer, ...] = (Fggb(),)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
@@ -41,6 +41,15 @@ if TYPE_CHECKING:
 
 # Images in one pass of the twin; a backward pass keeps every activation in memory, so fewer than in a forward pass.
 GRADIENT_CHUNK = 32
+
+# Integrated gradients with a tolerance double their points at most four times.
+MOST_STEPS = 16
+
+# Operators that bend a signal as ReLU does, and that guided backpropagation leaves alone.
+NOT_GUIDED = frozenset(
+    {"Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Selu", "Sigmoid"}
+    | {"Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu"}
+)
 
 
 def explain_by_attribution(
@@ -203,14 +212,23 @@ class IntegratedGradients(Explainer):
         steps: 50, points of the quadrature.
         baseline: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour, 0 of the normalised tensor).
         channels: ``sum`` (keeps the sign and the total); see the module for the others.
+        tolerance: 0: ``steps`` points for every image. Above 0: an image whose completeness gap is larger is done again
+            with twice as many points, up to 16 · ``steps``.
+
+    The completeness gap of an image is |Σ map − (y(x) − y(b))| / |y(x) − y(b)|, before the colours are reduced. The
+    note holds ``completeness_gap``, its mean over the batch, and with a tolerance ``steps``, the mean number of points
+    of the maps returned. At 50 points a gap of a tenth is not rare.
 
     Source: Sundararajan et al., ICML 2017, arXiv:1703.01365; captum's IntegratedGradients. Cost: ``steps`` forward and
-    backward passes per image. Left open: the baseline; other libraries use 25 steps with both ends at full weight.
+    backward passes per image, with a tolerance up to 31 · ``steps``; the gap takes one forward pass of the baseline per
+    model, which the meter does not count. Left open: the baseline; other libraries use 25 steps with both ends at full
+    weight.
     """
 
     steps: int = 50
     baseline: Fill = "black"
     channels: Channels = "sum"
+    tolerance: float = 0.0
 
     method = Method(
         name="integrated-gradients",
@@ -221,26 +239,61 @@ class IntegratedGradients(Explainer):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; expected at least 1")
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"tolerance is {self.tolerance}; expected a share of y(x) − y(b) below 1, or 0 for none")
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
-        baseline = fill_color(model.card.input, self.baseline).to(samples.images).expand(1, 3, *model.size).contiguous()
+        baseline = baseline_images(model, self.baseline).to(samples.images)
+        views = samples.views()
+        clean = views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
+        start = model.cached(baseline_outputs, self.baseline).to(clean).expand(len(clean), -1)
+        rises = (clean - views.target.score(model.card, start)).double()
+        gaps, used = [], []
 
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
-            def one(image: Tensor, row: int) -> Tensor:
+            def integrate(image: Tensor, row: int, steps: int) -> Tensor:
                 return CaptumIntegratedGradients(scalar).attribute(
                     image,
                     baselines=baseline,
                     additional_forward_args=(rows.new_full((1,), row),),
-                    n_steps=self.steps,
+                    n_steps=steps,
                     method="gausslegendre",
                     internal_batch_size=GRADIENT_CHUNK,
                 )
 
+            def one(image: Tensor, row: int) -> Tensor:
+                steps, rise = self.steps, float(rises[row])
+                while True:
+                    found = integrate(image, row, steps)
+                    gap = abs(float(found.double().sum()) - rise) / (abs(rise) or 1.0)
+                    if not self.tolerance or gap <= self.tolerance or steps >= MOST_STEPS * self.steps:
+                        gaps.append(gap)
+                        used.append(steps)
+                        return found
+                    steps *= 2
+
             return one_by_one(one, images, rows)
 
-        return explain_by_attribution(model, samples, self.channels, attribute)
+        maps = explain_by_attribution(model, samples, self.channels, attribute)
+        note: dict[str, float] = {"completeness_gap": sum(gaps) / len(gaps)}
+        if self.tolerance:
+            note["steps"] = sum(used) / len(used)
+        return replace(maps, note={**maps.note, **note})
+
+
+def baseline_images(model: FaceModel, fill: Fill) -> Tensor:
+    """Return the baseline as one image, 1×3×H×W."""
+    return fill_color(model.card.input, fill).expand(1, 3, *model.size).contiguous()
+
+
+def baseline_outputs(model: FaceModel, fill: Fill) -> Tensor:
+    """Return the raw outputs of the baseline, 1×K, without counting the pass: which batch comes first is chance."""
+    forward = model.passes.forward
+    outputs = model.outputs(baseline_images(model, fill).to(model.device))
+    model.count(forward=forward - model.passes.forward)
+    return outputs
 
 
 @dataclass(frozen=True)
@@ -254,8 +307,10 @@ class GuidedBackprop(Explainer):
 
     Source: Springenberg et al. 2014, arXiv:1412.6806; captum's GuidedBackprop. Cost: 1 forward, 1 backward pass per
     image. Left open: the reduction over channels, and networks whose activation is not ReLU: with another one (PReLU,
-    GELU) nothing would be cut and the map would be saliency under another name, so a network without any ReLU is not
-    applicable. Known to depend little on the network's weights (Adebayo et al. 2018).
+    GELU) nothing would be cut and the map would be saliency under another name, so a network without any ReLU is
+    not applicable. Where only some activations are ReLU, the others pass the plain gradient, and the note says which:
+    ``not_guided``, their ONNX operators (``Clip`` is ReLU6). Known to depend little on
+    the network's weights (Adebayo et al. 2018).
 
     Raises:
         NotApplicable: the network has no ReLU.
@@ -272,7 +327,7 @@ class GuidedBackprop(Explainer):
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         from captum.attr import GuidedBackprop as CaptumGuidedBackprop
 
-        if not any(isinstance(module, nn.ReLU) for module in model.twin.modules()):
+        if not any(isinstance(module, torch.nn.ReLU) for module in model.twin.modules()):
             raise NotApplicable(
                 f'model "{model.card.name}" has no ReLU: guided-backprop would be the plain gradient; use saliency'
             )
@@ -280,7 +335,21 @@ class GuidedBackprop(Explainer):
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
             return CaptumGuidedBackprop(scalar).attribute(images, additional_forward_args=(rows,))
 
-        return explain_by_attribution(model, samples, self.channels, attribute)
+        maps = explain_by_attribution(model, samples, self.channels, attribute)
+        others = not_guided(model)
+        return replace(maps, note={**maps.note, "not_guided": ", ".join(others)}) if others else maps
+
+
+def not_guided(model: FaceModel) -> list[str]:
+    """Return the activation operators of the network that are not ReLU, by name; a sigmoid on the output is none.
+
+    A model whose twin is not derived from an ONNX graph is not looked into: empty.
+    """
+    graph = getattr(getattr(getattr(model.twin, "network", None), "onnx_model", None), "graph", None)
+    if graph is None:
+        return []
+    ends = {output.name for output in graph.output}
+    return sorted({n.op_type for n in graph.node if n.op_type in NOT_GUIDED and not ends & set(n.output)})
 
 
 EXPLAINERS: tuple[Explainer, ...] = (

@@ -78,17 +78,19 @@ def scaled(pixels_at_112: float, model: FaceModel) -> float:
     return pixels_at_112 * min(model.size) / REFERENCE_SIZE
 
 
-def smooth(maps: Tensor, sigma: float, truncate: float = TRUNCATE, mode: str = "reflect") -> Tensor:
+def smooth(maps: Tensor, sigma: float, truncate: float = TRUNCATE) -> Tensor:
     """Return maps (…×H×W) blurred by a Gaussian of ``sigma`` pixels, cut off at ``truncate`` · σ; σ = 0: as they are.
 
-    ``mode`` is scipy's name of the border rule.
+    Beyond the border the map is mirrored without repeating its last pixel (c b | a b c | b a), as in the authors' code:
+    ``reflect`` of torchvision and numpy, ``BORDER_REFLECT_101`` of OpenCV, ``mirror`` of scipy, whose ``reflect``
+    repeats the last pixel.
     """
     if sigma <= 0:
         return maps
     sigmas = (0.0,) * (maps.ndim - 2) + (sigma, sigma)
     from scipy.ndimage import gaussian_filter
 
-    return torch.from_numpy(gaussian_filter(maps.cpu().numpy(), sigmas, mode=mode, truncate=truncate)).to(maps)
+    return torch.from_numpy(gaussian_filter(maps.cpu().numpy(), sigmas, mode="mirror", truncate=truncate)).to(maps)
 
 
 def pair_maps(similarity: Tensor, dissimilarity: Tensor, **note: object) -> Maps:

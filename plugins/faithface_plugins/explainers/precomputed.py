@@ -16,7 +16,6 @@ Sizes other than the model's input are resized bilinearly, and the map as stored
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,11 @@ import numpy as np
 
 from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import UsageError
+from faithface.images import read_grey
 from faithface.lazy import torch
-from faithface.specs import configure, split_params
+from faithface.limits import MAX_MAP_SIDE
+from faithface.npz import read_npz
+from faithface.specs import configure, split_argument
 from faithface_plugins.explainers.cam_math import resize
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Precomputed(Explainer):
         return dataclasses.replace(self.method, name=f"maps:{self.directory}") if self.directory else self.method
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
-        directory, params = split_params(argument) if argument.endswith(")") else (argument, ())
+        directory, params = split_argument(argument)
         if not Path(directory).is_dir():
             raise UsageError(f"maps:{directory}: no such folder; expected one with a file per sample, such as ID.npz")
         opened = dataclasses.replace(self, directory=directory)
@@ -84,9 +86,9 @@ class Precomputed(Explainer):
     def _read(self, sample_id: str, pair: bool) -> Raw:
         stem = Path(self.directory) / sample_id
         packed = stem.with_name(stem.name + ".npz")
-        found = _read_npz(packed) if packed.is_file() else _read_pngs(stem, pair)
+        found = read_npz(packed) if packed.is_file() else _read_pngs(stem, pair)
         wanted, dimensions = (PAIR_MAPS, 3) if pair else (("relevance",), 2)
-        maps = {kind: found[kind] for kind in wanted if kind in found}
+        maps = {kind: found[kind].astype(np.float32) for kind in wanted if kind in found}
         if not maps:
             have = ", ".join(sorted(found)) or "none"
             raise UsageError(
@@ -97,48 +99,27 @@ class Precomputed(Explainer):
             if array.ndim != dimensions or (pair and len(array) != 2) or 0 in array.shape:
                 expected = "2×H×W" if pair else "H×W"
                 raise UsageError(f"{stem}: {kind} has shape {array.shape}; expected {expected}")
+            if max(array.shape) > MAX_MAP_SIDE:
+                raise UsageError(f"{stem}: {kind} has shape {array.shape}; a side may have {MAX_MAP_SIDE} at most")
             if pair and (array < 0).any():
                 raise UsageError(f"{stem}: {kind} has values below 0; expected both maps of a pair to be >= 0")
         some = next(iter(maps.values()))
         return {kind: maps.get(kind, np.zeros_like(some)) for kind in wanted}
 
 
-def _read_npz(path: Path) -> Raw:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {key: np.asarray(data[key], dtype=np.float32) for key in data.files}
-    except (OSError, ValueError, zipfile.BadZipFile, TypeError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UsageError(
-            f"{path}: not an npz file of numbers ({first}); write it with numpy.savez_compressed"
-        ) from None
-
-
 def _read_pngs(stem: Path, pair: bool) -> Raw:
     if not pair:
         path = stem.with_name(stem.name + ".png")
-        return {"relevance": _read_png(path)} if path.is_file() else {}
+        return {"relevance": read_grey(path)} if path.is_file() else {}
     found: Raw = {}
     for kind in PAIR_MAPS:
         paths = [stem.with_name(f"{stem.name}.{kind}.{side}.png") for side in "ab"]
         if all(path.is_file() for path in paths):
-            a, b = (_read_png(path) for path in paths)
+            a, b = (read_grey(path) for path in paths)
             if a.shape != b.shape:
                 raise UsageError(f"{paths[0]}: size {a.shape}, but {paths[1].name} has {b.shape}; expected one size")
             found[kind] = np.stack([a, b])
     return found
-
-
-def _read_png(path: Path) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            deep = image.mode.startswith("I")
-            pixels = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
-    except (OSError, UnidentifiedImageError):
-        raise UsageError(f"{path}: not an image; expected a grey PNG") from None
-    return pixels / np.float32(65535 if deep else 255)
 
 
 def _fit(array: np.ndarray, size: tuple[int, int]) -> Tensor:

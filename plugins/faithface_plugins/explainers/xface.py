@@ -100,7 +100,7 @@ class XFace(Explainer):
             for (y, x), value in zip(places, deviation.T, strict=True):
                 painted[:, y : y + side + 1, x : x + side + 1] += value[:, None, None]
             # The authors' kernel is cut off at two pixels for σ = 5.
-            total += smooth(painted / len(places), scaled(self.smoothing, model), truncate=0.4, mode="mirror")
+            total += smooth(painted / len(places), scaled(self.smoothing, model), truncate=0.4)
         total /= len(self.sizes)
         return pair_maps(total.clamp(min=0), (-total).clamp(min=0))
 

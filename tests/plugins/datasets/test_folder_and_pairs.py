@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from faithface.errors import UsageError
+from faithface.images import read_image
 from faithface.loading import read_face
 from faithface.plugins import load_registry
-from faithface_plugins.datasets.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +124,10 @@ def test_human_masks_beside_the_images(tmp_path: Path, registry) -> None:
     assert np.allclose(with_mask[0].truth["human"](), 128 / 255)
 
 
-@pytest.mark.parametrize("classes", [0, 1])
-def test_a_folder_without_two_classes_is_refused(tmp_path: Path, registry, classes: int) -> None:
-    for i in range(classes):
-        (tmp_path / f"class{i}").mkdir()
-        Image.fromarray(picture()).save(tmp_path / f"class{i}" / "a.png")
-    with pytest.raises(UsageError, match="at least two class sub-folders"):
+def test_a_folder_without_classes_is_refused(tmp_path: Path, registry) -> None:
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(picture()).save(tmp_path / "loose.png")
+    with pytest.raises(UsageError, match="expected class sub-folders"):
         registry.dataset(f"folder:{tmp_path}")
     with pytest.raises(UsageError, match="no such folder"):
         registry.dataset(f"folder:{tmp_path}/nowhere")
@@ -163,7 +161,12 @@ def test_pairs_are_read_with_and_without_identities(tmp_path: Path, registry) ->
         ("image_a,image_b,same\na1.png,a2.png,maybe\n", ["line 2", "maybe", "1 or 0"]),
         ("image_a,image_b,same\na1.png,,1\n", ["line 2", "image_b"]),
         ("image_a,image_b,same,identitya,identity_b\na1.png,a2.png,1,x,x\n", ["identitya", "identity_a"]),
-        ("image_a,image_b,same\na1.png,a2.png,1\na1.png,a2.png,1\n", ["a1--a2"]),
+        ("image_a,image_b,same\na1.png,a2.png,1\na1.png,a2.png,1\n", ["line 3", "repeats line 2"]),
+        ("image_a,image_b,same\na1.png,a2.png,1\n./a1.png,a2.png,1\n", ["line 3", "repeats line 2"]),
+        ("image_a,image_b,same\na1.png,a2.png,1\na1.png,a2.png,0\n", ["line 3", "impostor", "line 2 says genuine"]),
+        ("image_a,image_b,same\na1.png,a2.png,1\na2.png,a1.png,0\n", ["line 3", "impostor", "line 2 says genuine"]),
+        ("image_a,image_b,same\na1.png,a2.png,2\n", ["line 2", "'2'", "1 or 0"]),
+        ("image_a,image_b,same\na1.png,a2.png,\n", ["line 2", "''", "1 or 0"]),
     ],
 )
 def test_a_bad_csv_is_one_line(tmp_path: Path, registry, text: str, words: list[str]) -> None:

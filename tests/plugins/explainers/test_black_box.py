@@ -134,3 +134,16 @@ def test_the_stated_cost_is_what_is_counted(opened: Callable[..., Any], explaine
 def test_parameters_out_of_range_are_refused(made: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         made(**wrong)
+
+
+def test_where_windows_do_not_fit_the_last_one_is_moved_up_and_captums_hangs_over(opened: Callable[..., Any]) -> None:
+    model, samples = opened("cnn", n=1)
+    net = build("cnn", 2, 32)
+    side, step = 7, 4  # starts 0, 4, …, 24, and then 25 here, 28 in captum
+    got = Occlusion(window=side / 32, stride=step / side).explain(model, samples).relevance[0]
+    theirs = attr.Occlusion(lambda x: net((x - 0.5) / 0.5)).attribute(
+        samples.images, (3, side, side), strides=(3, step, step), target=samples.clean.predicted
+    )[0, 0]
+    largest = float(theirs.abs().max())
+    assert float((got - theirs)[:25, :25].abs().max()) <= 1e-4 * largest
+    assert float((got - theirs)[28:].abs().max()) > 1e-2 * largest

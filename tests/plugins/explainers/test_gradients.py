@@ -191,3 +191,60 @@ def test_captums_announcements_do_not_reach_the_user(opened: Callable[..., Any])
         GuidedBackprop(),
     ):
         explainer.explain(model, samples)
+
+
+def completeness_gaps(net: nn.Module, samples: Any, steps: int) -> list[float]:
+    """Return |Σ attributions − (y(x) − y(b))| / |y(x) − y(b)| of each image, by numpy's Gauss-Legendre points."""
+    nodes, weights = np.polynomial.legendre.leggauss(steps)
+    gaps = []
+    for image, cls in zip(samples.images, samples.clean.predicted, strict=True):
+        total = 0.0
+        for at, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            pixels = (image[None] * float(at)).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(net(pixels)[0, cls], pixels)
+            total += weight * float((gradient[0] * image).double().sum())
+        with torch.no_grad():
+            rise = float(net(image[None])[0, cls] - net(0 * image[None])[0, cls])
+        gaps.append(abs(total - rise) / abs(rise))
+    return gaps
+
+
+def test_integrated_gradients_record_their_completeness_gap(reference: Any) -> None:
+    model, samples, net = reference
+    before = model.passes.forward
+    note = IntegratedGradients(steps=4).explain(model, samples).note
+    assert model.passes.forward - before == 2 * 4
+    expected = completeness_gaps(net, samples, 4)
+    assert max(expected) > 1e-3
+    assert note == {"completeness_gap": pytest.approx(np.mean(expected), rel=1e-2, abs=1e-5)}
+
+
+def test_integrated_gradients_double_their_steps_until_the_gap_is_small_enough(reference: Any) -> None:
+    model, samples, net = reference
+    by_steps = {steps: completeness_gaps(net, samples, steps) for steps in (2, 4, 8, 16, 32)}
+    tolerance = (min(by_steps[2]) + min(by_steps[8])) / 2
+    used = [next((s for s in by_steps if by_steps[s][i] <= tolerance), 32) for i in range(len(samples))]
+    maps = IntegratedGradients(steps=2, tolerance=tolerance).explain(model, samples)
+    assert maps.note["steps"] == np.mean(used)
+    assert max(used) > 2
+    for i, steps in enumerate(used):
+        alone = IntegratedGradients(steps=steps).explain(model, samples.take([i])).relevance[0]
+        torch.testing.assert_close(maps.relevance[i], alone, atol=1e-6, rtol=1e-4)
+
+
+def test_integrated_gradients_stop_doubling_at_sixteen_times(reference: Any) -> None:
+    model, samples, _ = reference
+    before = model.passes.backward
+    note = IntegratedGradients(steps=2, tolerance=1e-12).explain(model, samples.take([0])).note
+    assert note["steps"] == 32
+    assert model.passes.backward - before == 2 + 4 + 8 + 16 + 32
+
+
+@pytest.mark.parametrize("kind", ["cnn", "depthwise"])
+def test_guided_backprop_says_which_activations_it_leaves_alone(opened: Callable[..., Any], kind: str) -> None:
+    model, samples = opened(kind)
+    note = GuidedBackprop().explain(model, samples).note
+    if kind == "cnn":
+        assert note == {}
+    else:  # hard-swish, and a hard sigmoid in the squeeze-and-excitation; its ReLU is guided
+        assert set(note["not_guided"].split(", ")) == {"HardSigmoid", "HardSwish"}

@@ -97,7 +97,7 @@ def write(folder: Path, name: str, what: str) -> None:
         ("nothing", "no map of sample"),
         ("text", "not an npz"),
         ("truncated", "not an npz"),
-        ("pickle", "not an npz"),
+        ("pickle", "holds object; expected real numbers"),
         ("other-key", "arrays found: heat"),
         ("colour", r"shape \(9, 9, 3\); expected H×W"),
         ("empty", r"shape \(0, 9\); expected H×W"),

@@ -13,6 +13,6 @@ scipy.special when a t distribution is needed. ``docs/explanation/statistics.md`
 from faithface.boards.statistics.bootstrap import interval
 from faithface.boards.statistics.design import make_design, make_units
 from faithface.boards.statistics.means import Interval
-from faithface.boards.statistics.ranking import Place, rank
+from faithface.boards.statistics.ranking import Place, better_than, rank
 
-__all__ = ["Interval", "Place", "interval", "make_design", "make_units", "rank"]
+__all__ = ["Interval", "Place", "better_than", "interval", "make_design", "make_units", "rank"]

@@ -184,6 +184,22 @@ def rank(
         names: the units of each sample.
         higher_is_better: the direction of the protocol.
     """
+    rivals, found = _compared(columns, names)
+    return places(rivals, found, higher_is_better)
+
+
+def better_than(
+    columns: Mapping[str, Mapping[str, float]], names: Mapping[str, Sequence[str]], higher_is_better: bool
+) -> dict[str, set[str]]:
+    """Return, for each rival, those that it is significantly better than; arguments as for :func:`rank`."""
+    rivals, found = _compared(columns, names)
+    better = found.better(higher_is_better)
+    return {name: {rivals[j] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
+
+
+def _compared(
+    columns: Mapping[str, Mapping[str, float]], names: Mapping[str, Sequence[str]]
+) -> tuple[list[str], Comparisons]:
     rivals = sorted(columns)
     samples = sorted({sample for column in columns.values() for sample in column})
     values = np.full((len(samples), len(rivals)), np.nan)
@@ -192,7 +208,7 @@ def rank(
         for sample, value in columns[rival].items():
             values[at[sample], k] = value
     designs = Designs(make_units([names[s] for s in samples]))
-    return places(rivals, pairwise(values, designs), higher_is_better)
+    return rivals, pairwise(values, designs)
 
 
 def places(rivals: Sequence[str], found: Comparisons, higher_is_better: bool) -> tuple[Place, ...]:

@@ -4,12 +4,14 @@
 * ``planted-synthetic``: real against generator artefacts in known places;
 * ``planted-verification``: genuine pairs, different people, and part swaps, with triplets for the inpainting game.
 
-Place in the flow: ``DATASETS`` is what the package registers. Calls the core's contract, ``cues``, ``annotate``,
-``parts``, ``render``. Nothing is stored: an item is a row of a plan, and a plan is a pure function of the parameters.
+Place in the flow: ``DATASETS`` is what the package registers. Calls the core's contract, ``content``, ``cues``,
+``annotate``, ``parts``, ``render``. Nothing is stored: an item is a row of a plan, and a plan is a pure function of the
+parameters.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from faithface.contract import Dataset, Face, Pair, Sample
+from faithface_plugins.datasets.content import text_digest
 
 from . import annotate, cues, draws
 from .arrays import tagged_rows
@@ -30,6 +33,14 @@ Palette = Literal["standard", "shifted"]
 Mask = Callable[[], np.ndarray]
 
 SOURCE = "rendered by faithface_plugins.datasets.planted; see docs/datasets/planted.md"
+
+
+def recipe(dataset: Dataset, name: str) -> Callable[[], str]:
+    """Return the digest of something rendered: its parameters are its identity (the renderer's code is known apart).
+
+    The parameters are those of the dataset, of which everything is drawn, and the name.
+    """
+    return functools.partial(text_digest, f"{dataset!r} {dataset.revision} {name}")
 
 
 @dataclass(frozen=True)
@@ -101,8 +112,13 @@ class _Cued(Dataset):
         truth: dict[str, Mask] = {"relevance": relevance, "human": human}
         if self.tag != "none":
             truth["tag"] = tag
-        others: dict[str, Face] = {"twin": Face(f"{name}--twin", clean, identity)} if cued else {}
-        return Sample(name, Face(name, altered if cued else clean, identity), label, truth, others)
+
+        def face(face_id: str, read: Mask) -> Face:
+            return Face(face_id, read, identity, recipe(self, face_id))
+
+        others: dict[str, Face] = {"twin": face(f"{name}--twin", clean)} if cued else {}
+        shown = face(name, altered if cued else clean)
+        return Sample(name, shown, label, truth, others, recipe(self, f"{name}--truth"))
 
     def out_of_set(self) -> Dataset | None:
         """The unseen kinds in the shifted palette, of other people; None for the out-of-set variant itself."""
@@ -160,6 +176,13 @@ class PlantedVerification(Dataset):
     task = "verification"
     revision = "1"
     aligned = True
+    aligned_landmarks = (
+        (0.37, 0.463),
+        (0.638, 0.463),
+        (0.504, 0.598),
+        (0.406, 0.725),
+        (0.603, 0.725),
+    )  # of the mean face
     licence = "CC0-1.0"
     source = SOURCE
 
@@ -182,6 +205,7 @@ class PlantedVerification(Dataset):
             sample_nuisance(key_a, "aligned", self.palette),
             sample_nuisance(key_b, "aligned", self.palette),
             f"planted-{self.seed}",
+            self,
         )
         return [_pair(world, i) for i in range(self.n)]
 
@@ -203,6 +227,7 @@ class _World:
     a: Nuisance
     b: Nuisance
     prefix: str
+    dataset: PlantedVerification
 
     def person(self, index: int) -> str:
         return f"{self.prefix}-{index:05d}"
@@ -219,7 +244,10 @@ def _pair(world: _World, i: int) -> Pair:
     swapped_name = f"{me_name}+{part}-of-{them_name}"
 
     def face(name: str, who: Identity, conditions: Nuisance, identity: str) -> Face:
-        return Face(name, lambda: to_float(render_levels(who, conditions, threads=1))[0], identity)
+        def read() -> np.ndarray:
+            return to_float(render_levels(who, conditions, threads=1))[0]
+
+        return Face(name, read, identity, recipe(world.dataset, name))
 
     def regions(who_a: Identity, who_b: Identity, inside: Callable[[Mapping[str, np.ndarray]], np.ndarray]) -> Mask:
         return lambda: np.stack(
@@ -245,6 +273,7 @@ def _pair(world: _World, i: int) -> Pair:
             {"similarity": regions(me, me, _head), "inpainted": inpainted},
             {"non-mate": face(f"{name}-non-mate-{part}", swapped, there, swapped_name)},
             "genuine",
+            recipe(world.dataset, f"{name}--truth"),
         )
     if i % 4 == 1:
         name = f"different--{i:05d}"
@@ -256,6 +285,7 @@ def _pair(world: _World, i: int) -> Pair:
             {"dissimilarity": regions(me, them, _head)},
             {},
             "different",
+            recipe(world.dataset, f"{name}--truth"),
         )
     name = f"swap-{part}--{i:05d}"
     truth = {
@@ -270,6 +300,7 @@ def _pair(world: _World, i: int) -> Pair:
         truth,
         {},
         "part-swap",
+        recipe(world.dataset, f"{name}--truth"),
     )
 
 

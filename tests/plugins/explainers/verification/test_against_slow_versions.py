@@ -17,8 +17,10 @@ from faithface.model.twin import preprocess
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.corrrise import CorrRise, square_masks
 from faithface_plugins.explainers.fame import Fame
-from faithface_plugins.explainers.fggb import Fggb, channel_cotangents, channel_weights
+from faithface_plugins.explainers.fggb import Fggb
+from faithface_plugins.explainers.fggb_channels import channel_cotangents, channel_weights
 from faithface_plugins.explainers.minplus import MinPlus, gaussian_windows
+from faithface_plugins.explainers.pair_common import smooth
 from faithface_plugins.explainers.xface import XFace
 from faithface_plugins.explainers.xssab import Xssab
 from tests.reference import verification_explainers as slow
@@ -82,7 +84,7 @@ def test_fggb_smooths_similarity_and_dissimilarity_apart_with_25_taps_at_112(ope
     taps = np.exp(-(np.arange(-12, 13) ** 2) / 50)
     taps /= taps.sum()
     for name in ("similarity", "dissimilarity"):
-        padded = np.pad(getattr(sharp, name)[0, 0].double().numpy(), 12, mode="symmetric")
+        padded = np.pad(getattr(sharp, name)[0, 0].double().numpy(), 12, mode="reflect")
         expected = np.zeros((112, 112))
         for i, u in enumerate(taps):
             for j, v in enumerate(taps):
@@ -90,15 +92,28 @@ def test_fggb_smooths_similarity_and_dissimilarity_apart_with_25_taps_at_112(ope
         assert_close(getattr(smooth, name)[0, 0].double(), torch.from_numpy(expected))
 
 
+@pytest.mark.parametrize("size", [32, 112, 150])
+def test_smoothing_is_a_convolution_of_the_map_padded_by_torchs_reflect(size: int) -> None:
+    maps = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    sigma = 5 * size / 112
+    radius = int(2.4 * sigma + 0.5)
+    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    kernel = torch.outer(taps, taps)[None, None] / taps.sum() ** 2
+    padded = torch.nn.functional.pad(maps.flatten(0, 1)[:, None].double(), (radius,) * 4, mode="reflect")
+    expected = torch.nn.functional.conv2d(padded, kernel)[:, 0].unflatten(0, (2, 3))
+    assert float((smooth(maps, sigma) - expected).abs().max()) <= 1.5e-6
+
+
 def test_fggb_in_several_portions_of_channels_is_the_same(
     opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from faithface_plugins.explainers import fggb
+    from faithface_plugins.explainers import fggb_channels as fggb
 
     model, samples = opened("arcface", "verification", 2)
     whole = Fggb().explain(model, samples)
     monkeypatch.setattr(fggb, "HELD", 1)
     monkeypatch.setattr(fggb, "REDUCED", 3)
+    model.cache.clear()  # else the maps of the first call are used again
     assert_close(Fggb().explain(model, samples).similarity, whole.similarity)
 
 

@@ -27,6 +27,8 @@ from faithface_plugins.explainers.xssab import Xssab
 SMALL: dict[str, Explainer] = {
     "fggb": Fggb(),
     "fggb-signed": Fggb(reading="signed", embedding="raw"),
+    "fggb-shared": Fggb(reading="signed", norms="shared"),
+    "fggb-adaptive": Fggb(channels="adaptive"),
     "corrrise": CorrRise(masks=20),
     "xssab": Xssab(),
     "xface": XFace(sizes=("28",), stride=28),
@@ -69,7 +71,9 @@ class Formula(FaceModel):
 
     @property
     def twin(self) -> torch.nn.Module:
-        raise NotApplicable("no twin")
+        module = torch.nn.Module()
+        module.forward = self.network
+        return module
 
 
 def pairs_of(model: FaceModel, a: Tensor, b: Tensor, threshold: float | None = 0.5) -> Samples:
@@ -91,6 +95,9 @@ def test_all_six_are_registered_for_pairs_only() -> None:
     "spec",
     [
         "fggb(reading=signed,embedding=raw,smoothing=0,threshold=0.3)",
+        "fggb(norms=shared,reading=signed)",
+        "fggb(norms=sketch,probes=16,reading=signed)",
+        "fggb(channels=adaptive,tolerance=0.02)",
         "corrrise(masks=10,squares=2,side=12,correlation=pearson,fill=mean)",
         "xssab(maps=difference)",
         "xface(variant=3,sizes=7+14)",
@@ -110,6 +117,12 @@ def test_parameters_can_be_typed(spec: str) -> None:
     [
         "fggb(smoothing=-1)",
         "fggb(reading=median)",
+        "fggb(norms=shared)",
+        "fggb(norms=sketch)",
+        "fggb(norms=sketch,reading=signed,probes=0)",
+        "fggb(channels=adaptive,reading=signed)",
+        "fggb(channels=adaptive,tolerance=-0.1)",
+        "fggb(channels=adaptive,tolerance=1)",
         "corrrise(masks=1)",
         "corrrise(squares=0)",
         "corrrise(side=113)",

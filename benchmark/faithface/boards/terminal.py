@@ -1,0 +1,145 @@
+"""A run's tables for a terminal: 80 columns, one protocol after the other, best first, and what may be claimed.
+
+Place in the flow: ``faithface run`` and ``leaderboard show`` print what :func:`board_text` returns. Calls ``board`` and
+``render``; returns text and prints nothing.
+
+For each model and dataset the first protocol is shown in full: rank, number, 95 % interval, and one sentence on which
+methods cannot be told apart from the best. The other protocols follow as a compact table of numbers, in which a letter
+marks the tie class of each method: ``a`` is the class of the best.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.claims import claim, with_number
+from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
+
+WIDTH = 80
+NAME = 22  # columns for an explainer's name
+CELL = 13  # columns for a number and its class in the compact table
+
+
+def board_text(board: Board, width: int = WIDTH, wide: bool = False) -> str:
+    """Return all tables of a board.
+
+    Args:
+        width: columns of the terminal, at least 60.
+        wide: show every protocol in full.
+    """
+    width = max(60, width)
+    return "\n\n".join(table_text(table, width, wide) for table in board.tables)
+
+
+def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
+    """Return one table: its heading, the first protocol in full, and the others in short."""
+    record = table.first
+    data = record.dataset
+    lines = [heading(table), f"{data.samples} of {data.size} samples · {clean_text(record)}"]
+    lines = [line for one in lines for line in _wrap(one, width)]
+    columns = shown_columns(table)
+    full = columns if wide else columns[:1]
+    for column in full:
+        lines += ["", *protocol_lines(table, column, width)]
+    rest = [column for column in columns if column not in full]
+    if rest:
+        lines += ["", *compact_lines(table, rest, width)]
+    return "\n".join(lines)
+
+
+def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
+    """Return one protocol in full: methods best first, then controls, then what may be claimed."""
+    one = column.sample
+    rows = with_number(table, column)
+    name = min(_width_of_names(rows), width - 40)
+    judged = "" if one.which == "all" else f" · {JUDGED.get(one.which, one.which)}"
+    counts = sorted({number.n for row in rows if (number := row.number(column.protocol))})
+    n = f" · n = {counts[-1]}" if counts else ""
+    lines = _wrap(f"{column.protocol}, {one.better} is better{judged}{n}", width)
+    lines.append(f"  {'rank':>5}  {'':<{name}}  {'number':>8}  95 % interval")
+    for row in [row for row in rows if not row.control]:
+        lines.append(_full_line(row, column, name, width))
+    controls = [row for row in rows if row.control]
+    if controls:
+        lines.append("  controls, not ranked")
+        lines += [_full_line(row, column, name, width) for row in controls]
+    lines += [f"  {line}" for line in _wrap(claim(table, column), width - 2)]
+    return lines
+
+
+def _full_line(row: Row, column: Column, name: int, width: int) -> str:
+    number = row.number(column.protocol)
+    place = row.places.get(column.protocol)
+    rank = "–" if place is None or place.best is None else place.text
+    if number is None or number.number is None:
+        why = "–" if number is None else (number.reason or str(number.status))
+        return f"  {'':>5}  {_cut(row.title, name):<{name}}  {_cut(why, width - name - 12)}"
+    interval = ""
+    if number.low is not None and number.high is not None:
+        interval = f"[{figure(number.low):>7}, {figure(number.high):>7}]"
+    return f"  {rank:>5}  {_cut(row.title, name):<{name}}  {figure(number.number):>8}  {interval}".rstrip()
+
+
+def compact_lines(table: Table, columns: Sequence[Column], width: int) -> list[str]:
+    """Return several protocols in short, as many beside each other as fit: a number and the letter of its class."""
+    name = _width_of_names(table.rows)
+    fit = max(1, (width - name - 2) // (CELL + 1))
+    lines = ["also (number and tie class; a is the class of the best)"]
+    for start in range(0, len(columns), fit):
+        part = columns[start : start + fit]
+        heads = [_heads(column) for column in part]
+        deep = max(len(head) for head in heads)
+        for level in range(deep):
+            texts = [head[level - deep + len(head)] if level >= deep - len(head) else "" for head in heads]
+            lines.append((f"  {'':<{name}}" + "".join(f" {text:>{CELL}}" for text in texts)).rstrip())
+        for row in table.rows:
+            cells = [_short_cell(row, column) for column in part]
+            mark = "(control)" if row.control and len(row.title) + 10 <= name else ""
+            title = f"{_cut(row.title, name)} {mark}".strip()
+            lines.append((f"  {title:<{name}}" + "".join(f" {cell:>{CELL}}" for cell in cells)).rstrip())
+        lines.append("")
+    return lines[:-1]
+
+
+def _short_cell(row: Row, column: Column) -> str:
+    number = row.number(column.protocol)
+    if number is None or number.number is None:
+        return "–" if number is None or number.status != "failed" else "failed"
+    place = row.places.get(column.protocol)
+    letter = " " if place is None or place.tie_class is None else _letter(place.tie_class)
+    return f"{figure(number.number)} {letter}"
+
+
+def _letter(tie_class: int) -> str:
+    return chr(ord("a") + tie_class - 1) if tie_class <= 26 else "z"
+
+
+def _heads(column: Column) -> list[str]:
+    """Return a protocol's name without its version, its parameters and its direction, in lines of at most ``CELL``."""
+    name, _, rest = column.protocol.partition("@")
+    parameters = [part for part in rest.partition("(")[2].rstrip(")").split(",") if part]
+    lines = [""]
+    # textwrap would break at hyphens only where a word is too long for a line; here every hyphen is a place to break.
+    words = [*re.findall(r"[^-]+-?", name), *(f" {part}" for part in parameters), f" {ARROW[column.sample.better]}"]
+    for word in words:
+        if len(lines[-1] + word) <= CELL:
+            lines[-1] = (lines[-1] + word).lstrip()
+        else:
+            fitting = word.strip() if len(word.strip()) <= CELL else word.strip().rstrip("-")
+            lines.append(_cut(fitting, CELL))
+    return [line for line in lines if line]
+
+
+def _width_of_names(rows: Sequence[Row]) -> int:
+    return min(NAME, max((len(row.title) for row in rows), default=4) + 10 * any(row.control for row in rows))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

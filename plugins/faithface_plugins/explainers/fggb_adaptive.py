@@ -1,0 +1,84 @@
+"""FGGB's absolute reading from the channels of largest weight: as many as the map needs.
+
+Place in the flow: called by ``fggb``; calls the model's twin through ``model.products`` and what ``fggb_channels``
+offers. Registers nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faithface.contract import FaceModel
+from faithface.lazy import torch
+from faithface_plugins.explainers.fggb_channels import Embedding, Facts, channel_cotangents, facts_of, reduced
+from faithface_plugins.explainers.pair_common import smooth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def largest_channels(
+    model: FaceModel,
+    image: Tensor,
+    embedding: Tensor,
+    weights: Tensor,
+    which: Embedding,
+    sigma: float,
+    tolerance: float,
+) -> tuple[Tensor, Facts]:
+    """Return Σ_k Ĝ_k · weights[k], the channels of small weight replaced by the mean map of those computed.
+
+    Channels are computed in the order of falling |weight|, one backward pass's worth at a time, until a further pass
+    changes the rank order of the map by at most ``tolerance``. The map is the smoothed half of S that the sign of the
+    margin Σ weights points to: similarity of a pair above the threshold, dissimilarity of one below.
+
+    Args:
+        image: 3×H×W.
+        embedding: D, of that image.
+        weights: D.
+        sigma: of the smoothing, in pixels.
+        tolerance: on 1 − Spearman's correlation of two successive maps; 0: all channels are computed.
+
+    Returns:
+        S before it is split, H×W, and what is known of the channels.
+    """
+    from faithface.model.products import KeptGraph, rows_per_pass
+
+    rows = rows_per_pass(image.device.type, getattr(model, "batch_given", None))
+    order = torch.argsort(weights.abs(), descending=True, stable=True)
+    cotangents, ordered = channel_cotangents(embedding, which)[order], weights[order]
+    sign = -1.0 if float(weights.sum()) < 0 else 1.0
+    graph = KeptGraph(model.twin, image[None], rows)
+    exact, summed = weights.new_zeros(image[0].numel()), weights.new_zeros(image[0].numel())
+    live, before, total = 0, None, exact
+    norms, cells = [], []
+    for start in range(0, len(ordered), rows):
+        part = reduced(start, graph.products(cotangents[None, start : start + rows])[0], "absolute")
+        unit = part.maps / torch.where(part.norms > 0, part.norms, 1.0)[:, None]
+        exact = exact + ordered[start : start + rows] @ unit
+        summed = summed + unit.sum(dim=0)
+        live += int((part.norms > 0).sum())
+        norms.append(part.norms)
+        cells.append(part.cells)
+        total = exact + summed * (ordered[start + rows :].sum() / max(live, 1))
+        if tolerance > 0:
+            ranks = _ranks(smooth((sign * total).clamp(min=0).unflatten(0, tuple(image.shape[1:])), sigma))
+            if before is not None and 1 - float(ranks @ before) <= tolerance:
+                break
+            before = ranks
+    done = torch.cat(norms)
+    model.count(forward=1, backward=len(done))
+    facts = facts_of(done, torch.cat(cells), weights, ordered[: len(done)])
+    return total.unflatten(0, tuple(image.shape[1:])), facts
+
+
+def _ranks(values: Tensor) -> np.ndarray:
+    """Return the centred ranks of a map at unit length, so that a product of two is Spearman's correlation."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values.detach().cpu().numpy().ravel())
+    ranks -= ranks.mean()
+    length = float(np.linalg.norm(ranks))
+    return ranks / length if length > 0 else ranks

@@ -1,0 +1,135 @@
+"""What a person reads on a terminal: width, order, claims; and two explainers compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from faithface.boards.board import Column, Row, Table, make_board
+from faithface.boards.claims import claim
+from faithface.boards.pairs import compare_records
+from faithface.boards.record import Number, Origin, Record, read_records
+from faithface.boards.statistics import Place
+from faithface.boards.terminal import board_text, compact_lines
+from faithface.cli import main
+from faithface.errors import UsageError
+
+
+def number(protocol: str = "gap@1", value: float = 0.5, better: str = "higher") -> Number:
+    facts = {"protocol": protocol, "id": protocol, "value_name": "", "status": "ok", "better": better, "best": 1.0}
+    facts |= {"number": value, "low": value - 0.1, "high": value + 0.1, "n": 30, "range": (-1.0, 1.0), "which": "all"}
+    return Number(**facts, summary="mean", parameters={}, source="", origin=Origin())
+
+
+@pytest.fixture
+def record(board: Path) -> Record:
+    return read_records(board / "records")[0].record
+
+
+def row(record: Record, title: str, place: Place | None, beats: frozenset[str] | None, control: bool = False) -> Row:
+    explainer = record.explainer.model_copy(update={"spec": title, "control": control})
+    mine = record.model_copy(update={"explainer": explainer, "numbers": (number(value=place.mean if place else 0.1),)})
+    return Row(title, mine, {"gap@1": place} if place else {}, {} if beats is None else {"gap@1": beats})
+
+
+def table(record: Record, *places: tuple[str, float, int | None], needed: int | None = None) -> Table:
+    """Return a table of methods (name, mean, tie class) that beat no control, and the control ``random``."""
+    rows = [
+        row(record, name, Place(name, mean, k and 1, k and len(places), k, needed), frozenset())
+        for name, mean, k in places
+    ]
+    rows.append(row(record, "random", None, None, control=True))
+    return Table("explainers", (Column("gap@1", number()),), tuple(rows))
+
+
+def test_no_line_is_wider_than_the_terminal(board: Path) -> None:
+    made = make_board(read_records(board / "records"))
+    for width in (60, 80, 100):
+        assert max(len(line) for line in board_text(made, width).splitlines()) <= width
+    assert board_text(made, 20) == board_text(made, 60)
+
+
+def test_every_explainer_and_protocol_of_the_table_is_there_and_controls_stand_apart(board: Path) -> None:
+    text = board_text(make_board(read_records(board / "records")), wide=True)
+    for name in ("ramp(slope=2.0)", "ramp", "fails", "mean-relevance@1", "median@1", "cost@1"):
+        assert name in text
+    block = text.split("mean-relevance@1")[1].split("@1")[0]
+    assert block.index("controls, not ranked") < block.index("random")
+    assert block.index("ramp(slope=2.0)") < block.index("controls, not ranked")
+
+
+def test_a_failure_is_a_reason_and_never_a_number(board: Path) -> None:
+    text = board_text(make_board(read_records(board / "records")))
+    line = next(line for line in text.splitlines() if line.split()[:1] == ["fails"])
+    assert "raised ZeroDivisionError" in line
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ((("a", 0.9, 1), ("b", 0.5, 2)), "a is significantly better than every other method."),
+        ((("a", 0.9, 1), ("b", 0.8, 1)), "a has the best number, but is not told apart from b."),
+        ((("a", 0.9, 1), ("b", 0.8, 1), ("c", 0.7, 1)), "is not told apart from b and c."),
+        ((("a", 0.9, None), ("b", 0.8, None)), "Too few samples or people to rank"),
+        ((("a", 0.9, 1),), "a is the only method."),
+    ],
+)
+def test_the_sentence_claims_what_the_classes_allow(
+    record: Record, places: tuple[tuple[str, float, int | None], ...], said: str
+) -> None:
+    assert said in claim(table(record, *places), Column("gap@1", number()))
+
+
+def test_a_method_that_beats_no_control_is_said_to(record: Record) -> None:
+    made = table(record, ("a", 0.9, 1), ("b", 0.5, 2))
+    assert claim(made, made.columns[0]).endswith("It is not significantly better than the control random.")
+    better = dataclasses.replace(made.rows[0], beats={"gap@1": frozenset({"random"})})
+    made = dataclasses.replace(made, rows=(better, *made.rows[1:]))
+    assert "control" not in claim(made, made.columns[0])
+
+
+def test_the_samples_needed_are_said_where_the_first_two_are_tied(record: Record) -> None:
+    made = table(record, ("a", 0.9, 1), ("b", 0.8, 1), needed=57)
+    assert "To separate the first two takes about 57 samples." in claim(made, made.columns[0])
+
+
+def test_long_protocol_names_break_at_hyphens_and_stay_in_their_columns(record: Record) -> None:
+    name = "gap-dissimilarity-score@1(grid=14,points=11)"
+    lines = compact_lines(table(record, ("a", 0.9, 1)), [Column(name, number(name))], 80)
+    words = [word for line in lines[1:] for word in line.split()]
+    assert words[words.index("gap-") :][:5] == ["gap-", "dissimilarity", "score", "grid=14", "points=11"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_two_explainers_are_compared_on_the_samples_that_both_have(board: Path) -> None:
+    (one, *_) = compare_records("ramp(slope=2.0)", "ramp", board, board, ["mean-relevance@1"])
+    found = [k for k in read_records(board / "records") if k.record.model.name == one.model]
+
+    def values(spec: str) -> dict[str, float]:
+        frame = next(k.values for k in found if k.record.explainer.spec == spec)
+        mine = frame.filter((frame["protocol"] == "mean-relevance@1") & (frame["value_name"] == ""))
+        return dict(mine.select("sample", "value").iter_rows())
+
+    a, b = values("ramp(slope=2.0)"), values("ramp")
+    common = sorted(a.keys() & b.keys())
+    assert one.result.n == len(common) == 12
+    assert one.result.difference == pytest.approx(sum(a[s] - b[s] for s in common) / len(common))
+    assert one.winner in ("", "ramp(slope=2.0)")
+
+
+def test_an_unknown_explainer_or_protocol_gets_the_nearest(board: Path) -> None:
+    with pytest.raises(UsageError, match=r'no explainer "rmp".*did you mean "ramp"'):
+        compare_records("rmp", "random", board, board)
+    with pytest.raises(UsageError, match=r'no protocol mean-relevanc@1 in common.*did you mean "mean-relevance@1"'):
+        compare_records("ramp", "random", board, board, ["mean-relevanc@1"])
+
+
+def test_the_command_prints_text_or_json(board: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "ramp", "random", "--in", str(board)]) == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert main(["compare", "ramp", "random", "--in", str(board), "--json"]) == 0
+    assert '"protocol": "mean-relevance@1"' in capsys.readouterr().out
+    assert main(["compare", "ramp", "random", "--in", str(board / "nowhere")]) == 2
