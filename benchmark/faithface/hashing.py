@@ -48,6 +48,70 @@ def file_hash(path: Path) -> str:
         raise UsageError(f"{path} cannot be read ({error.strerror}); put the file there, or correct the path") from None
 
 
+def model_digest(path: Path) -> str:
+    """Return the sha256 of a model: of the ``.onnx`` file and of the external data files that its tensors lie in.
+
+    Returns:
+        The plain sha256 of the file where it holds all its weights itself; else the sha256 of the list of all its
+        files, each with its own sha256.
+
+    Raises:
+        UsageError: a file cannot be read, or is not there.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); put the file there, or correct the path") from None
+    own = file_hash(path)
+    parts = external_files(path, found.st_size, found.st_mtime_ns)
+    if not parts:
+        return own
+    return _digest(json.dumps([["", own], *([name, file_hash(path.parent / name)] for name in parts)]))
+
+
+@functools.lru_cache(maxsize=64)
+def external_files(path: Path, size: int, modified: int) -> tuple[str, ...]:
+    """Return the external data files of an ONNX file, relative to it, sorted; () for a file that is no ONNX file.
+
+    Args:
+        size, modified: of the file, so that another content under the same path is read again.
+    """
+    content = path.read_bytes()
+    if b"location" not in content:  # the key under which an external tensor names its file
+        return ()
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError:
+        return ()  # opening the model says so
+    tensors = list(_tensors(model.graph))
+    for function in model.functions:
+        for node in function.node:
+            tensors += _tensors_of(node)
+    external = [t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    return tuple(sorted({entry.value for t in external for entry in t.external_data if entry.key == "location"}))
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield every tensor of an ONNX graph, those in attributes and inner graphs included."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _tensors_of(node)
+
+
+def _tensors_of(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
+
+
 def fingerprint_of(thing: Any, distribution: str = "") -> str:
     """Return the fingerprint of a registered object, 64 hex digits.
 

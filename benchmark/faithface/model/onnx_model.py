@@ -11,7 +11,6 @@ explainers run.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -26,6 +25,7 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, BatchingPolicy, DeviceFeed, FaceModel, HostFeed
 from faithface.errors import NotApplicable, UsageError
+from faithface.hashing import model_digest
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.feeding import session_feed
 from faithface.model.products import vector_jacobian_products
@@ -76,7 +76,7 @@ class OnnxModel(FaceModel):
         self.batch_given: int | None = None
         self.notes = []
         self.proto = load_proto(card.path)
-        self.sha256 = hashlib.sha256(card.path.read_bytes()).hexdigest()
+        self.sha256 = model_digest(card.path)
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
