@@ -17,7 +17,7 @@ CORE = ROOT / "benchmark" / "faithface"
 LAYERS = [
     ["lazy", "reasons", "seeds", "threads"],
     ["errors"],
-    ["card", "specs", "images", "limits"],
+    ["card", "durable", "specs", "images", "limits"],
     ["tasks"],
     ["contract"],
     ["applicability", "hashing"],

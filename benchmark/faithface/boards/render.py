@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
+from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.record import Number, Record
 from faithface.run.paths import safe
@@ -23,6 +24,7 @@ HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "trust", "device", "reason",
 )  # fmt: skip
+NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -66,7 +68,7 @@ def figure(value: float | None) -> str:
 
 def escape(text: str) -> str:
     """Return a text that stays in its Markdown table cell."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+    return escaping.markdown(text)
 
 
 def pipe(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
@@ -216,7 +218,7 @@ def markdown(board: Board) -> str:
     """Return the board's page."""
     parts = [f"# {board.suite} v{board.version}"]
     if board.description:
-        parts.append(board.description)
+        parts.append(escape(board.description))
     parts.append(
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
@@ -226,7 +228,7 @@ def markdown(board: Board) -> str:
         "must change nothing."
     )
     for table in board.tables:
-        parts += [f"## {heading(table)}", setting(table), table_markdown(table)]
+        parts += [f"## {escape(heading(table))}", escape(setting(table)), table_markdown(table)]
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
@@ -281,7 +283,7 @@ def table_csv(table: Table) -> str:
 def _line(row: Row, number: Number) -> list[str]:
     record = row.record
     rank = row.ranks.get(number.protocol) if number.value_name == "" else None
-    return [
+    cells = [
         record.suite.name,
         str(record.suite.version),
         record.model.name,
@@ -298,5 +300,6 @@ def _line(row: Row, number: Number) -> list[str]:
         "" if rank is None else rank,
         record.trust,
         record.where.device,
-        " ".join(number.reason.split()),
+        number.reason,
     ]
+    return [cell if numeric else escaping.csv_cell(cell) for cell, numeric in zip(cells, NUMERIC, strict=True)]

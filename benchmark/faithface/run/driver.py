@@ -113,7 +113,9 @@ def execute_plan(
                     store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
-        if finish is not None:
+        if finish is not None and all(
+            store.cell_status(cell.number) is not Status.PENDING for _group, cell in plan.cells
+        ):
             finish(store, plan)
         store.put_meta("complete", not unsettled(store))
         return summarise(store)
@@ -141,9 +143,7 @@ def do_group(
             keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
-            job = Job(
-                work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards
-            )
+            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards)
             follow(store, todo.basis, work, executor(job), each, row, tell)
 
     code = ReasonCode.MODEL_UNUSABLE
@@ -177,9 +177,7 @@ def round_of(
 ) -> Group:
     """Return a group with the cells and metrics of one round."""
     cells = tuple(
-        dataclasses.replace(
-            cell, metrics={spec: m for spec, m in cell.metrics.items() if spec in each[cell.number][0]}
-        )
+        dataclasses.replace(cell, metrics={spec: m for spec, m in cell.metrics.items() if spec in each[cell.number][0]})
         for cell in group.cells
         if cell.number in each
     )

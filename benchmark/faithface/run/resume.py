@@ -108,7 +108,9 @@ class _Changes:
         if self.damaged:
             tell(f"damaged in the store, and computed again: {len(self.damaged)} of {shards} shards")
         if self.removed:
-            tell(f"removed, since what they depend on has changed: {few_of(self.removed)}; name them to have them again")
+            tell(
+                f"removed, since what they depend on has changed: {few_of(self.removed)}; name them to have them again"
+            )
 
 
 def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False) -> Todo:
@@ -123,6 +125,8 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False) -> 
     with store.transaction():
         store.put_meta("complete", False)
         store.put_meta("command", command)
+        models = {group.model.object.name: str(group.model.object.path.resolve()) for group in plan.groups}
+        store.put_meta("models", {**(store.meta("models") or {}), **models})
         store.put_meta("limit", {"limit": plan.request.limit})
         texts = {key: json.loads(value) for key, value in store.inputs().items()}
         rows = {row["id"]: row for row in store.cells()}
@@ -186,9 +190,7 @@ def widened(store: Store, plan: Plan, tell: Tell) -> Plan:
     tell(f"the run has {'all' if limit is None else limit} samples per dataset already; --limit {asked} is not used")
     request = dataclasses.replace(plan.request, limit=limit)
     groups = {
-        group.number: dataclasses.replace(
-            group, positions=choose(group.dataset.object.items(), limit, request.seed)
-        )
+        group.number: dataclasses.replace(group, positions=choose(group.dataset.object.items(), limit, request.seed))
         for group in plan.groups
     }
     families = tuple(
@@ -324,7 +326,11 @@ def _kept(
             continue
         if done.number == ENDED:
             ended.add(done.metric)
-        elif done.metric != EXPLAINED or not keep or (done.maps and _maps_are_there(store, group, cell, shards[done.number])):
+        elif (
+            done.metric != EXPLAINED
+            or not keep
+            or (done.maps and _maps_are_there(store, group, cell, shards[done.number]))
+        ):
             kept.setdefault(done.number, set()).add(done.metric)
         else:
             store.execute("DELETE FROM done WHERE cell = ? AND metric = '' AND number = ?", (number, done.number))
@@ -430,4 +436,3 @@ def rounds(missing: Mapping[int, Missing]) -> list[dict[int, tuple[frozenset[str
 def text(mapping: Mapping[str, str]) -> str:
     """Return a mapping as JSON, in one spelling."""
     return json.dumps(mapping, sort_keys=True, separators=(",", ":"))
-

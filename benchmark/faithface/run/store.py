@@ -241,9 +241,7 @@ class Store:
 
     def put_numbers(self, cell: int, metric: str, basis: str, numbers: Any) -> None:
         """Keep a metric's means and intervals; ``basis`` says what they were computed from."""
-        self.execute(
-            "INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)", (cell, metric, basis, json.dumps(numbers))
-        )
+        self.execute("INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)", (cell, metric, basis, json.dumps(numbers)))
 
     def drop(self, cell: int, metric: str, number: int) -> None:
         """Forget one shard of a metric in a cell; of the explanation (metric ""), all that was made from its map."""
@@ -336,6 +334,9 @@ class Store:
     def inputs(self) -> dict[int, str]:
         """Return what numbers depend on, as JSON, by the keys in :class:`Done`."""
         return {row["id"]: row["text"] for row in self.execute("SELECT id, text FROM inputs")}
+
+    def input(self, key: int) -> str:
+        return str(self.execute("SELECT text FROM inputs WHERE id = ?", (key,)).fetchone()["text"])
 
     def damaged(self, cell: int) -> list[tuple[str, int]]:
         """Return the (metric, shard) of a cell whose rows are not those that were written."""
