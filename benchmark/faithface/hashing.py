@@ -326,7 +326,8 @@ class Tree:
 
 def _module(name: str, path: Path, package: bool) -> Module:
     tree = ast.parse(path.read_bytes(), str(path))
-    reader = _Reader(name if package else name.rpartition(".")[0])
+    lazy = package and any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    reader = _Reader(name if package else name.rpartition(".")[0], lazy)
     reader.visit(tree)
     return Module(
         name, package, _digest(_meaning(tree)), reader.bound, tuple(reader.plain), tuple(reader.stars),
@@ -335,17 +336,21 @@ def _module(name: str, path: Path, package: bool) -> Module:
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects what a module imports and which dotted names it uses, outside ``if TYPE_CHECKING``."""
+    """Collects what a module imports and which dotted names it uses, outside ``if TYPE_CHECKING``.
 
-    def __init__(self, package: str) -> None:
-        self.package = package
+    In a package that imports what it exports only when it is asked for (``lazy``), what stands under ``TYPE_CHECKING``
+    says where its names are defined, so it counts there.
+    """
+
+    def __init__(self, package: str, lazy: bool = False) -> None:
+        self.package, self.lazy = package, lazy
         self.bound: dict[str, tuple[str, str | None]] = {}
         self.plain: list[str] = []
         self.stars: list[str] = []
         self.used: set[tuple[str, ...]] = set()
 
     def visit_If(self, node: ast.If) -> None:
-        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") and not self.lazy:
             for child in node.orelse:
                 self.visit(child)
         else:

@@ -24,13 +24,16 @@ import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from faithface.plugins import Registry
+
+NO_PLUGINS = Registry(explainers={}, models={}, datasets={}, metrics={}, suites={}, rows=())
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 LIBRARY = "FAITHFACE_FAULTS_LIBRARY"
@@ -62,7 +65,6 @@ def make_plan(folder: Path) -> Any:
     """Return a plan of two cells over 20 samples that exist in memory only."""
     from faithface.card import parse_card
     from faithface.contract import Dataset, Face, Sample
-    from faithface.plugins import Registry
     from faithface.run import plan as planning
     from faithface.run.request import Request
     from tests.support.runs import MeanRelevance, Ramp
@@ -88,8 +90,7 @@ def make_plan(folder: Path) -> Any:
         folder / "net.toml",
     )
     request = Request((card,), (Few(),), (Ramp(), Ramp(2.0)), (MeanRelevance(),), keep_maps=True)
-    empty = Registry(explainers={}, models={}, datasets={}, metrics={}, suites={}, rows=())
-    return planning.make_plan(request, empty)
+    return planning.make_plan(request, NO_PLUGINS)
 
 
 def made_up(job: Any) -> Iterator[Any]:
@@ -165,6 +166,7 @@ class Trial:
             add_runs([self.root / "run"], self.root / "board")
         except FaithfaceError as error:
             assert len(str(error).splitlines()) == 1, error
+            print(f"    said: {error}", file=sys.stderr)
             return SAID
         return WELL
 
@@ -188,7 +190,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
-def trials(short: bool, seed: int) -> Iterator[tuple[str, str]]:
+def trials(short: bool, seed: int, only: Sequence[str] | None = None) -> Iterator[tuple[str, str]]:
     """Try faults; yield what was tried and what went wrong with it ("" if nothing did)."""
     library = ctypes.CDLL(os.environ[LIBRARY])
     library.faults_seen.restype = ctypes.c_long
@@ -210,7 +212,7 @@ def trials(short: bool, seed: int) -> Iterator[tuple[str, str]]:
             other = Trial(top / f"count-{kind}", plan, library)
             other.root.mkdir()
             counts[kind] = other.run(Fault(mask, 0, 0))[1]
-        for kind, ending, number in chosen(counts, short, draw):
+        for kind, ending, number in [(only[0], only[1], int(only[2]))] if only else chosen(counts, short, draw):
             what = f"{kind} {number} of {counts[kind]}: {ending}"
             trial = Trial(top / "trial", plan, library)
             shutil.rmtree(trial.root, ignore_errors=True)
@@ -250,6 +252,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a few of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs=3, metavar=("KIND", "ENDING", "NUMBER"), help="one fault, such as: write EIO 7")
     options = parser.parse_args()
     if LIBRARY not in os.environ:
         with tempfile.TemporaryDirectory(prefix="faithface-faults-") as folder:
@@ -258,7 +261,7 @@ def main() -> int:
             more = {LIBRARY: str(library), "LD_PRELOAD": str(library), "OMP_NUM_THREADS": "1"}
             return subprocess.run(again, env={**os.environ, **more}, cwd=ROOT).returncode
     wrong = done = 0
-    for what, problem in trials(options.short, options.seed):
+    for what, problem in trials(options.short, options.seed, options.only):
         done += 1
         if problem:
             wrong += 1

@@ -63,7 +63,7 @@ def records_of(run: Path) -> list[Path]:
         without = {row["id"] for row in store.cells()} - {entry["cell"] for entry in listed.values()}
         how = how_to_finish(store)
     if not source.is_dir():
-        raise UsageError(f"{run} holds no records; {how}")
+        raise UsageError(f"{run} holds no records: it is not a finished run; {how}")
     wrong = [name for name, entry in listed.items() if not _is(source / name, entry["sha256"])]
     if wrong or without:
         raise UsageError(

@@ -130,10 +130,10 @@ def do_group(
     """Do what is missing of a group; return the error if its model or dataset could not be used at all."""
     plan = todo.plan
     missing = {cell.number: todo.missing[cell.number] for cell in group.cells if cell.number in todo.missing}
+    for cell in group.cells:
+        if cell.number not in missing and not todo.only_failed and store.cell_status(cell.number) is Status.PENDING:
+            settle_cell(store, cell.number)  # its last shard was written, its end was not
     if not missing:
-        for cell in group.cells:
-            if store.cell_status(cell.number) is Status.PENDING and not todo.only_failed:
-                settle_cell(store, cell.number)  # its last shard was written, its end was not
         return None
 
     def attempt(usable: Readable) -> None:
