@@ -46,7 +46,7 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Put the folder ``new`` in the place of ``target``: a reader finds the old one, the new one, or none, never a mixture.
+    """Put the folder ``new`` in the place of ``target``: a reader finds the old one, the new one, or none.
 
     Raises:
         RunError: it cannot be done.

@@ -35,7 +35,7 @@ from faithface.run.results import CellShard, Event
 from faithface.run.store import FILE, open_run
 from tests.run.test_run import Counting, Notes, frame
 from tests.support.networks import faces
-from tests.support.runs import SIZE, MeanRelevance, Ramp, as_maps, with_extras, write_card
+from tests.support.runs import SIZE, MeanRelevance, Ramp, as_maps, write_card
 
 CHANGED = "changed since this run was started: "
 

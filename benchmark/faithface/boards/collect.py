@@ -1,7 +1,7 @@
 """From a finished run to records: numbers, intervals, and who, what and where.
 
-Place in the flow: ``api`` has ``run.driver`` call :func:`publish_run` at the end of a run. Reads the store, and saves the
-numbers in it; calls ``statistics`` and ``record``.
+Place in the flow: ``api`` has ``run.driver`` call :func:`publish_run` at the end of a run. Reads the store, and saves
+the numbers in it; calls ``statistics`` and ``record``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import Store
 from faithface.specs import format_value, parameters
-
 
 STATISTICS = ("faithface.boards.collect", "faithface.boards.statistics")
 """The modules that make means and intervals of values."""

@@ -74,9 +74,9 @@ def run(
     """Explain and score: a suite, or models, datasets, explainers and metrics given by name.
 
     The same command in the same directory resumes an interrupted run, and does again what failed in it. A command
-    with further explainers, metrics or samples and the same --out extends the run: only what is new is computed. With a suite, each of --model,
-    --dataset, --explainer and --metric replaces the suite's own list, and the numbers then belong to no board but
-    "adhoc".
+    with further explainers, metrics or samples and the same --out extends the run: only what is new is computed. With
+    a suite, each of --model, --dataset, --explainer and --metric replaces the suite's own list, and the numbers then
+    belong to no board but "adhoc".
     """
     if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
         return again(context, out)

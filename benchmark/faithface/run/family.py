@@ -37,7 +37,7 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basi
     Raises:
         RunError: the store cannot be written, or a map that it knows of is gone.
     """
-    text, metric = job.metric.spec, job.metric.object
+    text = job.metric.spec
     states = {row["id"]: row["status"] for row in store.cells()}
     runs = [(group, cell) for group, cell in job.cells if states[cell.number] is Status.OK]
     if any(states[cell.number] is Status.PENDING for _group, cell in job.cells):

@@ -5,10 +5,10 @@ Place in the flow: ``resume`` asks what a shard's numbers depend on now, ``store
 
 Two mappings from "what" to a digest belong to each shard, cell and metric. The *code* mapping is that of the whole
 cell: the model with all its files, the meaning of its card, the code of dataset, explainer, metric and runner, their
-parameters and files, package versions. The *data* mapping is that of the shard: its samples with their pixels and, where
-the metric reads them, ground truth, an explainer's files, the out-of-set partner; for verification the whole set too,
-since the decision threshold and strangers are taken from all of it. The suite's seed and the device are not among them:
-a run directory holds one of each.
+parameters and files, package versions. The *data* mapping is that of the shard: its samples with their pixels and,
+where the metric reads them, ground truth, an explainer's files, the out-of-set partner; for verification the whole set
+too, since the decision threshold and strangers are taken from all of it. The suite's seed and the device are not among
+them: a run directory holds one of each.
 
 The names are for people: a resumed run says which of them changed.
 """

@@ -1,8 +1,8 @@
 """The store: one SQLite file per run directory, with one value per sample, metric and named value.
 
 Place in the flow: only the driver writes, in one transaction per shard and cell, flushed to disk, so that a run killed
-at any moment leaves whole shards behind and the same command resumes from there. Readers (``export``, ``boards.collect``,
-``api``, ``status``) open it read-only. Imports ``errors``, ``reasons``, ``results``, ``schema`` (the tables), ``lock``
+at any moment leaves whole shards behind and the same command resumes from there. Readers (``export``,
+``boards.collect``, ``api``, ``status``) open it read-only. Imports ``errors``, ``reasons``, ``results``, ``schema`` (the tables), ``lock``
 (one writer) and ``durable``.
 
 What became of a cell, a metric or a value is a ``status`` where there is one, a ``code`` and a ``detail``; readers get

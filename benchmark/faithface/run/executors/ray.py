@@ -29,7 +29,6 @@ from faithface.run.request import Request
 from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
 from faithface.run.shard import ShardWork, run_shard
 
-
 RETRIES = 3  # how often a shard is given to another worker after its own was lost
 
 
