@@ -1,4 +1,4 @@
-"""Records that are published are those of the run's cells, all of them; texts of others are no markup and no formula."""
+"""Published records are those of the run's cells, all of them; texts of others are no markup and no formula."""
 
 from __future__ import annotations
 

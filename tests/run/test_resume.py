@@ -1,4 +1,4 @@
-"""What a resumed run keeps and what it computes again: after any change of an input, not one value of before is left."""
+"""What a resumed run keeps and what it computes again: after a change of an input, not one value of before is left."""
 
 from __future__ import annotations
 
@@ -407,8 +407,8 @@ def test_a_store_with_a_torn_page_is_one_line_and_nothing_is_reused(case: Case) 
     with pytest.raises(RunError, match=r"run\.sqlite is damaged .* remove it to start the run afresh"):
         execute_plan(case.plan(), case.root / "r")
     path.unlink()
-    with pytest.raises(UsageError, match="is not a run directory"):  # it may hold kept maps or records of somebody
-        (case.root / "r" / "thesis.txt").write_text("")
+    (case.root / "r" / "thesis.txt").write_text("")
+    with pytest.raises(UsageError, match="is not a run directory"):
         execute_plan(case.plan(), case.root / "r")
 
 
@@ -439,7 +439,7 @@ def test_a_store_of_schema_2_is_read_after_the_same_command_and_its_values_are_c
     (case.root / "r").mkdir()
     with sqlite3.connect(case.root / "r" / FILE) as db:
         db.executescript((Path(__file__).parent / "schema2.sql").read_text().replace("DATASET", case.dataset))
-    with pytest.raises(UsageError, match="older version of faithface .* bring it up to date"):
+    with pytest.raises(UsageError, match=r"older version of faithface .* bring it up to date"):
         open_run(case.root / "r")
     notes = Notes()
     execute_plan(case.plan(), case.root / "r", notes)

@@ -1,9 +1,9 @@
 """The store: one SQLite file per run directory, with one value per sample, metric and named value.
 
-Place in the flow: only the driver writes, in one transaction per shard and cell, flushed to disk, so that a run killed
-at any moment leaves whole shards behind and the same command resumes from there. Readers (``export``,
-``boards.collect``, ``api``, ``status``) open it read-only. Imports ``errors``, ``reasons``, ``results``, ``schema`` (the tables), ``lock``
-(one writer) and ``durable``.
+Place in the flow: only the driver writes, in one transaction per shard and cell, flushed to disk, so that a run
+killed at any moment leaves whole shards behind and the same command resumes from there. Readers (``export``,
+``boards.collect``, ``api``, ``status``) open it read-only. Imports ``errors``, ``reasons``, ``results``, ``schema``
+(the tables), ``lock`` (one writer) and ``durable``.
 
 What became of a cell, a metric or a value is a ``status`` where there is one, a ``code`` and a ``detail``; readers get
 them back as ``Status`` and ``Reason``. Beside each shard lie the digests of its inputs (``inputs``) and of its rows.
