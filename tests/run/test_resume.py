@@ -447,3 +447,19 @@ def test_a_store_of_schema_2_is_read_after_the_same_command_and_its_values_are_c
     assert frame(case.root / "r").equals(frame(case.root / "fresh"))
     with open_run(case.root / "r") as store:
         assert run_values(store)["value"].max() < 1000
+
+
+def test_an_image_that_is_replaced_while_the_run_is_at_work_is_computed_again_by_the_next(case: Case) -> None:
+    def meddling(job: Job) -> Iterator[Event]:
+        """The local executor; every image is replaced after the first was read, and before anything is written."""
+        for i, event in enumerate(run_group(job)):
+            for path in images_of(case.root / "faces") if i == 0 else ():
+                Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+            yield event
+
+    execute_plan(case.plan(), case.root / "r", executor=meddling)
+    notes = Notes()
+    execute_plan(case.plan(), case.root / "r", notes)
+    assert notes.told == [f"{CHANGED}the images and labels; computed again: 2 of 2 shards"]
+    execute_plan(case.plan(), case.root / "fresh")
+    assert frame(case.root / "r").equals(frame(case.root / "fresh"))

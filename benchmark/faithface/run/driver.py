@@ -144,7 +144,8 @@ def do_group(
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
             job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards)
-            follow(store, todo.basis, work, executor(job), each, row, tell)
+            digest_first(store, todo.basis, group, each)
+            follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
 
     code = ReasonCode.MODEL_UNUSABLE
     try:
@@ -184,6 +185,21 @@ def round_of(
     return dataclasses.replace(group, cells=cells, positions=positions)
 
 
+def digest_first(
+    store: Store, basis: Basis, group: Group, each: Mapping[int, tuple[frozenset[str], frozenset[int]]]
+) -> None:
+    """Take the digests of what a round will read, before it reads.
+
+    A file that is replaced in between then has another digest than the one that is kept, and its shard is computed
+    again by the next run. Taken afterwards, the digest would vouch for values of the file before.
+    """
+    shards = store.shards(group.number)
+    for cell in group.cells:
+        metrics, numbers = each.get(cell.number, (frozenset(), frozenset()))
+        for number in numbers:
+            basis.of_shard(group, cell, metrics, shards[number])
+
+
 def positions_of(shards: Mapping[int, tuple[str, ...]], dataset: Dataset) -> dict[int, tuple[int, ...]]:
     """Return where the samples of each shard stand in a dataset; samples that are not in it are skipped."""
     at = {item.id: position for position, item in enumerate(dataset.items())}
@@ -212,17 +228,18 @@ def follow(
     each: Mapping[int, tuple[frozenset[str], frozenset[int]]],
     row: Mapping[str, Any],
     tell: Reporter,
+    sizes: Mapping[int, int],
 ) -> None:
     """Write what an executor yields, and settle the cells at the end."""
     cells = {cell.number: cell for cell in group.cells}
     shards = store.shards(group.number)
-    total = sum(map(len, shards.values()))
+    total = sum(sizes.values())
     started = False
 
     def start(threshold: float | None) -> None:
         tell.group(group, threshold)
         for number, (_metrics, missing) in each.items():
-            left = sum(len(shards[n]) for n in missing)
+            left = sum(sizes[n] for n in missing)
             tell.start(group, cells[number], total - left, total)
 
     ended: set[int] = set()
