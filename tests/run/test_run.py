@@ -130,7 +130,7 @@ def test_a_shard_is_written_whole_or_not_at_all(
         raise KeyboardInterrupt  # after the values of the shard, before its curves
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_pack", torn)
+        patch.setattr(store_module, "pack", torn)
         with pytest.raises(KeyboardInterrupt):
             execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 0

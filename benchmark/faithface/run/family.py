@@ -22,11 +22,12 @@ from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
+from faithface.run.reading import EXPLAINED
 from faithface.run.results import CellShard
 from faithface.run.resume import Basis
 from faithface.run.resume import text as as_text
 from faithface.run.shard import check_scores, metric_failure, put_scores
-from faithface.run.store import EXPLAINED, Store
+from faithface.run.store import Store
 
 
 def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basis: Basis) -> None:

@@ -22,8 +22,9 @@ from faithface.run.choice import choose
 from faithface.run.inputs import Contents, differing, opening
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
+from faithface.run.reading import EXPLAINED, Done
 from faithface.run.results import SHARD_SIZE
-from faithface.run.store import ENDED, EXPLAINED, Done, Store
+from faithface.run.store import ENDED, Store
 
 Missing = Mapping[int, frozenset[str]]
 """By shard, the metrics that are missing; "" is the explanation."""

@@ -11,54 +11,31 @@ them back as ``Status`` and ``Reason``. Beside each shard lie the digests of its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from faithface.durable import AGAIN, sync_folder
 from faithface.errors import RunError, UsageError
-from faithface.reasons import Reason, ReasonCode, Status
+from faithface.reasons import Reason, Status
 from faithface.run.lock import LOCK, RunLock
+from faithface.run.reading import EXPLAINED, Reading
 from faithface.run.results import CellShard, SampleFacts
+from faithface.run.rows import columns, explained, line_about, null, pack, rows_digest
 from faithface.run.schema import SCHEMA, STEPS, create_tables, migrate
 
 FILE = "run.sqlite"
 ENDED = -1  # the shard number under which the end of a cell or metric (failed, not applicable) keeps its inputs
-EXPLAINED = ""  # the metric under which the explanation itself is kept
 OWN_FILES = (LOCK, f"{FILE}.new", f"{FILE}.new-journal")
 """What a run that was killed before its store was there may have left in its directory."""
 
 
-@dataclass(frozen=True)
-class Done:
-    """One finished shard of one metric in one cell.
-
-    Attributes:
-        metric: "" is the explanation itself.
-        code, data: keys of what it depends on; see :meth:`Store.inputs`.
-        maps: whether its maps were kept.
-    """
-
-    cell: int
-    metric: str
-    number: int
-    code: int
-    data: int
-    maps: bool
-
-
-class Store:
+class Store(Reading):
     """One run's SQLite file. Use :func:`create_or_resume` to write and :func:`open_run` to read."""
 
     def __init__(self, path: Path, writable: bool, lock: RunLock | None = None) -> None:
@@ -85,13 +62,8 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one SQL statement; an error of the database is one line (RunError)."""
-        with _explained(self.path):
-            return self.db.execute(statement, parameters)
-
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        with _explained(self.path):
+        with explained(self.path):
             self.db.executemany(statement, rows)
 
     @contextmanager
@@ -100,7 +72,7 @@ class Store:
         if self.db.in_transaction:
             yield
             return
-        with _explained(self.path):
+        with explained(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -142,13 +114,13 @@ class Store:
     def add_cell(self, cell: int, group: int, explainer: str, status: Status, reason: Reason | None) -> None:
         self.execute(
             "INSERT INTO cells (id, grp, explainer, status, code, detail) VALUES (?, ?, ?, ?, ?, ?)",
-            (cell, group, explainer, status.value, *_columns(reason)),
+            (cell, group, explainer, status.value, *columns(reason)),
         )
 
     def add_metric(self, cell: int, metric: str, ordinal: int, status: Status, reason: Reason | None) -> None:
         self.execute(
             "INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)",
-            (cell, metric, ordinal, status.value, *_columns(reason)),
+            (cell, metric, ordinal, status.value, *columns(reason)),
         )
 
     def set_command(self, cell: int, command: Mapping[str, str]) -> None:
@@ -157,13 +129,13 @@ class Store:
 
     def set_cell(self, cell: int, status: Status, reason: Reason | None = None) -> None:
         self.execute(
-            "UPDATE cells SET status = ?, code = ?, detail = ? WHERE id = ?", (status.value, *_columns(reason), cell)
+            "UPDATE cells SET status = ?, code = ?, detail = ? WHERE id = ?", (status.value, *columns(reason), cell)
         )
 
     def set_metric(self, cell: int, metric: str, status: Status, reason: Reason | None = None) -> None:
         self.execute(
             "UPDATE metrics SET status = ?, code = ?, detail = ? WHERE cell = ? AND metric = ?",
-            (status.value, *_columns(reason), cell, metric),
+            (status.value, *columns(reason), cell, metric),
         )
 
     def put_samples(self, group: int, facts: Iterable[SampleFacts]) -> None:
@@ -208,20 +180,20 @@ class Store:
     def _put_rows(self, done: CellShard, metric: str) -> str:
         """Write a metric's values and curves of a shard (or its invalid maps), and return their digest."""
         if metric == EXPLAINED:
-            invalid = [(done.cell, done.number, sample, *_columns(why)) for sample, why in done.invalid.items()]
+            invalid = [(done.cell, done.number, sample, *columns(why)) for sample, why in done.invalid.items()]
             self._many("INSERT OR REPLACE INTO invalid VALUES (?, ?, ?, ?, ?)", invalid)
-            return _digest((row[2:] for row in invalid), ())
+            return rows_digest((row[2:] for row in invalid), ())
         scores, curves = self._put_scores(done, metric)
-        return _digest((row[3:] for row in scores), (row[3:] for row in curves))
+        return rows_digest((row[3:] for row in scores), (row[3:] for row in curves))
 
     def _put_scores(self, done: CellShard, metric: str) -> tuple[list[Any], list[Any]]:
         at = (done.cell, metric, done.number)
         scores = [
-            (*at, v.name, v.sample, _null(v.value), *_columns(v.reason), *_columns(v.flag))
+            (*at, v.name, v.sample, null(v.value), *columns(v.reason), *columns(v.flag))
             for v in done.values
             if v.metric == metric
         ]
-        curves = [(*at, c.name, c.sample, _pack(c.points)) for c in done.curves if c.metric == metric]
+        curves = [(*at, c.name, c.sample, pack(c.points)) for c in done.curves if c.metric == metric]
         self._many("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", scores)
         self._many("INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?, ?, ?)", curves)
         return scores, curves
@@ -278,219 +250,6 @@ class Store:
                 self.execute("DELETE FROM samples WHERE grp = ? AND sample = ?", (group, sample))
             self.execute("DELETE FROM shards WHERE grp = ? AND number = ?", (group, number))
             self.add_shards(group, {})
-
-    # --- reading
-
-    def meta(self, key: str) -> Any:
-        row = self.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row["value"])
-
-    def groups(self) -> list[dict[str, Any]]:
-        rows = self.execute("SELECT * FROM groups ORDER BY id").fetchall()
-        return [_decoded(row, "facts", "inputs") for row in rows]
-
-    def group(self, group: int) -> dict[str, Any]:
-        row = self.execute("SELECT * FROM groups WHERE id = ?", (group,)).fetchone()
-        return _decoded(row, "facts", "inputs")
-
-    def shards(self, group: int) -> dict[int, tuple[str, ...]]:
-        """Return the samples of each shard by its number, in order."""
-        rows = self.execute("SELECT number, samples FROM shards WHERE grp = ? ORDER BY number", (group,))
-        return {row["number"]: tuple(json.loads(row["samples"])) for row in rows}
-
-    def cells(self) -> list[dict[str, Any]]:
-        """Return the cells in order, with ``model`` and ``dataset`` of their group and their metrics.
-
-        ``status`` is a ``Status``, ``reason`` a ``Reason`` or None; so it is for metrics.
-        """
-        rows = self.execute(
-            "SELECT cells.*, groups.model, groups.dataset FROM cells JOIN groups ON groups.id = grp ORDER BY cells.id"
-        ).fetchall()
-        return [{**_decoded(row, "note", "command"), "metrics": self.metrics(row["id"])} for row in rows]
-
-    def cell_status(self, cell: int) -> Status:
-        return Status(self.execute("SELECT status FROM cells WHERE id = ?", (cell,)).fetchone()["status"])
-
-    def metrics(self, cell: int) -> list[dict[str, Any]]:
-        rows = self.execute(
-            "SELECT metric, status, code, detail FROM metrics WHERE cell = ? ORDER BY ordinal, metric", (cell,)
-        )
-        return [_decoded(row) for row in rows]
-
-    def done(self, cell: int) -> set[int]:
-        """Return the numbers of the shards that are explained."""
-        rows = self.execute("SELECT number FROM done WHERE cell = ? AND metric = '' AND number >= 0", (cell,))
-        return {row["number"] for row in rows}
-
-    def done_metrics(self, cell: int, number: int) -> set[str]:
-        """Return the metrics of which a shard of a cell is done; "" is the explanation."""
-        rows = self.execute("SELECT metric FROM done WHERE cell = ? AND number = ?", (cell, number))
-        return {row["metric"] for row in rows}
-
-    def all_done(self, cell: int) -> list[Done]:
-        rows = self.execute("SELECT metric, number, code, data, maps FROM done WHERE cell = ?", (cell,))
-        return [Done(cell, *tuple(row)) for row in rows]
-
-    def inputs(self) -> dict[int, str]:
-        """Return what numbers depend on, as JSON, by the keys in :class:`Done`."""
-        return {row["id"]: row["text"] for row in self.execute("SELECT id, text FROM inputs")}
-
-    def input(self, key: int) -> str:
-        return str(self.execute("SELECT text FROM inputs WHERE id = ?", (key,)).fetchone()["text"])
-
-    def damaged(self, cell: int) -> list[tuple[str, int]]:
-        """Return the (metric, shard) of a cell whose rows are not those that were written."""
-        order = "WHERE cell = ? ORDER BY metric, number, name, sample"
-        scores = _by_shard(
-            self.execute(
-                "SELECT metric, number, name, sample, value, code, detail, flag_code, flag FROM scores " + order,
-                (cell,),
-            )
-        )
-        curves = _by_shard(self.execute(f"SELECT metric, number, name, sample, points FROM curves {order}", (cell,)))
-        invalid = _by_shard(
-            self.execute(
-                "SELECT '' AS metric, number, sample, code, detail FROM invalid WHERE cell = ? ORDER BY number, sample",
-                (cell,),
-            )
-        )
-        # The three come in the order of metric and number, as the shards do: they are walked side by side.
-        rows = self.execute(
-            "SELECT metric, number, digest FROM done WHERE cell = ? AND number >= 0 ORDER BY metric, number", (cell,)
-        ).fetchall()
-        wrong = []
-        heads = [next(each, None) for each in (scores, curves, invalid)]
-        for metric, number, written in map(tuple, rows):
-            mine: list[list[Any]] = [[], [], []]
-            for i, source in enumerate((scores, curves, invalid)):
-                while (head := heads[i]) is not None and head[0] < (metric, number):
-                    heads[i] = next(source, None)  # rows without a shard, which nothing reads
-                if head is not None and head[0] == (metric, number):
-                    mine[i] = head[1]
-                    heads[i] = next(source, None)
-            found = _digest(mine[2], ()) if metric == EXPLAINED else _digest(mine[0], mine[1])
-            if found != written:
-                wrong.append((metric, number))
-        return wrong
-
-    def basis(self, cell: int, metric: str) -> str:
-        """Return a digest of all that a metric's mean in a cell is computed from."""
-        rows = self.execute(
-            "SELECT number, digest FROM done WHERE cell = ? AND metric = ? ORDER BY number", (cell, metric)
-        )
-        return hashlib.blake2b(repr([tuple(row) for row in rows]).encode(), digest_size=16).hexdigest()
-
-    def numbers(self, cell: int) -> dict[str, tuple[str, Any]]:
-        """Return by metric the basis and the means and intervals that were computed from it."""
-        rows = self.execute("SELECT metric, basis, numbers FROM numbers WHERE cell = ?", (cell,))
-        return {row["metric"]: (row["basis"], json.loads(row["numbers"])) for row in rows}
-
-    def explained(self, cell: int) -> int:
-        """Return how many samples have a map, valid or not."""
-        row = self.execute(
-            "SELECT SUM(samples) AS total FROM done WHERE cell = ? AND metric = '' AND number >= 0", (cell,)
-        ).fetchone()
-        return int(row["total"] or 0)
-
-    def seconds(self, cell: int) -> float:
-        """Return how long a cell's explanations took."""
-        row = self.execute("SELECT SUM(seconds) AS total FROM done WHERE cell = ? AND metric = ''", (cell,)).fetchone()
-        return float(row["total"] or 0.0)
-
-    def scored(self, cell: int) -> set[str]:
-        """Return the metrics that have values in a cell."""
-        rows = self.execute(
-            "SELECT metric FROM metrics WHERE cell = ? AND "
-            "EXISTS (SELECT 1 FROM scores WHERE scores.cell = metrics.cell AND scores.metric = metrics.metric)",
-            (cell,),
-        )
-        return {row["metric"] for row in rows}
-
-    def invalid(self, cell: int) -> dict[str, Reason]:
-        """Return by sample why its map could not be scored, in the order of sample ids."""
-        rows = self.execute("SELECT * FROM invalid WHERE cell = ? ORDER BY sample", (cell,))
-        return {row["sample"]: Reason(ReasonCode(row["code"]), row["detail"]) for row in rows}
-
-    def samples(self, group: int) -> list[dict[str, Any]]:
-        """Return the samples of a group in the dataset's order: ``sample``, ``position`` and what is known of each."""
-        rows = self.execute("SELECT * FROM samples WHERE grp = ? ORDER BY position, sample", (group,))
-        return [{"sample": row["sample"], "position": row["position"], **json.loads(row["facts"])} for row in rows]
-
-    def scores(self, cell: int) -> Iterator[sqlite3.Row]:
-        """Yield ``metric, name, sample, value, code, detail, flag_code, flag``, by metrics, names and samples."""
-        with _explained(self.path):
-            yield from self.db.execute(
-                "SELECT scores.* FROM scores JOIN metrics USING (cell, metric) JOIN cells ON cells.id = cell "
-                "JOIN samples ON samples.grp = cells.grp AND samples.sample = scores.sample "
-                "WHERE cell = ? ORDER BY metrics.ordinal, metrics.metric, name, position",
-                (cell,),
-            )
-
-    def curves(self, cell: int, metric: str, name: str) -> dict[str, np.ndarray]:
-        """Return a metric's curves of a cell by sample."""
-        rows = self.execute(
-            "SELECT sample, points FROM curves WHERE cell = ? AND metric = ? AND name = ?", (cell, metric, name)
-        )
-        return {row["sample"]: _unpack(row["points"]) for row in rows}
-
-
-def _null(value: float) -> float | None:
-    return float(value) + 0.0 if np.isfinite(value) else None  # SQLite keeps no negative zero
-
-
-def _columns(reason: Reason | None) -> tuple[str, str]:
-    """Return a reason as its two columns; none is two empty texts."""
-    return ("", "") if reason is None else (reason.code.value, reason.detail)
-
-
-def _decoded(row: sqlite3.Row, *texts: str) -> dict[str, Any]:
-    """Return a row with ``status`` and ``reason`` as values, and JSON columns read."""
-    found = dict(row)
-    if "status" in found:
-        code, detail = found.pop("code"), found.pop("detail")
-        found["status"] = Status(found["status"])
-        found["reason"] = Reason(ReasonCode(code), detail) if code else None
-    return {**found, **{name: json.loads(found[name]) for name in texts}}
-
-
-def _pack(points: np.ndarray) -> bytes:
-    return zlib.compress(np.asarray(points, dtype="<f4").tobytes(), 1)
-
-
-def _unpack(blob: bytes) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(blob), dtype="<f4").astype(np.float32)
-
-
-def _digest(*tables: Iterable[Sequence[Any]]) -> str:
-    """Return the digest of the rows of a shard, in whatever order they come."""
-    found = hashlib.blake2b(digest_size=12)
-    for rows in tables:
-        found.update(repr(sorted(map(tuple, rows), key=lambda row: row[:2])).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
-
-
-def _by_shard(rows: Iterable[sqlite3.Row]) -> Iterator[tuple[tuple[str, int], list[tuple[Any, ...]]]]:
-    """Group rows that begin with metric and number, and come in their order; yield the rest of each row."""
-    for key, mine in groupby(rows, key=lambda row: (row[0], row[1])):
-        yield key, [tuple(row)[2:] for row in mine]
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn an error of the database into one line that says what to do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _line(path, error) from None
-
-
-def _line(path: Path, error: sqlite3.Error) -> RunError:
-    text = str(error)
-    if "locked" in text:
-        return RunError(f"{path} is locked by another program; close that, then give the same command again")
-    if isinstance(error, sqlite3.OperationalError):
-        return RunError(f"{path} cannot be written ({text}); {AGAIN}")
-    return RunError(f"{path} is damaged ({text}); remove it to start the run afresh, or choose another --out")
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
@@ -599,7 +358,7 @@ def _opened(path: Path, writable: bool, lock: RunLock | None = None) -> Store:
             store.db.close()
             raise
     except sqlite3.Error as error:
-        raise _line(path, error) from None
+        raise line_about(path, error) from None
     if schema != SCHEMA:
         store.db.close()
         if schema in STEPS:
