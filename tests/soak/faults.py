@@ -19,6 +19,7 @@ import errno
 import hashlib
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -226,7 +227,7 @@ def chosen(counts: dict[str, int], short: bool, draw: random.Random) -> list[tup
         for ending in ENDINGS:
             numbers = list(range(1, count + 1))
             if short:
-                few = 4 if ending == "kill" else 2
+                few = 3 if ending == "kill" else 1
                 numbers = sorted({1, count, *draw.sample(numbers, min(few, count))})
             found += [(kind, ending, number) for number in numbers]
     return found
@@ -251,6 +252,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="a few of each kind")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--verbose", action="store_true", help="say each fault")
     parser.add_argument("--only", nargs=3, metavar=("KIND", "ENDING", "NUMBER"), help="one fault, such as: write EIO 7")
     options = parser.parse_args()
     if LIBRARY not in os.environ:
@@ -262,9 +264,14 @@ def main() -> int:
     wrong = done = 0
     for what, problem in trials(options.short, options.seed, options.only):
         done += 1
+        if options.verbose:
+            print(f"{what}: {problem or 'survived'}", file=sys.stderr, flush=True)
         if problem:
             wrong += 1
             print(f"{what}: {problem}", flush=True)
+    if options.verbose:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(f"{used.ru_utime + used.ru_stime:.1f} s of processor time in runs", file=sys.stderr)
     print(f"{done} faults, {wrong} not survived")
     return 1 if wrong or not done else 0
 

@@ -78,6 +78,7 @@ class Store(Reading):
                 yield
                 self.db.execute("COMMIT")
             except BaseException:
+                self._inputs.clear()  # what was written of them is gone
                 if self.db.in_transaction:  # a full disk has rolled back already
                     self.db.execute("ROLLBACK")
                 raise
