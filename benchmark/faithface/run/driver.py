@@ -7,13 +7,13 @@ comes. Calls ``resume`` (what is to do), ``store``, ``readable``, ``family``, ``
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from faithface.contract import Dataset
+from faithface.contract import Dataset, Pair, Sample
 from faithface.durable import write_whole
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
@@ -202,7 +202,8 @@ def digest_first(
 
 def positions_of(shards: Mapping[int, tuple[str, ...]], dataset: Dataset) -> dict[int, tuple[int, ...]]:
     """Return where the samples of each shard stand in a dataset; samples that are not in it are skipped."""
-    at = {item.id: position for position, item in enumerate(dataset.items())}
+    items: Sequence[Sample | Pair] = dataset.items()
+    at = {item.id: position for position, item in enumerate(items)}
     return {number: tuple(at[one] for one in ids if one in at) for number, ids in shards.items()}
 
 

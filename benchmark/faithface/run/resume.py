@@ -146,9 +146,9 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False) -> 
                 if row["grp"] == group.number and row["id"] not in named:
                     _unnamed(store, group, row, basis, texts, there, changes)
             for cell in group.cells:
-                row = rows.get(cell.number)
-                failed = row is not None and has_failed(row)
-                left = _cell(store, plan, group, cell, row, basis, texts, there, changes)
+                before = rows.get(cell.number)
+                failed = before is not None and has_failed(before)
+                left = _cell(store, plan, group, cell, before, basis, texts, there, changes)
                 if left and (failed or not only_failed):
                     missing[cell.number] = left
                 store.set_command(cell.number, command)
