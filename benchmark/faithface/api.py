@@ -15,8 +15,8 @@ from pathlib import Path
 import polars as pl
 
 from faithface.boards.board import Board, make_board
-from faithface.boards.collect import make_records
-from faithface.boards.record import RECORDS, Kept, write_records
+from faithface.boards.collect import publish_run
+from faithface.boards.record import Kept
 from faithface.boards.render import table_markdown
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
@@ -27,7 +27,7 @@ from faithface.run.export import run_values
 from faithface.run.outcome import Outcome
 from faithface.run.plan import Plan, make_plan
 from faithface.run.request import Request
-from faithface.run.store import open_run
+from faithface.run.store import Store, open_run
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,21 @@ def _evaluate(plan: Plan, directory: Path) -> Result:
 
 
 def execute(
-    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: Executor | None = None
+    plan: Plan,
+    directory: Path,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+    only_failed: bool = False,
 ) -> tuple[Outcome, list[Kept]]:
-    """Carry out a plan in a run directory and write the records beside the store; return what came of it."""
-    outcome = execute_plan(plan, directory, reporter, executor)
-    with open_run(directory) as store:
-        kept = make_records(store, plan)
-    shutil.rmtree(directory / RECORDS, ignore_errors=True)
-    write_records(kept, directory / RECORDS)
+    """Carry out a plan in a run directory and write the records beside the store; return what came of it.
+
+    Args:
+        only_failed: do again what failed, and nothing else; while cells are pending, there are no records.
+    """
+    kept: list[Kept] = []
+
+    def finish(store: Store, done: Plan) -> None:
+        kept.extend(publish_run(store, done))
+
+    outcome = execute_plan(plan, directory, reporter, executor, finish, only_failed)
     return outcome, kept

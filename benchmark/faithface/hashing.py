@@ -48,43 +48,68 @@ def file_hash(path: Path) -> str:
         raise UsageError(f"{path} cannot be read ({error.strerror}); put the file there, or correct the path") from None
 
 
-def network_hash(path: Path) -> str:
-    """Return the sha256 of an ``.onnx`` file; with weights in files beside it, one of them all.
+def model_digest(path: Path) -> str:
+    """Return the sha256 of a model: of the ``.onnx`` file and of the external data files that its tensors lie in.
 
-    In the second case it is the sha256 of lines ``digest  name``: the file's own, then the others' in the order of
-    their names.
+    Returns:
+        The plain sha256 of the file where it holds all its weights itself; else the sha256 of the list of all its
+        files, each with its own sha256.
 
     Raises:
-        UsageError: one of the files cannot be read.
+        UsageError: a file cannot be read, or is not there.
     """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); put the file there, or correct the path") from None
     own = file_hash(path)
-    # The key of every reference to another file; most networks have none, and need not be parsed.
-    if b"location" not in path.read_bytes():
+    parts = external_files(path, found.st_size, found.st_mtime_ns)
+    if not parts:
         return own
-    beside = sorted(_files_beside(path))
-    lines = [f"{own}  {path.name}", *(f"{file_hash(path.parent / name)}  {name}" for name in beside)]
-    return _digest(lines) if beside else own
+    return _digest(json.dumps([["", own], *([name, file_hash(path.parent / name)] for name in parts)]))
 
 
-def _files_beside(path: Path) -> set[str]:
+@functools.lru_cache(maxsize=64)
+def external_files(path: Path, size: int, modified: int) -> tuple[str, ...]:
+    """Return the external data files of an ONNX file, relative to it, sorted; () for a file that is no ONNX file.
+
+    Args:
+        size, modified: of the file, so that another content under the same path is read again.
+    """
+    content = path.read_bytes()
+    if b"location" not in content:  # the key under which an external tensor names its file
+        return ()
     import onnx
-
-    found: set[str] = set()
-
-    def search(graph: onnx.GraphProto) -> None:
-        inner = [a for node in graph.node for a in node.attribute]
-        for tensor in [*graph.initializer, *(a.t for a in inner), *(t for a in inner for t in a.tensors)]:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                found.update(entry.value for entry in tensor.external_data if entry.key == "location")
-        for a in inner:
-            for below in (*a.graphs, *([a.g] if a.type == onnx.AttributeProto.GRAPH else [])):
-                search(below)
+    from google.protobuf.message import DecodeError
 
     try:
-        search(onnx.load(str(path), load_external_data=False).graph)
-    except Exception:  # no ONNX file: whoever opens it says so
-        return set()
-    return found
+        model = onnx.load_model_from_string(content)
+    except DecodeError:
+        return ()  # opening the model says so
+    tensors = list(_tensors(model.graph))
+    for function in model.functions:
+        for node in function.node:
+            tensors += _tensors_of(node)
+    external = [t for t in tensors if t.data_location == onnx.TensorProto.EXTERNAL]
+    return tuple(sorted({entry.value for t in external for entry in t.external_data if entry.key == "location"}))
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield every tensor of an ONNX graph, those in attributes and inner graphs included."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _tensors_of(node)
+
+
+def _tensors_of(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
 
 
 def fingerprint_of(thing: Any, distribution: str = "") -> str:

@@ -18,7 +18,7 @@ LAYERS = [
     ["lazy", "reasons", "seeds", "threads", "limits", "digest_cache"],
     ["errors"],
     ["files"],
-    ["card", "specs", "image_checks", "images", "npz", "tables", "toml_files", "regions"],
+    ["card", "durable", "specs", "image_checks", "images", "npz", "tables", "toml_files"],
     ["tasks"],
     ["contract"],
     ["applicability", "hashing"],

@@ -21,6 +21,7 @@ COMMANDS = [
     ["metrics"],
     ["metrics", "gap@1"],
     ["suites"],
+    ["runs"],
     ["leaderboard", "build", "BOARD"],
 ]
 

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import faithface
 from faithface.card import ModelCard
+from faithface.errors import UsageError
 from faithface.hashing import OURS, Tree, class_fingerprint, fingerprint_of, installed
 from faithface.plugins import Registry, load_registry
 from tests.support.networks import tiny
@@ -163,3 +165,46 @@ def test_a_module_of_another_package_follows_faithface_too(tmp_path: Path) -> No
 def test_a_class_typed_at_a_prompt_has_none() -> None:
     typed = type("Typed", (), {"__module__": "nowhere_at_all"})
     assert class_fingerprint(typed) == ""
+
+
+def test_the_digest_of_a_model_covers_its_external_data_and_is_the_files_own_without_any(tmp_path: Path) -> None:
+    import hashlib
+
+    import onnx
+
+    from faithface.hashing import model_digest
+
+    def network(folder: Path, weight: float, nested: bool) -> Path:
+        """A network whose weights lie in a file beside it: an initializer, or a constant inside a branch."""
+        folder.mkdir()
+        tensor = onnx.numpy_helper.from_array(np.full((4, 300), weight, np.float32), "w")
+        made = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 300])
+        if nested:
+            inner = onnx.helper.make_graph(
+                [onnx.helper.make_node("Constant", [], ["y"], value=tensor)], "branch", [], [made]
+            )
+            nodes = [onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)]
+            inputs = [onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])]
+            graph = onnx.helper.make_graph(nodes, "g", inputs, [made])
+        else:
+            graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["y"])], "g", [], [made], [tensor])
+        path = folder / "net.onnx"
+        onnx.save_model(
+            onnx.helper.make_model(graph), path, save_as_external_data=True, location="net.data", size_threshold=0,
+            convert_attribute=True,
+        )  # fmt: skip
+        return path
+
+    for nested in (False, True):
+        one, two = (network(tmp_path / f"{nested}-{w}", w, nested) for w in (1.0, 2.0))
+        assert (one.parent / "net.data").is_file()
+        assert one.read_bytes() == two.read_bytes()
+        assert model_digest(one) != model_digest(two)
+        (one.parent / "net.data").write_bytes((two.parent / "net.data").read_bytes())
+        assert model_digest(one) == model_digest(two)
+        (one.parent / "net.data").unlink()
+        with pytest.raises(UsageError, match=r"net\.data cannot be read"):
+            model_digest(one)
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes(b"no model at all, at no location")
+    assert model_digest(alone) == hashlib.sha256(alone.read_bytes()).hexdigest()

@@ -130,7 +130,7 @@ def test_a_shard_is_written_whole_or_not_at_all(
         raise KeyboardInterrupt  # after the values of the shard, before its curves
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_pack", torn)
+        patch.setattr(store_module, "pack", torn)
         with pytest.raises(KeyboardInterrupt):
             execute_plan(plan, tmp_path / "r")
     assert len(frame(tmp_path / "r")) == 0
@@ -138,12 +138,18 @@ def test_a_shard_is_written_whole_or_not_at_all(
     assert len(frame(tmp_path / "r")) == 40
 
 
-def test_another_command_in_the_same_directory_is_refused_and_says_what_differs(
-    registry: Registry, tmp_path: Path, pad_card: str, folder: str
+@pytest.mark.parametrize(
+    ("more", "words"), [({"seed": 3}, "holds a run with seed 0, not 3"), ({"seed": 0}, None)], ids=["other", "same"]
+)
+def test_only_another_seed_is_refused_in_the_same_directory_and_named(
+    registry: Registry, tmp_path: Path, pad_card: str, folder: str, more: dict[str, int], words: str | None
 ) -> None:
-    do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["mean-relevance@1"])
-    with pytest.raises(UsageError, match=r"holds another run \(these differ: explainers, limit\)"):
-        do(registry, tmp_path / "r", [pad_card], [folder], ["random"], ["mean-relevance@1"], limit=4)
+    do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["mean-relevance@1"], limit=2)
+    if words is None:
+        do(registry, tmp_path / "r", [pad_card], [folder], ["random"], ["entropy@1"], limit=4, **more)
+    else:
+        with pytest.raises(UsageError, match=words):
+            do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["mean-relevance@1"], limit=2, **more)
 
 
 def test_a_directory_that_is_not_a_run_is_left_alone(
@@ -154,7 +160,7 @@ def test_a_directory_that_is_not_a_run_is_left_alone(
         do(registry, tmp_path, [pad_card], [folder], ["ramp"], ["mean-relevance@1"])
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / FILE).write_text("not a database")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(RunError, match=r"is damaged .* remove it"):
         do(registry, tmp_path / "other", [pad_card], [folder], ["ramp"], ["mean-relevance@1"])
 
 
@@ -440,7 +446,7 @@ def test_the_clean_accuracy_and_threshold_are_those_of_the_pairs(
 
 def test_a_reader_cannot_write(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
     do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], [MeanRelevance()], limit=2)
-    with open_run(tmp_path / "r") as store, pytest.raises(sqlite3.OperationalError):
+    with open_run(tmp_path / "r") as store, pytest.raises(RunError, match="readonly"):
         store.put_meta("complete", False)
 
 
@@ -469,7 +475,9 @@ def test_cells_whose_code_changed_are_computed_again_and_no_others(
     changed = with_cell_code(plan, 1, 'metric "mean-relevance@1"')
     execute_plan(changed, tmp_path / "r", notes, second)
     assert second.shards == [(1, 0), (1, 1)]
-    assert notes.told == ['changed since this run was started: metric "mean-relevance@1"; computed again: 1 of 2 cells']
+    assert notes.told == [
+        'changed since this run was started: metric "mean-relevance@1"; computed again: 2 of 4 shards'
+    ]
     execute_plan(changed, tmp_path / "r", notes, third)
     assert third.shards == []
     assert frame(tmp_path / "r").equals(before)
@@ -557,16 +565,15 @@ def test_maps_that_are_all_invalid_fail_the_cell_though_no_metric_is_judged_on_t
 
 def test_statuses_and_reasons_come_back_from_the_store_as_they_went_in(tmp_path: Path) -> None:
     with create_or_resume(tmp_path / "r", {"a": 1}) as store:
-        store.add_group(0, "net", "faces", 2, {"card": "x"})
+        store.add_group(0, "net", "faces")
         for number, status in enumerate(Status):
             reason = None if status is Status.OK else Reason(list(ReasonCode)[number], f"detail {number}: non-finite")
-            store.add_cell(number, 0, "ramp", {"explainer": "y"}, status, reason)
+            store.add_cell(number, 0, f"ramp {number}", status, reason)
             store.add_metric(number, "m@1", 0, status, reason)
             row = store.cells()[number]
             for found in (row, row["metrics"][0]):
                 assert found["status"] is status
                 assert found["reason"] == reason
-            assert row["fingerprint"] == {"explainer": "y"}
         for code in ReasonCode:
             store.set_cell(0, Status.FAILED, Reason(code, "x"))
             assert store.cells()[0]["reason"] == Reason(code, "x")
@@ -577,7 +584,7 @@ def test_a_store_of_another_version_is_refused_in_one_line(tmp_path: Path) -> No
     with sqlite3.connect(tmp_path / "r" / FILE) as db:
         db.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     words = (
-        r"run\.sqlite was written by another version of faithface \(store schema 1; this one reads 2\); run it again"
+        r"run\.sqlite was written by another version of faithface \(store schema 1; this one reads 3\); run it again"
     )
     with pytest.raises(UsageError, match=words) as caught:
         open_run(tmp_path / "r")
@@ -628,10 +635,11 @@ def test_a_full_disk_ends_the_run_with_one_line_and_loses_nothing_that_was_writt
     plan = make_plan(Request((pair_card,), (pairs,), ("ramp",), ("mean-relevance@1",)), registry)
     put = Store._put_scores
 
-    def full_at_the_second_shard(self: Store, done: CellShard) -> None:
-        put(self, done)
+    def full_at_the_second_shard(self: Store, done: CellShard, metric: str) -> Any:
+        rows = put(self, done, metric)
         if done.number == 1:
             raise sqlite3.OperationalError("database or disk is full")
+        return rows
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "_put_scores", full_at_the_second_shard)

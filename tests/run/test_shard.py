@@ -218,7 +218,8 @@ def test_the_next_shard_is_read_while_this_one_is_explained(tiny_folder: Path) -
     data = Resolved("two-shards", TwoShards(), Provenance("test", "1", ""))
     group = Group(0, model, data, tuple(range(SHARD_SIZE + 2)), (cell,))
     READ_LATER.clear()
-    events = list(run_group(Job(group, TwoShards(), request, {0: frozenset({0, 1})})))
+    places = {0: tuple(range(SHARD_SIZE)), 1: (SHARD_SIZE, SHARD_SIZE + 1)}
+    events = list(run_group(Job(group, TwoShards(), request, {0: frozenset({0, 1})}, shards=places)))
     done = [event for event in events if isinstance(event, CellShard)]
     assert [event.failure for event in done] == [None, None]
     assert [len(event.ids) for event in done] == [SHARD_SIZE, 2]

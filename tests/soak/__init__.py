@@ -1,1 +1,1 @@
-"""Long forms of tests that the suite runs short: thousands of cases instead of dozens (``tox -e soak``)."""
+"""Long tests of endurance: faults by number, kills, scale. ``tox -e soak`` runs them; short forms are in the suite."""

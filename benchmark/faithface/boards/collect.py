@@ -1,13 +1,14 @@
 """From a finished run to records: numbers, intervals, and who, what and where.
 
-Place in the flow: ``api`` calls :func:`make_records` at the end of a run. Reads the store; calls ``statistics`` and
-``record``.
+Place in the flow: ``api`` has ``run.driver`` call :func:`publish_run` at the end of a run. Reads the store, and saves
+the numbers in it; calls ``statistics`` and ``record``.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import polars as pl
 
 from faithface.applicability import family_of
 from faithface.boards.record import (
+    RECORDS,
     VALUE_SCHEMA,
     DatasetRef,
     ExplainerRef,
@@ -26,33 +28,72 @@ from faithface.boards.record import (
     Record,
     SuiteRef,
     Where,
+    copy_record,
+    write_records,
 )
 from faithface.boards.statistics import interval
 from faithface.card import ModelCard
 from faithface.contract import Metric
+from faithface.durable import cannot_write, replace_folder
 from faithface.errors import UsageError
-from faithface.hashing import fingerprint_of, network_hash
+from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.inputs import digest
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import Store
 from faithface.specs import format_value, parameters
 
+STATISTICS = ("faithface.boards.collect", "faithface.boards.statistics")
+"""The modules that make means and intervals of values."""
 
-def make_records(store: Store, plan: Plan) -> list[Kept]:
-    """Return one record per cell of a finished run, in the plan's order.
+
+def publish_run(store: Store, plan: Plan) -> list[Kept]:
+    """Make the records of a run whose cells are done, and put them beside its store, all at once; return them.
+
+    Records of cells that an earlier command left in the run, and this one does not name, stay.
 
     Raises:
-        UsageError: the run is not finished.
+        RunError: they cannot be written.
     """
-    if not store.meta("complete"):
-        raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
+    kept = make_records(store, plan)
+    begun = store.directory / f"{RECORDS}.new"
+    try:
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir()
+        listed = {}
+        own = {cell.number for _group, cell in plan.cells}
+        there = {row["id"] for row in store.cells() if row["status"] is not Status.PENDING} - own
+        for name, entry in (store.meta("records") or {}).items():
+            path = store.directory / RECORDS / name
+            if entry["cell"] in there and path.is_file() and file_hash(path) == entry["sha256"]:
+                copy_record(path, begun / name)
+                listed[name] = entry
+        for path, (_group, cell) in zip(write_records(kept, begun), plan.cells, strict=True):
+            listed[path.relative_to(begun).as_posix()] = {"cell": cell.number, "sha256": file_hash(path)}
+    except OSError as error:
+        raise cannot_write(begun, error) from None
+    replace_folder(begun, store.directory / RECORDS)
+    store.put_meta("records", listed)
+    return kept
+
+
+def make_records(store: Store, plan: Plan) -> list[Kept]:
+    """Return one record per cell of a run whose cells are done, in the plan's order.
+
+    Means and intervals are saved in the store as they are found, so that a run that is killed here moves on.
+
+    Raises:
+        UsageError: a cell is not done.
+    """
     rows = {row["id"]: row for row in store.cells()}
+    if any(rows[cell.number]["status"] is Status.PENDING for _group, cell in plan.cells):
+        raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
     environment = store.meta("environment")
     kept = []
     for group in plan.groups:
-        facts = store.groups()[group.number]
+        facts = store.group(group.number)
         samples = store.samples(group.number)
         for cell in group.cells:
             kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment))
@@ -70,13 +111,29 @@ def _record(
     environment: dict[str, Any],
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
-    frame = cell_values(store, cell.number, units)
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
+    frame = cell_values(store, cell.number, units)
     reasons = _reasons(store, cell.number)
+    saved = store.numbers(cell.number)
     numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] is not Status.OK else states[metric.spec]
-        numbers.extend(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
+        what = [status.value, str(reason), cell.fingerprint.get(f'metric "{metric.spec}"', ""), list(units.items())]
+        code = [modules_fingerprint(*STATISTICS), plan.request.seed, metric.spec]
+        basis = digest([store.basis(cell.number, metric.spec), what, code])
+        if saved.get(metric.spec, ("", None))[0] == basis:
+            numbers.extend(Number.model_validate(one) for one in saved[metric.spec][1]["numbers"])
+            continue
+        found = list(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
+        if status is Status.OK:
+            lines = [one.model_dump(mode="json") for one in found]
+            store.put_numbers(
+                cell.number, metric.spec, basis, {"rows": store.basis(cell.number, metric.spec), "numbers": lines}
+            )
+        numbers.extend(found)
+    if row["status"] is Status.OK:
+        numbers.extend(_earlier(store, plan, cell, states, saved))
+    frame = frame.filter(pl.col("protocol").is_in([one.protocol for one in numbers]))
     opened = facts["facts"]
     where = {
         **environment,
@@ -84,7 +141,7 @@ def _record(
         "batch": opened.get("batch", 0),
         "side_by_side": opened.get("side_by_side", 1),
     }
-    cost = store.db.execute("SELECT SUM(seconds) FROM shards WHERE cell = ?", (cell.number,)).fetchone()[0]
+    cost = store.seconds(cell.number)
     record = Record(
         suite=SuiteRef(
             name=plan.request.suite[0],
@@ -112,6 +169,25 @@ def _record(
         seconds_per_sample=cost / len(samples) if cost and samples and row["status"] is Status.OK else None,
     )
     return Kept(record, frame if row["status"] is Status.OK else frame.clear())
+
+
+def _earlier(
+    store: Store,
+    plan: Plan,
+    cell: Cell,
+    states: Mapping[str, tuple[Status, Reason | None]],
+    saved: Mapping[str, tuple[str, Any]],
+) -> Iterable[Number]:
+    """Yield the numbers of metrics that an earlier command scored in a cell, if they are of the same samples still."""
+    shards = store.done(cell.number)
+    for spec, (status, _reason) in states.items():
+        if spec in {metric.spec for metric in plan.metrics} or status is not Status.OK or spec not in saved:
+            continue
+        kept = saved[spec][1]
+        done = {one.number for one in store.all_done(cell.number) if one.metric == spec}
+        if done == shards and kept["rows"] == store.basis(cell.number, spec):
+            for one in kept["numbers"]:
+                yield Number.model_validate(one)
 
 
 def cell_values(store: Store, cell: int, units: dict[str, list[str]]) -> pl.DataFrame:
@@ -201,7 +277,7 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
     return ModelRef(
         name=card.name,
-        sha256=facts["facts"].get("sha256") or network_hash(card.path),
+        sha256=facts["facts"].get("sha256") or model_digest(card.path),
         task=card.task,
         family=family_of(card),
         run=card.run,

@@ -9,15 +9,16 @@ Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :f
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from faithface.boards.board import Board, make_board
-from faithface.boards.record import RECORDS, read_record, read_records
+from faithface.boards.record import RECORDS, copy_record, read_record, read_records
 from faithface.boards.render import board_files
+from faithface.durable import write_whole
 from faithface.errors import UsageError
-from faithface.run.outcome import unfinished
+from faithface.hashing import file_hash
+from faithface.run.outcome import how_to_finish, unfinished
 from faithface.run.store import FILE, open_run
 
 
@@ -27,32 +28,53 @@ def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
     A record of the same model, dataset and explainer replaces the older one.
 
     Raises:
-        UsageError: a folder is not a finished run.
+        UsageError: a folder is not a finished run, or its records are not those of its cells.
+        RunError: a board cannot be written.
     """
     touched: list[Path] = []
     for run in runs:
-        if (run / FILE).is_file():
-            with open_run(run) as store:
-                if missing := unfinished(store):
-                    raise UsageError(missing)
         source = run / RECORDS
-        if not source.is_dir():
-            raise UsageError(
-                f"{run} holds no records: it is not a finished run; give its `faithface run` command again to finish it"
-            )
-        for path in sorted(source.rglob("*.json"), key=lambda p: p.relative_to(source).as_posix()):
+        for path in records_of(run):
             record = read_record(path).record
             board = out / record.suite.name / f"v{record.suite.version}"
-            target = board / RECORDS / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            if record.values:
-                shutil.copyfile(path.parent / record.values, target.parent / record.values)
+            copy_record(path, board / RECORDS / path.relative_to(source))
             if board not in touched:
                 touched.append(board)
     for board in touched:
         rebuild(board)
     return touched
+
+
+def records_of(run: Path) -> list[Path]:
+    """Return the records of a finished run, after comparing them with its cells.
+
+    Raises:
+        UsageError: the run is not finished, or a record is missing or is not the one that the run wrote.
+    """
+    source = run / RECORDS
+    if not (run / FILE).is_file():
+        if not source.is_dir():
+            raise UsageError(f"{run} is not a run directory; give a folder that `faithface run` wrote")
+        return sorted(source.rglob("*.json"), key=lambda p: p.relative_to(source).as_posix())
+    with open_run(run) as store:
+        if missing := unfinished(store):
+            raise UsageError(missing)
+        listed = store.meta("records") or {}
+        without = {row["id"] for row in store.cells()} - {entry["cell"] for entry in listed.values()}
+        how = how_to_finish(store)
+    if not source.is_dir():
+        raise UsageError(f"{run} holds no records: it is not a finished run; {how}")
+    wrong = [name for name, entry in listed.items() if not _is(source / name, entry["sha256"])]
+    if wrong or without:
+        raise UsageError(
+            f"{run}: {len(wrong) + len(without)} of {len(listed) + len(without)} records are missing or were altered"
+            f"{f' ({wrong[0]})' if wrong else ''}; {how}"
+        )
+    return [source / name for name in sorted(listed)]
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and file_hash(path) == sha256
 
 
 def rebuild(board: Path) -> Board:
@@ -72,6 +94,6 @@ def rebuild(board: Path) -> Board:
                 old.unlink()
     for name, text in files.items():
         path = board / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode("utf-8"))
+        content = text.encode("utf-8")
+        write_whole(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
     return made

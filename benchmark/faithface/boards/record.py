@@ -19,6 +19,7 @@ from typing import Any, Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.hashing import file_hash
 from faithface.reasons import ReasonCode, Status
@@ -198,21 +199,40 @@ VALUE_SCHEMA: dict[str, Any] = {
 
 
 def write_records(kept: Sequence[Kept], folder: Path) -> list[Path]:
-    """Write records below a folder; one that is there already for the same cell is replaced. Return the JSON paths."""
+    """Write records below a folder; one that is there already for the same cell is replaced. Return the JSON paths.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
     paths = []
     for one in kept:
         path = folder / one.record.stem.parent / f"{one.record.stem.name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         values = path.with_suffix(".parquet") if one.record.stem.suffix == "" else path.parent / f"{path.stem}.parquet"
         record = one.record.model_copy(update={"values": "", "values_sha256": ""})
-        values.unlink(missing_ok=True)
         if len(one.values):
-            one.values.write_parquet(values, compression="zstd", statistics=False)
+            write_whole(values, lambda f, t=one.values: t.write_parquet(f, compression="zstd", statistics=False))  # type: ignore[misc]
             record = record.model_copy(update={"values": values.name, "values_sha256": file_hash(values)})
-        text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        write_whole(path, lambda f, t=text: f.write(t.encode("utf-8")))  # type: ignore[misc]
+        if not len(one.values):
+            values.unlink(missing_ok=True)
         paths.append(path)
     return paths
+
+
+def copy_record(source: Path, target: Path) -> None:
+    """Copy a record and its values: the values first, so that a record that is there has them.
+
+    Raises:
+        UsageError: the record or its values were altered.
+        RunError: a file cannot be written.
+    """
+    record = read_record(source).record
+    if record.values:
+        content = (source.parent / record.values).read_bytes()
+        write_whole(target.parent / record.values, lambda file: file.write(content))
+    text = source.read_bytes()
+    write_whole(target, lambda file: file.write(text))
 
 
 def read_records(folder: Path) -> list[Kept]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
+from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
 from faithface.boards.record import Number, Record
@@ -26,6 +27,7 @@ HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",
 )  # fmt: skip
+NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -69,7 +71,7 @@ def figure(value: float | None) -> str:
 
 def escape(text: str) -> str:
     """Return a text that stays in its Markdown table cell."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+    return escaping.markdown(text)
 
 
 def pipe(rows: Iterable[Sequence[str]], headers: Sequence[str]) -> str:
@@ -224,7 +226,7 @@ def markdown(board: Board) -> str:
     """Return the board's page."""
     parts = [f"# {board.suite} v{board.version}"]
     if board.description:
-        parts.append(board.description)
+        parts.append(escape(board.description))
     parts.append(
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
@@ -234,7 +236,7 @@ def markdown(board: Board) -> str:
     )
     for table in board.tables:
         columns = shown_columns(table)
-        parts += [f"## {heading(table)}", setting(table), table_markdown(table, columns[:SHORT])]
+        parts += [f"## {escape(heading(table))}", escape(setting(table)), table_markdown(table, columns[:SHORT])]
         if table.kind == "explainers":
             parts.append(escape(f"{columns[0].protocol}: {claim(table, columns[0])}"))
         if len(columns) > SHORT:
@@ -295,7 +297,7 @@ def table_csv(table: Table) -> str:
 def _line(row: Row, number: Number) -> list[str]:
     record = row.record
     place = row.places.get(number.protocol) if number.value_name == "" else None
-    return [
+    cells = [
         record.suite.name,
         str(record.suite.version),
         record.model.name,
@@ -314,5 +316,6 @@ def _line(row: Row, number: Number) -> list[str]:
         "yes" if row.control else "no",
         record.trust,
         record.where.device,
-        " ".join(number.reason.split()),
+        number.reason,
     ]
+    return [cell if numeric else escaping.csv_cell(cell) for cell, numeric in zip(cells, NUMERIC, strict=True)]

@@ -6,6 +6,7 @@ prints tables or JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import shutil
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from faithface.run.request import Request
 
 Texts = list[str]
+RETRY = "--retry-failed"
 
 
 def run(
@@ -60,6 +62,9 @@ def run(
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for export and figures.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not skipped.")] = False,
     allow_outside: Annotated[bool, typer.Option("--allow-outside", help=OUTSIDE_HELP)] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Do again what failed in the run, and nothing else.")
+    ] = False,
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
@@ -70,10 +75,13 @@ def run(
 ) -> int:
     """Explain and score: a suite, or models, datasets, explainers and metrics given by name.
 
-    The same command in the same directory goes on with an interrupted run. With a suite, each of --model,
-    --dataset, --explainer and --metric replaces the suite's own list, and the numbers then belong to no board but
-    "adhoc".
+    The same command in the same directory resumes an interrupted run, and does again what failed in it. A command
+    with further explainers, metrics or samples and the same --out extends the run: only what is new is computed. With
+    a suite, each of --model, --dataset, --explainer and --metric replaces the suite's own list, and the numbers then
+    belong to no board but "adhoc".
     """
+    if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
+        return again(context, out)
     from faithface.api import execute
     from faithface.cli.progress import make_reporter
     from faithface.plugins import load_registry
@@ -90,14 +98,14 @@ def run(
         "keep_maps": keep_maps,
         "strict": strict,
         "allow_outside": allow_outside,
-        "command": shlex.join(["faithface", *(context.obj or ())]) if context.obj else None,
+        "command": shlex.join(["faithface", *(w for w in context.obj if w != RETRY)]) if context.obj else None,
     }
     plan = make_plan(make_request(registry, suite, lists, options), registry)
     directory = out or default_directory(plan)
     reporter = make_reporter(quiet or as_json)
     runner = pick_executor(executor, workers)
     try:
-        outcome, kept = execute(plan, directory, reporter, runner)
+        outcome, kept = execute(plan, directory, reporter, runner, retry_failed)
     finally:
         for part in (reporter, runner):
             getattr(part, "close", lambda: None)()
@@ -111,6 +119,29 @@ def run(
         parts = f"{len(outcome.failures)} part{'s' * (len(outcome.failures) > 1)}"
         print(f"faithface: error: {parts} of the run failed; everything else is scored and stored", file=sys.stderr)
     return outcome.exit_code
+
+
+def again(context: typer.Context, out: Path) -> int:
+    """Do again what failed in a run, by the command that the run keeps, in the folder where it was given.
+
+    Raises:
+        UsageError: there is no run, or it was made by the Python API.
+    """
+    from faithface.run.store import open_run
+
+    with open_run(out) as store:
+        command = store.meta("command") or {}
+    if not command.get("line"):
+        raise UsageError(f"{out} was not made by a command; make the call that began it again")
+    words = [*shlex.split(command["line"])[1:], "--out", str(out.resolve()), RETRY]
+    try:
+        with contextlib.chdir(command["folder"]):
+            program: Any = context.find_root().command
+            return int(program.main(args=words, prog_name="faithface", standalone_mode=False, obj=words) or 0)
+    except FileNotFoundError:
+        raise UsageError(
+            f"the folder {command['folder']}, in which the run was begun, is gone; give the whole command"
+        ) from None
 
 
 def make_request(

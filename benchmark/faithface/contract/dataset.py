@@ -140,9 +140,9 @@ class Dataset(ABC):
         classes: class names for classifiers; empty for verification.
         positive: the attack or synthetic class; "" for verification.
         aligned: the faces sit at the same place in every image (forbids ``stranger`` and ``partner`` fills if False).
-        aligned_landmarks: where that place is: five (x, y) as shares of the image's width and height (left eye, right eye, nose
-            tip, left and right corner of the mouth, as the viewer sees them). Empty: that of the usual crops of this
-            size (112×112: ArcFace, 150×150: dlib).
+        aligned_landmarks: where that place is: five (x, y) as shares of the image's width and height (left eye, right
+            eye, nose tip, left and right corner of the mouth, as the viewer sees them). Empty: that of the usual crops
+            of this size (112×112: ArcFace, 150×150: dlib).
     """
 
     name: str = ""

@@ -7,7 +7,7 @@ Place in the flow: plugin authors subclass :class:`Explainer`; ``run`` calls :me
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -17,6 +17,8 @@ from faithface.errors import UsageError
 from faithface.tasks import TASKS, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from faithface.contract.maps import Maps
     from faithface.contract.model import FaceModel
     from faithface.contract.samples import Samples
@@ -80,6 +82,14 @@ class Explainer(Parametrised, ABC):
     @abstractmethod
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         """Explain a batch: one map per face, float32, finite, at the model's input size."""
+
+    def files(self, sample_ids: Sequence[str]) -> Sequence[Path]:
+        """Return the files that :meth:`explain` reads for these samples; default: none.
+
+        When one of them changes, an interrupted run explains its samples again. Files that are parameters themselves
+        (a field that holds a path) need not be listed.
+        """
+        return ()
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
         """Return this explainer opened on what follows the colon in ``name:argument`` (``inverted:rise``)."""

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from faithface.card import ModelCard, load_card
 from faithface.errors import FaithfaceError, NotApplicable, UsageError
-from faithface.hashing import network_hash
+from faithface.hashing import model_digest
 from faithface.model.draft import draft_card
 from faithface.model.onnx_model import OnnxModel
 from faithface.model.session import Port, Session, load_proto
@@ -150,7 +150,7 @@ def _inspect_bare(path: Path, device: str) -> Report:
         tuple(session.outputs),
         batch,
         tuple(ort.get_available_providers()),
-        sha256=network_hash(path),
+        sha256=model_digest(path),
         notes=tuple(notes),
         draft=draft_card(path, proto, session),
     )

@@ -26,7 +26,7 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.contract import Activations, BatchingPolicy, DeviceFeed, FaceModel, HostFeed
 from faithface.errors import NotApplicable, UsageError
-from faithface.hashing import network_hash
+from faithface.hashing import model_digest
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.batches import find_batches
 from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
@@ -87,7 +87,7 @@ class OnnxModel(FaceModel):
         self.batch_given: int | None = None
         self.notes = []
         self.proto = load_proto(card.path)
-        self.sha256 = network_hash(card.path)
+        self.sha256 = model_digest(card.path)
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))

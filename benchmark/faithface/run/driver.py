@@ -1,19 +1,20 @@
 """Carry out a plan: the only writer of the store; resume, failures and family metrics come together here.
 
 Place in the flow: ``api`` hands it a plan and a directory; it gives an executor a job for each group and writes what
-comes. Calls ``store``, ``readable``, ``family``, ``environment``.
+comes. Calls ``resume`` (what is to do), ``store``, ``readable``, ``family``, ``environment``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from faithface.contract import Dataset, Pair, Sample
+from faithface.durable import write_whole
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
@@ -22,7 +23,8 @@ from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, without_unreadable
-from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened, ShardSamples
+from faithface.run.results import CellShard, Event, Opened, ShardSamples
+from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
 from faithface.run.store import Store, create_or_resume
 
 
@@ -60,18 +62,26 @@ class Silent:
 
 
 def execute_plan(
-    plan: Plan, directory: Path, reporter: Reporter | None = None, executor: Executor | None = None
+    plan: Plan,
+    directory: Path,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+    finish: Callable[[Store, Plan], None] | None = None,
+    only_failed: bool = False,
 ) -> Outcome:
     """Do what is still to do of a plan.
 
     Args:
-        directory: the run directory; if the same command was interrupted there, it is resumed.
+        directory: the run directory; if there is a run in it, it is resumed, or extended by what is new in the plan.
         reporter: receives progress.
         executor: does the shards of a group; None: this process.
+        finish: called when all is scored, with the plan as the store numbers it; the run is finished when it returns.
+        only_failed: do again what failed, and nothing else.
 
     Raises:
-        UsageError: the device is not there, the directory holds another run, or no model at all could be opened.
-        RunError: the directory cannot be written.
+        UsageError: the device is not there, the directory holds a run with another seed or device, or no model at all
+            could be opened.
+        RunError: the directory cannot be written, or another process is writing it.
     """
     from faithface.model.target import providers_for
     from faithface.run.executors.local import run_group
@@ -80,12 +90,13 @@ def execute_plan(
 
     tell = reporter or Silent()
     providers_for(plan.request.device)
-    with create_or_resume(directory, plan.identity) as store:
-        register(store, plan, tell)
+    with create_or_resume(directory, plan.fixed) as store:
+        todo = prepare(store, plan, tell.note, only_failed)
+        plan = todo.plan
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, plan, group, tell, executor or run_group, readable)
+            error = do_group(store, todo, group, tell, executor or run_group, readable)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
@@ -93,118 +104,52 @@ def execute_plan(
             raise refused[0]
         for job in plan.families:
             try:
-                score_family(store, directory, plan, job)
+                score_family(store, directory, plan, job, todo.basis)
+            except RunError:
+                raise  # the store or the disk, of which the metric knows nothing
             except FaithfaceError as error:
                 failure = metric_failure(error)
                 for _group, cell in job.cells:
                     store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
-        store.put_meta("complete", True)
+        if finish is not None and all(
+            store.cell_status(cell.number) is not Status.PENDING for _group, cell in plan.cells
+        ):
+            finish(store, plan)
+        store.put_meta("complete", not unsettled(store))
         return summarise(store)
-
-
-# --- what is to do
-
-
-def register(store: Store, plan: Plan, tell: Reporter) -> None:
-    """Write down what will be done; on resume, forget failed cells and those whose code has changed."""
-    store.put_meta("complete", False)
-    store.put_meta("command", {"line": plan.request.command, "folder": str(Path.cwd())})
-    known = {row["id"]: row for row in store.cells()}
-    groups = {row["id"]: row for row in store.groups()}
-    fresh: set[int] = set()
-    changed: dict[str, None] = {}
-    repeated = 0
-    for group in plan.groups:
-        before = groups.get(group.number)
-        shared = differing(before["fingerprint"], group.fingerprint) if before else []
-        kept = []
-        for cell in group.cells:
-            row = known.get(cell.number)
-            if row is None:
-                continue
-            parts = shared + differing(row["fingerprint"], cell.fingerprint)
-            if not parts and not has_failed(row):
-                kept.append(cell)
-                continue
-            if parts and (row["status"] is Status.OK or store.done(cell.number)):
-                changed.update(dict.fromkeys(parts))
-                repeated += 1
-            store.clear_cell(cell.number)
-        if before and shared:
-            store.clear_group(group.number)
-        if not before or shared:
-            name = group.model.object.name
-            store.add_group(group.number, name, group.dataset.spec, len(group.positions), group.fingerprint)
-        for cell in group.cells:
-            if cell not in kept:
-                add_cell(store, plan, group, cell)
-                fresh.add(cell.number)
-    for job in plan.families:
-        # What compares several runs is void as soon as the maps of one of them are made again.
-        if any(cell.number in fresh for _group, cell in job.cells):
-            for _group, cell in job.cells:
-                store.clear_metric(cell.number, job.metric.spec)
-    if repeated:
-        tell.note(
-            f"changed since this run was started: {few_of(list(changed))}; computed again: {repeated} of "
-            f"{len(plan.cells)} cells"
-        )
-
-
-def differing(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the parts whose fingerprint is not what it was."""
-    return [what for what in {**now, **before} if before.get(what) != now.get(what)]
-
-
-def has_failed(row: Mapping[str, Any]) -> bool:
-    return row["status"] is Status.FAILED or any(m["status"] is Status.FAILED for m in row["metrics"])
-
-
-def few_of(names: list[str], shown: int = 4) -> str:
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
-
-
-def add_cell(store: Store, plan: Plan, group: Group, cell: Cell) -> None:
-    status = Status.NOT_APPLICABLE if cell.reason else Status.PENDING
-    with store.transaction():
-        store.add_cell(cell.number, group.number, cell.explainer.spec, cell.fingerprint, status, cell.reason)
-        for ordinal, metric in enumerate(plan.metrics):
-            reason = cell.not_applicable.get(metric.spec)
-            state = Status.NOT_APPLICABLE if reason else Status.PENDING
-            store.add_metric(cell.number, metric.spec, ordinal, state, reason)
 
 
 # --- doing it
 
 
 def do_group(
-    store: Store, plan: Plan, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
+    store: Store, todo: Todo, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
 ) -> UsageError | None:
-    """Do the pending cells of a group; return the error if its model or dataset could not be used at all."""
-    row = store.groups()[group.number]
-    count = math.ceil(len(group.positions) / SHARD_SIZE)
-    status = {cell["id"]: cell["status"] for cell in store.cells()}
-    pending: dict[int, frozenset[int]] = {}
+    """Do what is missing of a group; return the error if its model or dataset could not be used at all."""
+    plan = todo.plan
+    missing = {cell.number: todo.missing[cell.number] for cell in group.cells if cell.number in todo.missing}
     for cell in group.cells:
-        if status[cell.number] is Status.PENDING:
-            pending[cell.number] = frozenset(range(count)) - store.done(cell.number)
-    if not pending:
+        if cell.number not in missing and not todo.only_failed and store.cell_status(cell.number) is Status.PENDING:
+            settle_cell(store, cell.number)  # its last shard was written, its end was not
+    if not missing:
         return None
-    families = {cell.number for job in plan.families for _g, cell in job.cells}
-    keep = plan.request.keep_maps or any(cell.number in families for cell in group.cells)
 
     def attempt(usable: Readable) -> None:
-        work = replace_positions(group, usable.positions)
-        job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep)
-        events = executor(job)
-        follow(store, plan, work, events, pending, row, tell)
+        for each in rounds(missing):
+            work = round_of(group, each, usable.positions)
+            pending = {number: shards for number, (_metrics, shards) in each.items()}
+            keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
+            row = store.group(group.number)
+            shards = positions_of(store.shards(group.number), usable.dataset)
+            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards)
+            digest_first(store, todo.basis, group, each)
+            follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
 
     code = ReasonCode.MODEL_UNUSABLE
     try:
-        if group.dataset.spec not in cache and threshold_reads_all(group) and not row["opened"]:
+        if group.dataset.spec not in cache and threshold_reads_all(group) and not store.group(group.number)["opened"]:
             # Finding the threshold reads every face, so a check before it would read each twice; if it fails, check.
             whole = Readable(group.dataset.object, group.positions, {})
             try:
@@ -212,20 +157,54 @@ def do_group(
                 cache[group.dataset.spec] = whole
                 return None
             except UsageError:
-                if store.groups()[group.number]["opened"]:
+                if store.group(group.number)["opened"]:
                     raise
         code = ReasonCode.DATASET_UNUSABLE
-        usable = check_readable(plan, group, tell, cache)
+        usable = check_readable(todo, group, tell, cache)
         code = ReasonCode.MODEL_UNUSABLE
         attempt(usable)
     except UsageError as error:
         reason = Reason(code if error.code is ReasonCode.USAGE else error.code, str(error).splitlines()[0])
         for cell in group.cells:
-            if cell.number in pending:
+            if cell.number in missing:
                 store.set_cell(cell.number, Status.FAILED, reason)
                 tell.end(cell, Status.FAILED, reason)
         return error
     return None
+
+
+def round_of(
+    group: Group, each: Mapping[int, tuple[frozenset[str], frozenset[int]]], positions: tuple[int, ...]
+) -> Group:
+    """Return a group with the cells and metrics of one round."""
+    cells = tuple(
+        dataclasses.replace(cell, metrics={spec: m for spec, m in cell.metrics.items() if spec in each[cell.number][0]})
+        for cell in group.cells
+        if cell.number in each
+    )
+    return dataclasses.replace(group, cells=cells, positions=positions)
+
+
+def digest_first(
+    store: Store, basis: Basis, group: Group, each: Mapping[int, tuple[frozenset[str], frozenset[int]]]
+) -> None:
+    """Take the digests of what a round will read, before it reads.
+
+    A file that is replaced in between then has another digest than the one that is kept, and its shard is computed
+    again by the next run. Taken afterwards, the digest would vouch for values of the file before.
+    """
+    shards = store.shards(group.number)
+    for cell in group.cells:
+        metrics, numbers = each.get(cell.number, (frozenset(), frozenset()))
+        for number in numbers:
+            basis.of_shard(group, cell, metrics, shards[number])
+
+
+def positions_of(shards: Mapping[int, tuple[str, ...]], dataset: Dataset) -> dict[int, tuple[int, ...]]:
+    """Return where the samples of each shard stand in a dataset; samples that are not in it are skipped."""
+    items: Sequence[Sample | Pair] = dataset.items()
+    at = {item.id: position for position, item in enumerate(items)}
+    return {number: tuple(at[one] for one in ids if one in at) for number, ids in shards.items()}
 
 
 def threshold_reads_all(group: Group) -> bool:
@@ -233,45 +212,46 @@ def threshold_reads_all(group: Group) -> bool:
     return card.task == "verification" and card.output.threshold is None
 
 
-def check_readable(plan: Plan, group: Group, tell: Reporter, cache: dict[str, Readable]) -> Readable:
+def check_readable(todo: Todo, group: Group, tell: Reporter, cache: dict[str, Readable]) -> Readable:
     """Return the group's dataset without images that cannot be read; each dataset is checked once in a run."""
     spec = group.dataset.spec
     if spec not in cache:
-        cache[spec] = without_unreadable(group.dataset.object, group.positions, plan.request.strict, tell.note)
+        strict, saw = todo.plan.request.strict, todo.basis.contents(group).saw
+        cache[spec] = without_unreadable(group.dataset.object, group.positions, strict, tell.note, saw)
     return cache[spec]
-
-
-def replace_positions(group: Group, positions: tuple[int, ...]) -> Group:
-    return dataclasses.replace(group, positions=positions)
 
 
 def follow(
     store: Store,
-    plan: Plan,
+    basis: Basis,
     group: Group,
     events: Iterator[Event],
-    pending: Mapping[int, frozenset[int]],
+    each: Mapping[int, tuple[frozenset[str], frozenset[int]]],
     row: Mapping[str, Any],
     tell: Reporter,
+    sizes: Mapping[int, int],
 ) -> None:
     """Write what an executor yields, and settle the cells at the end."""
     cells = {cell.number: cell for cell in group.cells}
-    total = len(group.positions)
+    shards = store.shards(group.number)
+    total = sum(sizes.values())
     started = False
 
     def start(threshold: float | None) -> None:
         tell.group(group, threshold)
-        for number, missing in pending.items():
-            left = sum(len(group.positions[n * SHARD_SIZE : (n + 1) * SHARD_SIZE]) for n in missing)
+        for number, (_metrics, missing) in each.items():
+            left = sum(sizes[n] for n in missing)
             tell.start(group, cells[number], total - left, total)
 
     ended: set[int] = set()
+    # What has failed is not scored in later shards: these say nothing of it.
+    asked = {number: set(metrics) for number, (metrics, _missing) in each.items()}
     if row["opened"]:
         start(row["threshold"])
         started = True
     for event in events:
         if isinstance(event, Opened):
-            store.open_group(group.number, event.threshold, event.facts)
+            store.open_group(group.number, event.threshold, event.facts, opened_on(group, basis))
             for note in event.facts.get("notes", ()):
                 tell.note(note)
             start(event.threshold)
@@ -281,14 +261,15 @@ def follow(
         elif event.cell not in ended:
             cell = cells[event.cell]
             save_maps(store.directory, group, cell, event)
-            store.put_shard(event)
+            store.put_shard(event, basis.of_shard(group, cell, asked[event.cell], shards[event.number]))
+            asked[event.cell] -= set(event.metric_failures)
             if event.failure is not None:
                 ended.add(event.cell)
                 tell.end(cell, event.failure.status, event.failure.reason)
             else:
                 tell.advance(cell, len(event.ids))
-    assert started or not pending, "an executor yields Opened before anything else"
-    for number in pending:
+    assert started or not each, "an executor yields Opened before anything else"
+    for number in each:
         if number not in ended:
             status, reason = settle_cell(store, number)
             tell.end(cells[number], status, reason)
@@ -306,14 +287,7 @@ def save_maps(directory: Path, group: Group, cell: Cell, event: CellShard) -> No
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror}); make room and give the same command again"
-        ) from None
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
 
 def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
@@ -331,16 +305,26 @@ def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
 def settle_metrics(store: Store, plan: Plan) -> None:
     """Mark the metrics of finished cells: ``ok``, or not applicable if no sample was of the kind they are judged on."""
     which = {metric.spec: metric.object.judged_on for metric in plan.metrics}
-    for row in store.cells():
-        scored = {r["metric"] for r in store.scores(row["id"])}
-        for metric in row["metrics"]:
-            if metric["status"] is not Status.PENDING or row["status"] is Status.PENDING:
+    numbers = {cell.number for _group, cell in plan.cells}
+    with store.transaction():
+        for row in store.cells():
+            if row["id"] not in numbers or row["status"] is Status.PENDING:
                 continue
-            text = metric["metric"]
-            if row["status"] is not Status.OK:
-                store.set_metric(row["id"], text, row["status"], row["reason"])
-            elif text in scored:
-                store.set_metric(row["id"], text, Status.OK)
-            else:
-                none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} pairs among the samples")
-                store.set_metric(row["id"], text, Status.NOT_APPLICABLE, none)
+            scored = store.scored(row["id"])
+            for metric in row["metrics"]:
+                text = metric["metric"]
+                if metric["status"] is not Status.PENDING or text not in which:
+                    continue
+                if row["status"] is not Status.OK:
+                    store.set_metric(row["id"], text, row["status"], row["reason"])
+                elif text in scored:
+                    store.set_metric(row["id"], text, Status.OK)
+                else:
+                    none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} pairs among the samples")
+                    store.set_metric(row["id"], text, Status.NOT_APPLICABLE, none)
+
+
+def unsettled(store: Store) -> bool:
+    """Say whether a cell or metric of the run is still to do."""
+    states = [state for row in store.cells() for state in (row["status"], *(m["status"] for m in row["metrics"]))]
+    return Status.PENDING in states

@@ -6,7 +6,6 @@ and ``boards.publish`` ask whether a run is finished. Reads the store.
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any
 
 from faithface.reasons import Reason, Status
 from faithface.run.not_applicable import Entry
-from faithface.run.results import SHARD_SIZE
 from faithface.run.store import Store
 
 
@@ -79,8 +77,8 @@ def unfinished(store: Store) -> str:
     """Say how much of an unfinished run is there and which command finishes it, in one line; "" for a finished run."""
     if store.meta("complete"):
         return ""
-    sizes = {group["id"]: math.ceil(group["samples"] / SHARD_SIZE) for group in store.groups()}
     cells = [cell for cell in store.cells() if cell["status"] is not Status.NOT_APPLICABLE]
+    sizes = {group["id"]: len(store.shards(group["id"])) for group in store.groups()}
     done = [len(store.done(cell["id"])) for cell in cells]
     # A cell that is done has all its shards, though images that could not be read may have left it fewer.
     wanted = [n if cell["status"] is Status.OK else sizes[cell["grp"]] for n, cell in zip(done, cells, strict=True)]
@@ -91,7 +89,8 @@ def unfinished(store: Store) -> str:
 
 def how_to_finish(store: Store) -> str:
     """Return the command that resumes a run, to be typed in the current folder."""
-    command = store.meta("command")
+    pending = [cell["command"] for cell in store.cells() if cell["status"] is Status.PENDING and cell["command"]]
+    command = next(iter(pending), store.meta("command"))
     if not command or not command["line"]:
         return "make the call that began it again to finish it"
     elsewhere = command["folder"] != str(Path.cwd())

@@ -23,10 +23,11 @@ from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import UsageError
-from faithface.hashing import fingerprint_of, modules_fingerprint, network_hash
+from faithface.hashing import fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Provenance, Registry, Resolved
 from faithface.reasons import Reason, ReasonCode
 from faithface.run.choice import choose
+from faithface.run.inputs import digest, package_versions, parameter_files
 from faithface.run.request import LISTS, Request
 from faithface.specs import canonical
 
@@ -61,7 +62,7 @@ class Group:
 
     Attributes:
         positions: which of the dataset's items are used, in its order.
-        fingerprint: of the model's card, the code of the dataset, and the code that runs both.
+        fingerprint: of the model's files and card, the code of the dataset and of the runner, package versions.
     """
 
     number: int
@@ -90,7 +91,7 @@ class Plan:
     """What will be done.
 
     Attributes:
-        identity: what must agree for a run directory to be resumed, as JSON values.
+        identity: what makes a command the same command, as JSON values: it names the default directory.
     """
 
     request: Request
@@ -99,6 +100,11 @@ class Plan:
     explainers: tuple[Resolved[Explainer], ...] = ()
     metrics: tuple[Resolved[Metric], ...] = ()
     identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What a run directory holds one of, as JSON values."""
+        return {"seed": self.request.seed, "device": self.request.device}
 
     @property
     def cells(self) -> list[tuple[Group, Cell]]:
@@ -294,10 +300,13 @@ def identity(
     explainers: Iterable[Resolved[Explainer]],
     metrics: Iterable[Resolved[Metric]],
 ) -> dict[str, Any]:
-    """Return what must agree for a run directory to be resumed, as JSON values."""
+    """Return what makes a command the same command, as JSON values.
+
+    Model files and datasets count by their content, so that another content has another default directory.
+    """
     return {
         "suite": list(request.suite),
-        "models": [f"{m.object.name}#{network_hash(m.object.path)}" for m in models],
+        "models": [f"{m.object.name}#{model_digest(m.object.path)}" for m in models],
         "datasets": [f"{d.spec}#{d.object.revision}" for d in datasets],
         "explainers": [e.spec for e in explainers],
         "metrics": [m.spec for m in metrics],
@@ -320,13 +329,24 @@ def cell_fingerprint(explainer: Resolved[Explainer], metrics: Iterable[Resolved[
     """Return the fingerprints of a cell's explainer and metrics, by what each is."""
     parts: list[tuple[str, Resolved[Any]]] = [(f'explainer "{explainer.spec}"', explainer)]
     parts += [(f'metric "{metric.spec}"', metric) for metric in metrics]
-    return {what: fingerprint_of(part.object, part.provenance.distribution) for what, part in parts}
+    return {what: _part_fingerprint(part) for what, part in parts}
+
+
+def _part_fingerprint(part: Resolved[Any]) -> str:
+    """Return the fingerprint of an explainer or metric, and of the files among its parameters."""
+    own, files = fingerprint_of(part.object, part.provenance.distribution), parameter_files(part.object)
+    return digest([own, files]) if files else own
 
 
 def group_fingerprint(model: Resolved[ModelCard], dataset: Resolved[Dataset]) -> dict[str, str]:
-    """Return the fingerprints of what all cells of a group share: the card, the dataset's code and the runner's."""
+    """Return the fingerprints of what all cells of a group share, by what each is.
+
+    The model with all its files, its card, the dataset's code and the runner's, and the versions of packages.
+    """
     return {
+        f'the files of model "{model.object.name}"': model_digest(model.object.path),
         f'the card of model "{model.object.name}"': fingerprint_of(model.object),
         f'dataset "{dataset.spec}"': fingerprint_of(dataset.object, dataset.provenance.distribution),
         "the code that loads and explains samples": modules_fingerprint(*RUNNER),
+        **package_versions(),
     }

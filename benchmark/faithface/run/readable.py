@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from faithface.contract import Dataset, Face, Pair, Sample
 from faithface.errors import FaithfaceError, UsageError
 from faithface.tasks import Task
@@ -45,7 +47,11 @@ class Readable:
 
 
 def without_unreadable(
-    dataset: Dataset, positions: Sequence[int], strict: bool, tell: Callable[[str], Any]
+    dataset: Dataset,
+    positions: Sequence[int],
+    strict: bool,
+    tell: Callable[[str], Any],
+    saw: Callable[[Face, np.ndarray], Any] | None = None,
 ) -> Readable:
     """Read the faces that a run needs once, and skip samples with one that cannot be read.
 
@@ -56,6 +62,7 @@ def without_unreadable(
         positions: the chosen samples.
         strict: raise instead of skipping.
         tell: gets one line for each unreadable face, and those that the dataset itself has to tell.
+        saw: gets each face that was read, with its pixels.
 
     Raises:
         UsageError: ``strict`` and a face cannot be read, or none of the chosen samples is left.
@@ -70,7 +77,7 @@ def without_unreadable(
         for face in item.faces:
             if face.id not in seen:
                 seen.add(face.id)
-                problem = _problem(face)
+                problem = _problem(face, saw)
                 if problem and strict:
                     raise UsageError(problem)
                 if problem:
@@ -86,10 +93,12 @@ def without_unreadable(
     return Readable(Filtered(dataset, [items[i] for i in keep]), left, bad)  # type: ignore[arg-type]
 
 
-def _problem(face: Face) -> str:
+def _problem(face: Face, saw: Callable[[Face, np.ndarray], Any] | None) -> str:
     """Return why a face cannot be read, in one line; "" if it can."""
     try:
-        face.read()
+        pixels = face.read()
+        if saw is not None:
+            saw(face, pixels)
     except FaithfaceError as error:
         return str(error).splitlines()[0]
     except Exception as error:  # decoders raise whatever they like

@@ -6,7 +6,8 @@ Place in the flow: ``cli`` and ``api`` make a :class:`Request`, :func:`from_suit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from faithface.card import ModelCard
@@ -30,6 +31,7 @@ class Request:
         allow_outside: cards may name networks outside their own folders.
         command: the command line as it was typed, so that an unfinished run can say how it is resumed; ""
             for the Python API.
+        folder: the folder that the command was given in.
         inherited: which of ``explainers`` and ``metrics`` nobody asked for by name: they are those of a suite of which
             something else was changed. What applies nowhere among them is not applicable rather than refused.
     """
@@ -49,6 +51,7 @@ class Request:
     strict: bool = False
     allow_outside: bool = False
     command: str = ""
+    folder: str = field(default_factory=os.getcwd, compare=False)
     inherited: frozenset[str] = frozenset()
 
 

@@ -1,73 +1,60 @@
 """The store: one SQLite file per run directory, with one value per sample, metric and named value.
 
-Place in the flow: only the driver writes, in one transaction per shard and cell, so that a run killed at any moment
-leaves whole shards behind and the same command resumes from there. Readers (``export``, ``boards.collect``, ``api``)
-open it read-only. Imports ``errors``, ``reasons`` and ``results``.
+Place in the flow: only the driver writes, in one transaction per shard and cell, flushed to disk, so that a run
+killed at any moment leaves whole shards behind and the same command resumes from there. Readers (``export``,
+``boards.collect``, ``api``, ``status``) open it read-only. Imports ``errors``, ``reasons``, ``results``, ``schema``
+(the tables), ``lock`` (one writer) and ``durable``.
 
-Tables: ``meta`` (key → JSON) · ``groups`` (model × dataset: threshold, facts) · ``cells`` (one explainer in a
-group) · ``metrics`` (one metric in a cell) · ``samples`` · ``shards`` (what is done) · ``invalid`` (maps that could not
-be scored) · ``scores`` · ``curves``. What became of a cell, a metric or a value is a ``status`` where there is one, a
-``code`` and a ``detail``; readers get them back as ``Status`` and ``Reason``.
+What became of a cell, a metric or a value is a ``status`` where there is one, a ``code`` and a ``detail``; readers get
+them back as ``Status`` and ``Reason``. Beside each shard lie the digests of its inputs (``inputs``) and of its rows.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from faithface.durable import AGAIN, sync_folder
 from faithface.errors import RunError, UsageError
-from faithface.reasons import Reason, ReasonCode, Status
+from faithface.reasons import Reason, Status
+from faithface.run.lock import LOCK, RunLock
+from faithface.run.reading import EXPLAINED, Reading
 from faithface.run.results import CellShard, SampleFacts
+from faithface.run.rows import columns, explained, line_about, null, pack, rows_digest
+from faithface.run.schema import SCHEMA, STEPS, create_tables, migrate
 
-SCHEMA = 2
 FILE = "run.sqlite"
-
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE groups (id INTEGER PRIMARY KEY, model TEXT NOT NULL, dataset TEXT NOT NULL, samples INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL, threshold REAL, opened INTEGER NOT NULL DEFAULT 0, facts TEXT NOT NULL DEFAULT '{}');
-CREATE TABLE cells (id INTEGER PRIMARY KEY, grp INTEGER NOT NULL REFERENCES groups(id), explainer TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, status TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
-    note TEXT NOT NULL DEFAULT '{}');
-CREATE TABLE metrics (cell INTEGER NOT NULL REFERENCES cells(id), metric TEXT NOT NULL, ordinal INTEGER NOT NULL,
-    status TEXT NOT NULL, code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '', PRIMARY KEY (cell, metric));
-CREATE TABLE samples (grp INTEGER NOT NULL REFERENCES groups(id), position INTEGER NOT NULL, sample TEXT NOT NULL,
-    facts TEXT NOT NULL, PRIMARY KEY (grp, sample));
-CREATE TABLE shards (cell INTEGER NOT NULL REFERENCES cells(id), number INTEGER NOT NULL, samples INTEGER NOT NULL,
-    seconds REAL NOT NULL, forward INTEGER NOT NULL, backward INTEGER NOT NULL, PRIMARY KEY (cell, number));
-CREATE TABLE invalid (cell INTEGER NOT NULL, sample TEXT NOT NULL, code TEXT NOT NULL, detail TEXT NOT NULL,
-    PRIMARY KEY (cell, sample)) WITHOUT ROWID;
-CREATE TABLE scores (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL, value REAL,
-    code TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
-    flag_code TEXT NOT NULL DEFAULT '', flag TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
-CREATE TABLE curves (cell INTEGER NOT NULL, metric TEXT NOT NULL, name TEXT NOT NULL, sample TEXT NOT NULL,
-    points BLOB NOT NULL, PRIMARY KEY (cell, metric, name, sample)) WITHOUT ROWID;
-"""
+ENDED = -1  # the shard number under which the end of a cell or metric (failed, not applicable) keeps its inputs
+OWN_FILES = (LOCK, f"{FILE}.new", f"{FILE}.new-journal")
+"""What a run that was killed before its store was there may have left in its directory."""
 
 
-class Store:
+class Store(Reading):
     """One run's SQLite file. Use :func:`create_or_resume` to write and :func:`open_run` to read."""
 
-    def __init__(self, path: Path, writable: bool) -> None:
+    def __init__(self, path: Path, writable: bool, lock: RunLock | None = None) -> None:
         self.path, self.directory = path, path.parent
+        self._lock = lock
+        self._inputs: dict[str, int] = {}
         if writable:
             self.db = sqlite3.connect(path, isolation_level=None)
             self.db.execute("PRAGMA journal_mode=WAL")
-            self.db.execute("PRAGMA synchronous=NORMAL")
+            self.db.execute("PRAGMA synchronous=FULL")
         else:
-            self.db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            self.db = _read_only(path)
         self.db.row_factory = sqlite3.Row
 
     def close(self) -> None:
         self.db.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def __enter__(self) -> Store:
         return self
@@ -75,263 +62,271 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        with explained(self.path):
+            self.db.executemany(statement, rows)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        try:
+        """Write all of what happens inside, or nothing; within another transaction, be part of it."""
+        if self.db.in_transaction:
+            yield
+            return
+        with explained(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self.db.execute("COMMIT")
             except BaseException:
+                self._inputs.clear()  # what was written of them is gone
                 if self.db.in_transaction:  # a full disk has rolled back already
                     self.db.execute("ROLLBACK")
                 raise
-            self.db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise RunError(
-                f"{self.path} cannot be written ({error}); make room for it, then give the same command again"
-            ) from None
 
     # --- writing, by the driver only
 
     def put_meta(self, key: str, value: Any) -> None:
-        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
-    def add_group(self, group: int, model: str, dataset: str, samples: int, fingerprint: Mapping[str, str]) -> None:
-        self.db.execute(
-            "INSERT INTO groups (id, model, dataset, samples, fingerprint) VALUES (?, ?, ?, ?, ?)",
-            (group, model, dataset, samples, json.dumps(fingerprint)),
+    def add_group(self, group: int, model: str, dataset: str) -> None:
+        self.execute("INSERT INTO groups (id, model, dataset, samples) VALUES (?, ?, ?, 0)", (group, model, dataset))
+
+    def open_group(
+        self, group: int, threshold: float | None, facts: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> None:
+        """Record what opening a model on a dataset found: the decision threshold, the file's sha256, the provider."""
+        self.execute(
+            "UPDATE groups SET threshold = ?, opened = 1, facts = ?, inputs = ? WHERE id = ?",
+            (threshold, json.dumps(facts), json.dumps(inputs), group),
         )
 
-    def clear_group(self, group: int) -> None:
-        """Forget a group, its samples and what opening it found; its cells must have been cleared before."""
-        with self.transaction():
-            self.db.execute("DELETE FROM samples WHERE grp = ?", (group,))
-            self.db.execute("DELETE FROM groups WHERE id = ?", (group,))
+    def close_group(self, group: int) -> None:
+        """Forget what opening a model on a dataset found."""
+        self.execute("UPDATE groups SET threshold = NULL, opened = 0, inputs = '{}' WHERE id = ?", (group,))
 
-    def add_cell(
-        self,
-        cell: int,
-        group: int,
-        explainer: str,
-        fingerprint: Mapping[str, str],
-        status: Status,
-        reason: Reason | None,
-    ) -> None:
-        self.db.execute(
-            "INSERT INTO cells (id, grp, explainer, fingerprint, status, code, detail) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (cell, group, explainer, json.dumps(fingerprint), status.value, *_columns(reason)),
+    def add_shards(self, group: int, shards: Mapping[int, Sequence[str]]) -> None:
+        """Write down which samples are done together, by the shard's number."""
+        rows = [(group, number, json.dumps(ids), len(ids)) for number, ids in shards.items()]
+        with self.transaction():
+            self._many("INSERT INTO shards VALUES (?, ?, ?, ?)", rows)
+            total = "(SELECT COALESCE(SUM(size), 0) FROM shards WHERE grp = groups.id)"
+            self.execute(f"UPDATE groups SET samples = {total} WHERE id = ?", (group,))
+
+    def add_cell(self, cell: int, group: int, explainer: str, status: Status, reason: Reason | None) -> None:
+        self.execute(
+            "INSERT INTO cells (id, grp, explainer, status, code, detail) VALUES (?, ?, ?, ?, ?, ?)",
+            (cell, group, explainer, status.value, *columns(reason)),
         )
 
     def add_metric(self, cell: int, metric: str, ordinal: int, status: Status, reason: Reason | None) -> None:
-        self.db.execute(
+        self.execute(
             "INSERT OR REPLACE INTO metrics VALUES (?, ?, ?, ?, ?, ?)",
-            (cell, metric, ordinal, status.value, *_columns(reason)),
+            (cell, metric, ordinal, status.value, *columns(reason)),
         )
 
-    def open_group(self, group: int, threshold: float | None, facts: Mapping[str, Any]) -> None:
-        """Record what opening a model on a dataset found: the decision threshold, the file's sha256, the provider."""
-        self.db.execute(
-            "UPDATE groups SET threshold = ?, opened = 1, facts = ? WHERE id = ?", (threshold, json.dumps(facts), group)
-        )
+    def set_command(self, cell: int, command: Mapping[str, str]) -> None:
+        """Keep the command that a cell was last part of."""
+        self.execute("UPDATE cells SET command = ? WHERE id = ?", (json.dumps(command), cell))
 
     def set_cell(self, cell: int, status: Status, reason: Reason | None = None) -> None:
-        self.db.execute(
-            "UPDATE cells SET status = ?, code = ?, detail = ? WHERE id = ?", (status.value, *_columns(reason), cell)
+        self.execute(
+            "UPDATE cells SET status = ?, code = ?, detail = ? WHERE id = ?", (status.value, *columns(reason), cell)
         )
 
     def set_metric(self, cell: int, metric: str, status: Status, reason: Reason | None = None) -> None:
-        self.db.execute(
+        self.execute(
             "UPDATE metrics SET status = ?, code = ?, detail = ? WHERE cell = ? AND metric = ?",
-            (status.value, *_columns(reason), cell, metric),
+            (status.value, *columns(reason), cell, metric),
         )
-
-    def clear_metric(self, cell: int, metric: str) -> None:
-        """Forget one metric's results in a cell, so that it is scored afresh."""
-        with self.transaction():
-            for table in ("scores", "curves"):
-                self.db.execute(f"DELETE FROM {table} WHERE cell = ? AND metric = ?", (cell, metric))
-            self.set_metric(cell, metric, Status.PENDING)
 
     def put_samples(self, group: int, facts: Iterable[SampleFacts]) -> None:
         rows = [(group, f.position, f.sample, json.dumps(f.facts)) for f in facts]
         with self.transaction():
-            self.db.executemany("INSERT OR IGNORE INTO samples VALUES (?, ?, ?, ?)", rows)
+            self._many("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", rows)
 
-    def put_shard(self, done: CellShard) -> None:
-        """Write one cell's share of a shard in one transaction; a second delivery of the same shard changes nothing."""
+    def put_shard(self, done: CellShard, inputs: Mapping[str, tuple[str, str]]) -> None:
+        """Write one cell's share of a shard in one transaction; a second delivery of the same shard changes nothing.
+
+        Args:
+            inputs: by metric ("" for the explanation), what its numbers depend on: the code and the data mapping, as
+                JSON. Metrics that are not among them are not written.
+        """
         with self.transaction():
-            seen = self.db.execute("SELECT 1 FROM shards WHERE cell = ? AND number = ?", (done.cell, done.number))
-            if seen.fetchone():
+            there = self.done_metrics(done.cell, done.number)
+            wanted = [metric for metric in inputs if metric not in there]
+            if not wanted:
                 return
-            self._put_scores(done)
             if done.failure is not None:
                 self.set_cell(done.cell, done.failure.status, done.failure.reason)
+                self._put_done(done, EXPLAINED, ENDED, inputs[EXPLAINED], "")
                 return
             for metric, failure in done.metric_failures.items():
                 self.set_metric(done.cell, metric, failure.status, failure.reason)
-            self.db.executemany(
-                "INSERT OR REPLACE INTO invalid VALUES (?, ?, ?, ?)",
-                [(done.cell, sample, *_columns(reason)) for sample, reason in done.invalid.items()],
-            )
+                self._put_done(done, metric, ENDED, inputs[metric], "")
             if done.note:
-                self.db.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
-            self.db.execute(
-                "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?)",
-                (done.cell, done.number, len(done.ids), done.seconds, done.forward, done.backward),
-            )
+                self.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
+            for metric in wanted:
+                if metric not in done.metric_failures:
+                    self._put_done(done, metric, done.number, inputs[metric], self._put_rows(done, metric))
 
-    def _put_scores(self, done: CellShard) -> None:
-        self.db.executemany(
-            "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (done.cell, v.metric, v.name, v.sample, _null(v.value), *_columns(v.reason), *_columns(v.flag))
-                for v in done.values
-            ],
-        )
-        self.db.executemany(
-            "INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?, ?)",
-            [(done.cell, c.metric, c.name, c.sample, _pack(c.points)) for c in done.curves],
+    def _put_done(self, done: CellShard, metric: str, number: int, inputs: tuple[str, str], digest: str) -> None:
+        code, data = (self._input(text) for text in inputs)
+        cost = (done.seconds, done.forward, done.backward) if metric == EXPLAINED else (0.0, 0, 0)
+        kept = metric == EXPLAINED and done.maps is not None
+        self.execute(
+            "INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (done.cell, metric, number, code, data, digest, len(done.ids), *cost, kept, time.time()),
         )
 
-    def put_family(self, shards: Iterable[CellShard]) -> None:
+    def _put_rows(self, done: CellShard, metric: str) -> str:
+        """Write a metric's values and curves of a shard (or its invalid maps), and return their digest."""
+        if metric == EXPLAINED:
+            invalid = [(done.cell, done.number, sample, *columns(why)) for sample, why in done.invalid.items()]
+            self._many("INSERT OR REPLACE INTO invalid VALUES (?, ?, ?, ?, ?)", invalid)
+            return rows_digest((row[2:] for row in invalid), ())
+        scores, curves = self._put_scores(done, metric)
+        return rows_digest((row[3:] for row in scores), (row[3:] for row in curves))
+
+    def _put_scores(self, done: CellShard, metric: str) -> tuple[list[Any], list[Any]]:
+        at = (done.cell, metric, done.number)
+        scores = [
+            (*at, v.name, v.sample, null(v.value), *columns(v.reason), *columns(v.flag))
+            for v in done.values
+            if v.metric == metric
+        ]
+        curves = [(*at, c.name, c.sample, pack(c.points)) for c in done.curves if c.metric == metric]
+        self._many("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", scores)
+        self._many("INSERT OR REPLACE INTO curves VALUES (?, ?, ?, ?, ?, ?)", curves)
+        return scores, curves
+
+    def _input(self, text: str) -> int:
+        if text not in self._inputs:
+            self.execute("INSERT OR IGNORE INTO inputs (text) VALUES (?)", (text,))
+            row = self.execute("SELECT id FROM inputs WHERE text = ?", (text,)).fetchone()
+            self._inputs[text] = int(row["id"])
+        return self._inputs[text]
+
+    def put_family(self, shards: Iterable[CellShard], metric: str, inputs: tuple[str, str]) -> None:
         """Write a family metric's values of one chunk of samples, for all runs of the family, in one transaction."""
         with self.transaction():
             for done in shards:
-                self._put_scores(done)
+                self._put_done(done, metric, done.number, inputs, self._put_rows(done, metric))
+
+    def put_numbers(self, cell: int, metric: str, basis: str, numbers: Any) -> None:
+        """Keep a metric's means and intervals; ``basis`` says what they were computed from."""
+        self.execute("INSERT OR REPLACE INTO numbers VALUES (?, ?, ?, ?)", (cell, metric, basis, json.dumps(numbers)))
+
+    def drop(self, cell: int, metric: str, number: int) -> None:
+        """Forget one shard of a metric in a cell; of the explanation (metric ""), all that was made from its map."""
+        with self.transaction():
+            which, at = ("", (cell, number)) if metric == EXPLAINED else (" AND metric = ?", (cell, number, metric))
+            for table in ("done", "scores", "curves", *(("invalid",) if metric == EXPLAINED else ())):
+                self.execute(f"DELETE FROM {table} WHERE cell = ? AND number = ?{which}", at)
+
+    def clear_metric(self, cell: int, metric: str) -> None:
+        """Forget one metric's results in a cell, so that it is scored afresh."""
+        with self.transaction():
+            for table in ("done", "scores", "curves", "numbers"):
+                self.execute(f"DELETE FROM {table} WHERE cell = ? AND metric = ?", (cell, metric))
+            self.set_metric(cell, metric, Status.PENDING)
 
     def clear_cell(self, cell: int) -> None:
         """Forget a cell's results, so that it is done afresh."""
         with self.transaction():
-            for table in ("shards", "invalid", "scores", "curves", "metrics"):
-                self.db.execute(f"DELETE FROM {table} WHERE cell = ?", (cell,))
-            self.db.execute("DELETE FROM cells WHERE id = ?", (cell,))
+            for table in ("done", "invalid", "scores", "curves", "numbers", "metrics"):
+                self.execute(f"DELETE FROM {table} WHERE cell = ?", (cell,))
 
-    # --- reading
+    def remove_cell(self, cell: int) -> None:
+        """Forget a cell."""
+        with self.transaction():
+            self.clear_cell(cell)
+            self.execute("DELETE FROM cells WHERE id = ?", (cell,))
 
-    def meta(self, key: str) -> Any:
-        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else json.loads(row["value"])
-
-    def groups(self) -> list[dict[str, Any]]:
-        rows = self.db.execute("SELECT * FROM groups ORDER BY id").fetchall()
-        return [_decoded(row, "facts", "fingerprint") for row in rows]
-
-    def cells(self) -> list[dict[str, Any]]:
-        """Return the cells in order, with ``model`` and ``dataset`` of their group and their metrics.
-
-        ``status`` is a ``Status``, ``reason`` a ``Reason`` or None; so it is for metrics.
-        """
-        rows = self.db.execute(
-            "SELECT cells.*, groups.model, groups.dataset FROM cells JOIN groups ON groups.id = grp ORDER BY cells.id"
-        ).fetchall()
-        return [{**_decoded(row, "note", "fingerprint"), "metrics": self.metrics(row["id"])} for row in rows]
-
-    def metrics(self, cell: int) -> list[dict[str, Any]]:
-        rows = self.db.execute(
-            "SELECT metric, status, code, detail FROM metrics WHERE cell = ? ORDER BY ordinal", (cell,)
-        )
-        return [_decoded(row) for row in rows]
-
-    def done(self, cell: int) -> set[int]:
-        """Return the numbers of the shards that are written."""
-        return {row["number"] for row in self.db.execute("SELECT number FROM shards WHERE cell = ?", (cell,))}
-
-    def explained(self, cell: int) -> int:
-        """Return how many samples have a map, valid or not."""
-        row = self.db.execute("SELECT SUM(samples) AS total FROM shards WHERE cell = ?", (cell,)).fetchone()
-        return int(row["total"] or 0)
-
-    def invalid(self, cell: int) -> dict[str, Reason]:
-        """Return by sample why its map could not be scored, in the order of sample ids."""
-        rows = self.db.execute("SELECT * FROM invalid WHERE cell = ? ORDER BY sample", (cell,))
-        return {row["sample"]: Reason(ReasonCode(row["code"]), row["detail"]) for row in rows}
-
-    def samples(self, group: int) -> list[dict[str, Any]]:
-        """Return the samples of a group in the dataset's order: ``sample``, ``position`` and what is known of each."""
-        rows = self.db.execute("SELECT * FROM samples WHERE grp = ? ORDER BY position", (group,))
-        return [{"sample": row["sample"], "position": row["position"], **json.loads(row["facts"])} for row in rows]
-
-    def scores(self, cell: int) -> Iterator[sqlite3.Row]:
-        """Yield ``metric, name, sample, value, code, detail, flag_code, flag``, by metrics, names and samples."""
-        yield from self.db.execute(
-            "SELECT scores.* FROM scores JOIN metrics USING (cell, metric) JOIN cells ON cells.id = cell "
-            "JOIN samples ON samples.grp = cells.grp AND samples.sample = scores.sample "
-            "WHERE cell = ? ORDER BY metrics.ordinal, name, position",
-            (cell,),
-        )
-
-    def curves(self, cell: int, metric: str, name: str) -> dict[str, np.ndarray]:
-        """Return a metric's curves of a cell by sample."""
-        rows = self.db.execute(
-            "SELECT sample, points FROM curves WHERE cell = ? AND metric = ? AND name = ?", (cell, metric, name)
-        )
-        return {row["sample"]: _unpack(row["points"]) for row in rows}
+    def remove_shard(self, group: int, number: int) -> None:
+        """Forget a shard, its samples and all that its group's cells made of it."""
+        with self.transaction():
+            for row in self.execute("SELECT id FROM cells WHERE grp = ?", (group,)).fetchall():
+                self.drop(row["id"], EXPLAINED, number)
+            for sample in self.shards(group).get(number, ()):
+                self.execute("DELETE FROM samples WHERE grp = ? AND sample = ?", (group, sample))
+            self.execute("DELETE FROM shards WHERE grp = ? AND number = ?", (group, number))
+            self.add_shards(group, {})
 
 
-def _null(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _columns(reason: Reason | None) -> tuple[str, str]:
-    """Return a reason as its two columns; none is two empty texts."""
-    return ("", "") if reason is None else (reason.code.value, reason.detail)
-
-
-def _decoded(row: sqlite3.Row, *texts: str) -> dict[str, Any]:
-    """Return a row with ``status`` and ``reason`` as values, and JSON columns read."""
-    found = dict(row)
-    if "status" in found:
-        code, detail = found.pop("code"), found.pop("detail")
-        found["status"] = Status(found["status"])
-        found["reason"] = Reason(ReasonCode(code), detail) if code else None
-    return {**found, **{name: json.loads(found[name]) for name in texts}}
-
-
-def _pack(points: np.ndarray) -> bytes:
-    return zlib.compress(np.asarray(points, dtype="<f4").tobytes(), 1)
-
-
-def _unpack(blob: bytes) -> np.ndarray:
-    return np.frombuffer(zlib.decompress(blob), dtype="<f4").astype(np.float32)
+def _read_only(path: Path) -> sqlite3.Connection:
+    """Open a store for reading, also in a folder that cannot be written."""
+    address = path.resolve().as_uri()
+    db = sqlite3.connect(f"{address}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # The write-ahead log wants a file of its own beside the store; without a log there is nothing in it to miss.
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        db.close()
+        db = sqlite3.connect(f"{address}?immutable=1", uri=True, isolation_level=None)
+    return db
 
 
 def create_or_resume(directory: Path, identity: Mapping[str, Any]) -> Store:
-    """Open the store of ``directory`` for writing: a new one, or the one that the same command left there.
+    """Open the store of ``directory`` for writing, alone: a new one, or the one that is there.
 
     Args:
         directory: the run directory; made if it is not there.
-        identity: what makes a command the same command, as JSON values.
+        identity: what a run directory holds one of (the seed, the device), as JSON values.
 
     Raises:
-        UsageError: the directory holds another run, or something that is not a run.
+        UsageError: the directory holds a run with another seed or device, or something that is not a run.
+        RunError: it cannot be written, another process writes it, or its store is damaged.
     """
     path = directory / FILE
     wanted = json.loads(json.dumps(identity))
-    if path.exists():
-        store = _opened(path, writable=True)
-        held = store.meta("identity")
-        if held != wanted:
-            store.close()
-            differs = sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k))
-            raise UsageError(
-                f"{directory} holds another run (these differ: {', '.join(differs)}); give the same command to "
-                "resume it, or choose another --out"
-            )
-        return store
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} exists and is not a run directory; choose another --out, or empty it")
+    if not path.exists():
+        there = [] if not directory.is_dir() else [one for one in directory.iterdir() if one.name not in OWN_FILES]
+        if there or (directory.exists() and not directory.is_dir()):
+            raise UsageError(f"{directory} exists and is not a run directory; choose another --out, or empty it")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        store = Store(path, writable=True)
-    except (OSError, sqlite3.Error) as error:
-        raise RunError(f"{directory} cannot be written ({error}); choose another --out") from None
-    with store.transaction():
-        for statement in _TABLES.split(";"):
-            if statement.strip():
-                store.db.execute(statement)
-        store.put_meta("schema", SCHEMA)
-        store.put_meta("identity", wanted)
+        lock = RunLock(directory)
+    except OSError as error:
+        raise RunError(f"{directory} cannot be written ({error.strerror or error}); choose another --out") from None
+    try:
+        if not path.exists() or not path.stat().st_size:
+            _create(path, wanted)
+        store = _opened(path, writable=True, lock=lock)
+    except BaseException:
+        lock.release()
+        raise
+    held = store.meta("identity")
+    if held != wanted:
+        store.close()
+        differ = [f"{key} {held.get(key)}, not {wanted[key]}" for key in wanted if held.get(key) != wanted[key]]
+        raise UsageError(f"{directory} holds a run with {' and '.join(differ)}; choose another --out")
     return store
+
+
+def _create(path: Path, identity: Mapping[str, Any]) -> None:
+    """Make an empty store: under another name first, so that one that is there is whole."""
+    begun = path.with_name(f"{path.name}.new")
+    try:
+        for left in (begun, begun.with_name(f"{begun.name}-journal")):
+            left.unlink(missing_ok=True)
+        db = sqlite3.connect(begun, isolation_level=None)
+        try:
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("BEGIN IMMEDIATE")
+            create_tables(db)
+            for key, value in {"schema": SCHEMA, "identity": identity, "complete": False}.items():
+                db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            db.execute("COMMIT")
+        finally:
+            db.close()
+        os.replace(begun, path)
+        sync_folder(path.parent)
+    except (OSError, sqlite3.Error) as error:
+        said = getattr(error, "strerror", None) or error
+        raise RunError(f"{path.parent} cannot be written ({said}); {AGAIN}") from None
 
 
 def open_run(directory: str | Path) -> Store:
@@ -348,14 +343,30 @@ def open_run(directory: str | Path) -> Store:
     return _opened(path, writable=False)
 
 
-def _opened(path: Path, writable: bool) -> Store:
+def _opened(path: Path, writable: bool, lock: RunLock | None = None) -> Store:
+    """Open a store that is there; for writing, check that it is sound and bring it to today's schema."""
     try:
-        store = Store(path, writable)
-        schema = store.meta("schema")
-    except sqlite3.DatabaseError as error:
-        raise UsageError(f"{path} cannot be read ({error}); choose another --out") from None
+        store = Store(path, writable, lock)
+        try:
+            if writable and (found := store.db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found.splitlines()[0])
+            schema = store.meta("schema")
+            if writable and schema in STEPS:
+                with store.transaction():
+                    migrate(store.db)
+                schema = store.meta("schema")
+        except BaseException:
+            store.db.close()
+            raise
+    except sqlite3.Error as error:
+        raise line_about(path, error) from None
     if schema != SCHEMA:
-        store.close()
+        store.db.close()
+        if schema in STEPS:
+            raise UsageError(
+                f"{path} was written by an older version of faithface (store schema {schema}); give its `faithface "
+                "run` command again to bring it up to date"
+            )
         raise UsageError(
             f"{path} was written by another version of faithface (store schema {schema}; this one reads {SCHEMA}); "
             "run it again in another --out"

@@ -16,7 +16,7 @@ Sizes other than the model's input are resized bilinearly, and the map as stored
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +66,14 @@ class Precomputed(Explainer):
             raise UsageError(f"maps:{directory}: no such folder; expected one with a file per sample, such as ID.npz")
         opened = dataclasses.replace(self, directory=directory)
         return configure(opened, params, 'explainer "maps"')  # type: ignore[no-any-return]
+
+    def files(self, sample_ids: Sequence[str]) -> list[Path]:
+        """Return the files of some samples, as far as they are there."""
+        stems = [Path(self.directory) / sample_id for sample_id in sample_ids]
+        sides = [f".{kind}.{side}" for kind in PAIR_MAPS for side in "ab"]
+        ends = [".npz", ".png", *(f"{side}.png" for side in sides)]
+        paths = [stem.with_name(stem.name + end) for stem in stems for end in ends]
+        return [path for path in paths if path.is_file()]
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if not self.directory:

@@ -7,7 +7,7 @@ this process, ``ray.py`` in many; both do the same :class:`Job`. Neither writes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from faithface.contract import Dataset
@@ -27,6 +27,7 @@ class Job:
         threshold: the decision threshold, if an earlier attempt has found it.
         opened: whether an earlier attempt has recorded what opening found.
         keep_maps: whether the maps come back with the values.
+        shards: by number, where the samples of a shard stand in ``dataset``.
     """
 
     group: Group
@@ -36,6 +37,7 @@ class Job:
     threshold: float | None = None
     opened: bool = False
     keep_maps: bool = False
+    shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Executor(Protocol):

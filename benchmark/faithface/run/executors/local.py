@@ -22,7 +22,7 @@ from faithface.perturb.prefetch import prefetch
 from faithface.plugins import Resolved
 from faithface.run.executors import Job
 from faithface.run.plan import Group
-from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened
+from faithface.run.results import CellShard, Event, Opened
 from faithface.run.shard import CellWork, ShardWork, run_shard
 
 
@@ -63,16 +63,15 @@ def drop_failures(alive: dict[int, dict[str, Metric]], event: CellShard) -> None
 
 
 def shards(job: Job) -> Iterator[ShardWork]:
-    """Yield the group's shards that some cell still needs; the division depends on the samples alone."""
+    """Yield the group's shards that some cell still needs, in order."""
     group, items = job.group, job.dataset.items()
-    for number, start in enumerate(range(0, len(group.positions), SHARD_SIZE)):
-        positions = group.positions[start : start + SHARD_SIZE]
+    for number, positions in sorted(job.shards.items()):
         cells = tuple(
             CellWork(cell.number, cell.explainer.object, scored_here(cell.metrics))
             for cell in group.cells
             if number in job.pending.get(cell.number, ())
         )
-        if cells:
+        if cells and positions:
             yield ShardWork(number, positions, tuple(items[p] for p in positions), cells)  # type: ignore[arg-type]
 
 

@@ -10,42 +10,70 @@ On a cluster, start Ray there and set ``RAY_ADDRESS``; datasets' files must be a
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-from faithface.contract import Dataset, Metric
+from faithface.contract import Dataset, FaceModel, Metric
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.model.target import execution_target
-from faithface.reasons import ReasonCode
+from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.executors import Job
 from faithface.run.executors.local import drop_failures, group_threshold, model_facts, scored_here, shards, warm_up
 from faithface.run.plan import Group
 from faithface.run.request import Request
-from faithface.run.results import CellShard, Event, Opened, ShardSamples
+from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
 from faithface.run.shard import ShardWork, run_shard
+
+RETRIES = 3  # how often a shard is given to another worker after its own was lost
 
 
 class _Worker:
     """What runs in each Ray process: one open model, and shards of it."""
 
     def __init__(self, group: Group, dataset: Dataset, request: Request) -> None:
+        self.group, self.dataset, self.request = group, dataset, request
+
+    @functools.cached_property
+    def model(self) -> FaceModel:
+        """The open model; opened by the first task, so that an error of it comes back as that task's."""
         from faithface.model import open_model
 
-        self.dataset, self.request = dataset, request
-        self.model = open_model(group.model.object, request.device, request.batch_size)
-        warm_up(self.model, group)
+        model = open_model(self.group.model.object, self.request.device, self.request.batch_size)
+        warm_up(model, self.group)
+        return model
 
-    def opened(self, group: Group) -> Opened:
+    def opened(self) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""
-        return Opened(group.number, group_threshold(self.model, self.dataset), model_facts(self.model))
+        threshold = group_threshold(self.model, self.dataset)
+        return Opened(self.group.number, threshold, model_facts(self.model))
 
-    def run(self, work: ShardWork, threshold: float | None, keep: bool) -> list[ShardSamples | CellShard]:
-        return list(run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep))
+    def run(self, work: ShardWork, threshold: float | None, keep: bool) -> Iterator[ShardSamples | CellShard]:
+        yield from run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep)
+
+
+class _Lost(Exception):
+    """A worker has died, or its machine has gone."""
+
+
+@dataclass
+class _Task:
+    """A shard that a worker has: what is left of it, and how many workers were lost on it."""
+
+    work: ShardWork
+    actor: Any = None
+    lost: int = 0
 
 
 class RayExecutor:
     """Call it as ``local.run_group``; :meth:`close` ends what it started.
+
+    A worker that is lost is replaced, and what was left of its shard is given to the next one. A shard on which
+    ``RETRIES + 1`` workers were lost fails its unfinished cells, and the run goes on.
 
     Args:
         workers: how many processes; None for one per processor (or GPU) that Ray has.
@@ -69,47 +97,93 @@ class RayExecutor:
     def __call__(self, job: Job, /) -> Iterator[Event]:
         self._start()
         ray = self.ray
-        threshold = job.threshold
-        alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
-        todo = shards(job)
         shared = (ray.put(job.group), ray.put(job.dataset))
-        actors = [self._worker(job.request).remote(*shared, job.request) for _ in range(self._count(job))]
+        actors: set[Any] = set()
+
+        def hire() -> Any:
+            actor = self._worker(job.request).remote(*shared, job.request)
+            actors.add(actor)
+            return actor
+
+        def dismiss(actor: Any) -> None:
+            actors.discard(actor)
+            ray.kill(actor)
+
         try:
+            threshold = job.threshold
             if not job.opened:
-                found: Opened = self._get(actors[0].opened.remote(shared[0]))
+                found = self._opened(hire, dismiss)
                 threshold = found.threshold
                 yield found
-            running: dict[Any, Any] = {}
-            for actor in actors:
-                self._feed(actor, todo, alive, threshold, job.keep_maps, running)
-            while running:
-                (done,), _ = ray.wait(list(running), num_returns=1)
-                actor = running.pop(done)
-                events = self._get(done)
-                for event in events:
-                    if isinstance(event, CellShard):
-                        drop_failures(alive, event)
-                self._feed(actor, todo, alive, threshold, job.keep_maps, running)
-                yield from events
+            yield from self._shards(job, threshold, hire, dismiss, actors)
         finally:
-            for actor in actors:
+            for actor in list(actors):
                 ray.kill(actor)
 
-    def _feed(
+    def _opened(self, hire: Callable[[], Any], dismiss: Callable[[Any], None]) -> Opened:
+        """Open the model in a worker, and in another one if that is lost."""
+        for _attempt in range(RETRIES + 1):
+            actor = hire()
+            try:
+                found: Opened = self._get(actor.opened.remote())
+                return found
+            except _Lost:
+                dismiss(actor)
+        raise UsageError(f"{RETRIES + 1} workers were lost while they opened the model", ReasonCode.WORKER_LOST)
+
+    def _shards(
         self,
-        actor: Any,
-        todo: Iterator[ShardWork],
-        alive: dict[int, dict[str, Metric]],
+        job: Job,
         threshold: float | None,
-        keep: bool,
-        running: dict[Any, Any],
-    ) -> None:
-        """Give a worker the next shard, without what has failed elsewhere by now."""
-        for work in todo:
-            cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
-            if cells:
-                running[actor.run.remote(dataclasses.replace(work, cells=cells), threshold, keep)] = actor
-                return
+        hire: Callable[[], Any],
+        dismiss: Callable[[Any], None],
+        actors: set[Any],
+    ) -> Iterator[Event]:
+        """Give the shards to workers, and yield what comes, cell by cell."""
+        alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
+        todo = (_Task(work) for work in shards(job))
+        again: deque[_Task] = deque()
+        running: dict[Any, _Task] = {}
+
+        def feed(actor: Any) -> None:
+            """Give a worker the next shard, without what has failed elsewhere by now."""
+            for task in chain(iter(lambda: again.popleft() if again else None, None), todo):
+                task.work = without(task.work, alive)
+                if task.work.cells:
+                    task.actor = actor
+                    stream = actor.run.options(num_returns="streaming").remote(task.work, threshold, job.keep_maps)
+                    running[stream] = task
+                    return
+
+        for actor in [*actors, *(hire() for _ in range(self._count(job) - len(actors)))]:
+            feed(actor)
+        while running:
+            (stream,), _ = self.ray.wait(list(running), num_returns=1)
+            task = running[stream]
+            try:
+                event = self._get(next(stream))
+            except StopIteration:
+                del running[stream]
+                feed(task.actor)
+                continue
+            except _Lost:
+                del running[stream]
+                dismiss(task.actor)
+                task.lost += 1
+                if task.lost <= RETRIES:
+                    again.append(task)
+                else:
+                    for failed in given_up(task):
+                        drop_failures(alive, failed)
+                        yield failed
+                feed(hire())
+                continue
+            if isinstance(event, CellShard):
+                drop_failures(alive, event)
+                task.work = without(
+                    task.work, {c.cell: {} for c in task.work.cells if c.cell != event.cell}, all_of=True
+                )
+            yield event
 
     def _start(self) -> None:
         if not self.ray.is_initialized():
@@ -132,7 +206,7 @@ class RayExecutor:
         return max(1, min(wanted, shards_left, int(have)))
 
     def _get(self, reference: Any) -> Any:
-        """Fetch a result; an error of ours comes back as itself, a dead worker as a RunError."""
+        """Fetch a result; an error of ours comes back as itself, a dead worker as :class:`_Lost`."""
         try:
             return self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
@@ -140,14 +214,35 @@ class RayExecutor:
             if cause is not None:
                 raise cause from None
             raise RunError(f"a Ray worker failed: {str(error).strip().splitlines()[-1]}") from None
-        except self.ray.exceptions.RayError as error:
-            raise RunError(
-                f"a Ray worker was lost ({type(error).__name__}); give the same command to resume",
-                ReasonCode.WORKER_LOST,
-            ) from None
+        except self.ray.exceptions.RayError:
+            raise _Lost from None
 
     def close(self) -> None:
         """End Ray if this executor started it."""
         if self.started:
             self.ray.shutdown()
             self.started = False
+
+
+def without(work: ShardWork, alive: Mapping[int, Mapping[str, Metric]], all_of: bool = False) -> ShardWork:
+    """Return a shard with the cells and metrics that are still wanted.
+
+    Args:
+        all_of: keep all metrics of the cells in ``alive``.
+    """
+    cells = tuple(
+        cell
+        if all_of
+        else dataclasses.replace(cell, metrics={k: m for k, m in cell.metrics.items() if k in alive[cell.cell]})
+        for cell in work.cells
+        if cell.cell in alive
+    )
+    return dataclasses.replace(work, cells=cells)
+
+
+def given_up(task: _Task) -> Iterator[CellShard]:
+    """Yield the failures of the cells of a shard on which too many workers were lost."""
+    ids = tuple(item.id for item in task.work.items)
+    for cell in task.work.cells:
+        reason = Reason(ReasonCode.WORKER_LOST, f"{task.lost} workers were lost on shard {task.work.number}")
+        yield CellShard(cell.cell, task.work.number, ids, failure=ShardFailure(Status.FAILED, reason))

@@ -1,0 +1,204 @@
+"""What a number depends on, as digests: the store keeps them with every shard, and a resumed run compares them.
+
+Place in the flow: ``resume`` asks what a shard's numbers depend on now, ``store`` keeps it. May call ``hashing``,
+``environment`` and the contract. Reads pixels and masks, runs no explainer, metric or model.
+
+Two mappings from "what" to a digest belong to each shard, cell and metric. The *code* mapping is that of the whole
+cell: the model with all its files, the meaning of its card, the code of dataset, explainer, metric and runner, their
+parameters and files, package versions. The *data* mapping is that of the shard: its samples with their pixels and,
+where the metric reads them, ground truth, an explainer's files, the out-of-set partner; for verification the whole set
+too, since the decision threshold and strangers are taken from all of it. The suite's seed and the device are not among
+them: a run directory holds one of each.
+
+The names are for people: a resumed run says which of them changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faithface.card import ModelCard
+from faithface.contract import Dataset, Explainer, Face, Metric, Pair, Sample
+from faithface.errors import FaithfaceError
+from faithface.hashing import file_hash
+from faithface.run.environment import version_of
+
+Item = Sample | Pair
+Inputs = Mapping[str, str]
+
+NUMERICAL = (
+    "captum", "numpy", "onnx2pytorch", "onnxruntime", "onnxruntime-gpu", "onnxscript", "openvino", "pillow",
+    "scikit-image", "scikit-learn", "scipy", "torch",
+)  # fmt: skip
+"""Packages through which numbers go. Their major and minor versions count: bug-fix releases keep results."""
+
+
+def package_versions() -> dict[str, str]:
+    """Return the major and minor versions of the packages that can move a number, by ``package NAME``."""
+    found = {name: version_of(name) for name in NUMERICAL}
+    return {f"package {name}": ".".join(version.split(".")[:2]) for name, version in found.items() if version}
+
+
+def parameter_files(thing: Any) -> dict[str, str]:
+    """Return the digests of the files that an explainer or metric has among its parameters, inner ones included."""
+    found: dict[str, str] = {}
+    if not is_dataclass(thing):
+        return found
+    for field in fields(thing):
+        value = getattr(thing, field.name, None)
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(one, Explainer | Metric):
+                found |= parameter_files(one)
+            elif isinstance(one, Path | str) and _is_file(one):
+                found[f"file {Path(one).name}"] = file_hash(Path(one))
+    return found
+
+
+def _is_file(text: Path | str) -> bool:
+    try:
+        return bool(str(text)) and Path(text).is_file()
+    except (OSError, ValueError):  # too long, or with NUL: no path
+        return False
+
+
+def explainer_files(explainer: Explainer, sample_ids: Sequence[str]) -> str:
+    """Return the digest of the files that an explainer reads for some samples; "" if it reads none."""
+    paths = list(_files(explainer, sample_ids))
+    return digest([[path.name, file_hash(path)] for path in paths]) if paths else ""
+
+
+def _files(explainer: Explainer, sample_ids: Sequence[str]) -> Iterable[Path]:
+    yield from explainer.files(sample_ids)
+    for value in getattr(explainer, "__dict__", {}).values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(one, Explainer):
+                yield from _files(one, sample_ids)
+
+
+class Contents:
+    """Digests of what a dataset holds; each face and mask is read once.
+
+    A face that offers ``digest`` (a callable that returns a text which changes with its pixels) is not read.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.items: dict[str, Item] = {item.id: item for item in dataset.items()}
+        self._faces: dict[str, str] = {}
+        self._truths: dict[str, str] = {}
+        self._whole: str | None = None
+        self._partner: str | None = None
+
+    def saw(self, face: Face, pixels: np.ndarray) -> None:
+        """Take note of a face that somebody else has read."""
+        if getattr(face, "digest", None) is None:
+            self._faces[face.id] = array_digest(pixels)
+
+    def face(self, face: Face) -> str:
+        if face.id not in self._faces:
+            self._faces[face.id] = _attempt(lambda: face_digest(face))
+        return self._faces[face.id]
+
+    def samples(self, ids: Sequence[str]) -> str:
+        """Return the digest of some samples: names, labels, identities, pixels, further faces."""
+        return digest([self._sample(self.items[one]) for one in ids])
+
+    def _sample(self, item: Item) -> list[Any]:
+        # Further faces (the twin of an attack) may share an id with one that looks otherwise: read, never looked up.
+        others = [[role, _attempt(lambda f=f: face_digest(f))] for role, f in sorted(item.others.items())]  # type: ignore[misc]
+        return [*_listed(item), *(self.face(face) for face in item.faces), others]
+
+    def truths(self, ids: Sequence[str]) -> str:
+        """Return the digest of the ground truth of some samples."""
+        return digest([self._truth(self.items[one]) for one in ids])
+
+    def _truth(self, item: Item) -> str:
+        if item.id not in self._truths:
+            kinds = sorted(item.truth.items())
+            self._truths[item.id] = digest([[kind, _attempt(lambda m=m: array_digest(m()))] for kind, m in kinds])  # type: ignore[misc]
+        return self._truths[item.id]
+
+    def whole(self) -> str:
+        """Return the digest of all samples."""
+        if self._whole is None:
+            self._whole = self.samples(list(self.items))
+        return self._whole
+
+    def partner(self) -> str:
+        """Return the digest of the out-of-set partner's samples; "" without one."""
+        if self._partner is None:
+            partner = self.dataset.out_of_set()
+            self._partner = "" if partner is None else Contents(partner).whole()
+        return self._partner
+
+    def of_shard(self, ids: Sequence[str], explainer: Explainer, metric: Metric | None) -> dict[str, str]:
+        """Return the data mapping of a shard: of its maps, or of a metric's values."""
+        found = {"the images and labels": self.samples(ids)}
+        if self.dataset.task == "verification":
+            found["the whole set (decision threshold, strangers)"] = self.whole()
+        needs = metric.protocol.needs if metric is not None else frozenset()
+        if "truth" in needs or "truth" in explainer.info.needs:
+            found["the masks"] = self.truths(ids)
+        if "out-of-set" in needs:
+            found["the out-of-set partner"] = self.partner()
+        if files := explainer_files(explainer, ids):
+            found["the maps that were given"] = files
+        return found
+
+
+def face_digest(face: Face) -> str:
+    """Return the digest of a face's content: what it offers itself, else of the pixels that it reads."""
+    offered = getattr(face, "digest", None)
+    if offered is not None:
+        return str(offered() if callable(offered) else offered)
+    return array_digest(face.read())
+
+
+def array_digest(array: np.ndarray) -> str:
+    """Return a digest of an array: its type, shape and values."""
+    whole = np.ascontiguousarray(array)
+    found = hashlib.blake2b(f"{whole.dtype.str} {whole.shape} ".encode(), digest_size=16)
+    found.update(whole.tobytes() if whole.dtype.hasobject else whole.data.cast("B") if whole.size else b"")
+    return found.hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Return a digest of JSON values."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def differing(before: Inputs, now: Inputs) -> list[str]:
+    """Return what is not as it was."""
+    return [what for what in {**now, **before} if before.get(what) != now.get(what)]
+
+
+def _listed(item: Item) -> list[Any]:
+    faces = [[face.id, face.identity] for face in item.faces]
+    if isinstance(item, Pair):
+        return [item.id, item.same, item.kind, faces]
+    return [item.id, item.label, faces]
+
+
+def _attempt(read: Any) -> str:
+    """Return a digest, or "unreadable": such a sample is skipped, until it can be read."""
+    try:
+        return str(read())
+    except FaithfaceError:
+        return "unreadable"
+    except Exception:  # decoders raise whatever they like
+        return "unreadable"
+
+
+def opening(card: ModelCard, code: Inputs, contents: Contents) -> dict[str, str]:
+    """Return what opening a model on a dataset depends on: the group's code and, for a threshold, the whole set."""
+    if card.task == "verification":
+        return {**code, "the whole set (decision threshold, strangers)": contents.whole()}
+    return dict(code)
