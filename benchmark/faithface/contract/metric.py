@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from faithface.contract.samples import Samples
 
 Better = Literal["higher", "lower"]
-MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "out-of-set"]
+MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "contributions", "out-of-set"]
+Family = Literal["faithful", "specific", "truth", "gate", "description", "cost"]
 Range = tuple[float, float]
 
 
@@ -61,8 +62,12 @@ class Protocol:
             is None when no model is known.
         best: the best value; None: the end of the range that ``better`` names.
         needs: any of ``model`` (forward passes), ``explainer`` (explains again), ``twin`` (gradients or weights),
-            ``family`` (several runs of one model), ``truth`` (ground truth), ``out-of-set`` (a second dataset).
-            Empty: maps only.
+            ``family`` (several runs of one model), ``truth`` (ground truth of the dataset), ``contributions`` (the
+            model's own mechanism, see the card), ``out-of-set`` (a second dataset). Empty: maps only.
+        family: what kind of question it asks, which decides where a board shows it. ``faithful``: does the model depend
+            on what the map points at? ``specific``: on this sample's own map more than on another's? ``truth``: does
+            the map agree with a known answer? ``gate``: passed or failed. ``description``: a property of maps, never
+            ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
         judged_on: the pairs it is judged on; or a function of the metric.
         cost: network passes per sample, in words or a number; or a function of the metric.
@@ -81,6 +86,7 @@ class Protocol:
     range: Range | Callable[[Any, ModelCard | None], Range] = (0.0, 1.0)
     best: float | None = None
     needs: frozenset[MetricNeed] = frozenset()
+    family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
     judged_on: Which | Callable[[Any], Which] = "all"
     cost: str | Callable[[Any], str] = "0"
@@ -93,6 +99,7 @@ class Protocol:
         check_literals(what, "tasks", self.tasks, Task)
         check_literals(what, "needs", self.needs, MetricNeed)
         check_literals(what, "better", frozenset({self.better}), Better)
+        check_literals(what, "family", frozenset({self.family}), Family)
         if not self.values or self.values[0].name:
             raise TypeError(f'{what}: the first of its values is the headline, named ""; got {self.value_names}')
         if len(set(self.value_names)) != len(self.values):

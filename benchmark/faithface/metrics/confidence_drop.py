@@ -72,6 +72,7 @@ class ConfidenceDrop(TopShare):
         better="higher",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("control"),

@@ -153,6 +153,7 @@ class Degradation(Metric):
         better="higher",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model", "explainer"}),
+        family="faithful",
         values=(
             Value(),
             Value("score-low"),

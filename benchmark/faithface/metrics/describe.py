@@ -80,6 +80,7 @@ def facts(metric: Metric) -> list[tuple[str, str]]:
     told = [
         ("id", metric.id),
         ("better", f"{metric.protocol.better} {ARROWS[metric.protocol.better]}"),
+        ("family", metric.protocol.family),
         ("range", f"{_number(low)} to {_number(high)}"),
         ("best value", _number(metric.best_on())),
         ("tasks", ", ".join(sorted(metric.protocol.tasks))),

@@ -67,6 +67,7 @@ class Retention(TopShare):
         better="lower",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("control"),

@@ -56,6 +56,7 @@ class Curve(Metric):
             better=row.better,
             range=curve_range,
             needs=frozenset({"model"}),
+            family="faithful",
             judged_on=lambda metric: metric.pairs if isinstance(metric, PairCurve) else "all",
             cost=curve_cost,
             source=row.source,
