@@ -18,7 +18,13 @@ from faithface.boards.record import Number, Record
 from faithface.run.paths import safe
 
 ARROW = {"higher": "↑", "lower": "↓"}
-JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}
+JUDGED = {
+    "all": "all samples",
+    "genuine": "genuine pairs",
+    "impostor": "impostor pairs",
+    "positive": "the positive class",
+    "negative": "other classes",
+}
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "trust", "device", "reason",

@@ -16,7 +16,7 @@ import numpy as np
 from faithface.card import ModelCard
 from faithface.contract.declared import check_literals
 from faithface.contract.parameters import Parametrised
-from faithface.contract.samples import Which
+from faithface.contract.samples import ClassSide, Which
 from faithface.errors import NotApplicable
 from faithface.reasons import Reason
 from faithface.tasks import TASKS, Task
@@ -69,7 +69,7 @@ class Protocol:
             the map agree with a known answer? ``gate``: passed or failed. ``description``: a property of maps, never
             ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
-        judged_on: the pairs it is judged on; or a function of the metric.
+        judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
         tasks: the tasks it can score.
@@ -88,7 +88,7 @@ class Protocol:
     needs: frozenset[MetricNeed] = frozenset()
     family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
-    judged_on: Which | Callable[[Any], Which] = "all"
+    judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
     tasks: frozenset[Task] = frozenset(TASKS)
@@ -150,8 +150,8 @@ class Metric(Parametrised, ABC):
         return self.protocol.id
 
     @property
-    def judged_on(self) -> Which:
-        """The pairs that this metric, as it is set, is judged on."""
+    def judged_on(self) -> Which | ClassSide:
+        """The pairs, or the class, that this metric, as it is set, is judged on."""
         given = self.protocol.judged_on
         return given(self) if callable(given) else given
 
