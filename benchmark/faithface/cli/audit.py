@@ -1,0 +1,82 @@
+"""``faithface audit``: examine metrics, and write the record and its page.
+
+Place in the flow: calls ``audit``; opens models only when it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from faithface.audit.record import AuditRecord
+
+
+def audit(
+    suite: Annotated[
+        str | None,
+        typer.Argument(metavar="[SUITE]", help="Examine the metrics of this suite; default: all registered."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", metavar="ID", help="Examine these instead; repeatable.")
+    ] = None,
+    world: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--world",
+            metavar="MODEL/DATASET/EXPLAINER",
+            help="Examine there, on this explainer's maps; repeatable. Default: two mechanism-exact networks and one "
+            "of the zoo, on planted faces.",
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", "-n", help="Samples per world.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the record and the page.")] = Path("audit"),
+    page_only: Annotated[
+        bool, typer.Option("--page", help="Make the page again from the record in the folder.")
+    ] = False,
+) -> None:
+    """Give metrics their own exam: do they order maps whose quality is known, and notice planted faults?"""
+    from faithface.audit import page
+    from faithface.audit.record import RECORD, read, write
+
+    if page_only:
+        record = read(out / RECORD)
+    else:
+        record = _examined(suite, metric or [], world or [], samples, seed)
+        write(record, out / RECORD)
+    page.write(record, out)
+    counted = {one: sum(m.verdict == one for m in record.metrics) for one in page.ORDER}
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in counted.items() if count))
+    typer.echo(str(out / page.PAGE))
+
+
+def _examined(suite: str | None, asked: list[str], worlds: list[str], samples: int, seed: int) -> AuditRecord:
+    from faithface.audit.audit import PLACES, Place, ranked_form
+    from faithface.audit.audit import audit as run_audit
+    from faithface.errors import UsageError
+    from faithface.plugins import load_registry
+    from faithface.run.suite import load_suite
+
+    registry = load_registry()
+    title = suite or ("the metrics that were named" if asked else "all registered metrics, in the form that is ranked")
+    texts = asked
+    if suite is not None and not asked:
+        texts = list(load_suite(registry.suite(suite).object).metrics)
+    elif not asked:
+        texts = [ranked_form(row.object) for row in registry.metrics.values()]
+    found = {(one := registry.metric(text)).spec: one.object for text in texts}
+    places = []
+    for text in worlds:
+        parts = text.split("/")
+        if len(parts) != 3:
+            raise UsageError(f'--world is "{text}"; expected MODEL/DATASET/EXPLAINER')
+        known = next((place for place in PLACES if place.model == parts[0]), PLACES[0])
+        places.append(Place(parts[0], parts[1], parts[2], known.methods))
+    return run_audit(registry, found, places or PLACES, samples, seed, title, lambda line: typer.echo(line, err=True))
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(audit)
