@@ -42,6 +42,10 @@ class Place:
     methods: tuple[str, ...] = ()
 
     @property
+    def text(self) -> str:
+        return f"{self.model}/{self.dataset}/{self.subject}"
+
+    @property
     def name(self) -> str:
         return f"{self.model} · {self.dataset.partition('(')[0]}"
 

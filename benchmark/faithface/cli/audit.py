@@ -5,12 +5,16 @@ Place in the flow: calls ``audit``; opens models only when it runs.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faithface.errors import UsageError
+
 if TYPE_CHECKING:
+    from faithface.audit.audit import Place
     from faithface.audit.record import AuditRecord
 
 
@@ -31,6 +35,10 @@ def audit(
             "of the zoo, on planted faces.",
         ),
     ] = None,
+    explainer: Annotated[
+        list[str] | None,
+        typer.Option("--explainer", metavar="NAME", help="Rank these beside the subject's maps; repeatable."),
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples per world.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the record and the page.")] = Path("audit"),
@@ -45,7 +53,7 @@ def audit(
     if page_only:
         record = read(out / RECORD)
     else:
-        record = _examined(suite, metric or [], world or [], samples, seed)
+        record = _examined(suite, metric or [], world or [], explainer or [], samples, seed)
         write(record, out / RECORD)
     page.write(record, out)
     counted = {one: sum(m.verdict == one for m in record.metrics) for one in page.ORDER}
@@ -53,10 +61,11 @@ def audit(
     typer.echo(str(out / page.PAGE))
 
 
-def _examined(suite: str | None, asked: list[str], worlds: list[str], samples: int, seed: int) -> AuditRecord:
-    from faithface.audit.audit import PLACES, Place, ranked_form
-    from faithface.audit.audit import audit as run_audit
-    from faithface.errors import UsageError
+def _examined(
+    suite: str | None, asked: list[str], worlds: list[str], explainers: list[str], samples: int, seed: int
+) -> AuditRecord:
+    from faithface.audit.audit import PLACES, ranked_form
+    from faithface.audit.audit import audit as audit_metrics
     from faithface.plugins import load_registry
     from faithface.run.suite import load_suite
 
@@ -68,14 +77,21 @@ def _examined(suite: str | None, asked: list[str], worlds: list[str], samples: i
     elif not asked:
         texts = [ranked_form(row.object) for row in registry.metrics.values()]
     found = {(one := registry.metric(text)).spec: one.object for text in texts}
-    places = []
-    for text in worlds:
-        parts = text.split("/")
-        if len(parts) != 3:
-            raise UsageError(f'--world is "{text}"; expected MODEL/DATASET/EXPLAINER')
-        known = next((place for place in PLACES if place.model == parts[0]), PLACES[0])
-        places.append(Place(parts[0], parts[1], parts[2], known.methods))
-    return run_audit(registry, found, places or PLACES, samples, seed, title, lambda line: typer.echo(line, err=True))
+    places = [_place(text) for text in worlds] or list(PLACES)
+    if explainers:
+        places = [dataclasses.replace(place, methods=tuple(explainers)) for place in places]
+    return audit_metrics(registry, found, places, samples, seed, title, lambda line: typer.echo(line, err=True))
+
+
+def _place(text: str) -> Place:
+    """Read MODEL/DATASET/EXPLAINER; the other explainers are those of the model's builtin world, or of the first."""
+    from faithface.audit.audit import PLACES, Place
+
+    parts = text.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise UsageError(f'--world is "{text}"; expected MODEL/DATASET/EXPLAINER, such as {PLACES[1].text}')
+    known = next((place for place in PLACES if place.model == parts[0]), PLACES[0])
+    return Place(*parts, methods=known.methods)
 
 
 def add_to(app: typer.Typer) -> None:
