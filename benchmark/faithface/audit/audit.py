@@ -5,7 +5,6 @@ Place in the flow: ``cli.audit`` calls :func:`audit`. May call everything beside
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 
 from faithface.applicability import metric_applies
 from faithface.audit.evidence import finite_mean, kendall, monotone, paired_z, samples_needed
-from faithface.audit.exam import FAULT_NAMES, SUBJECT, Answers, Setting, damaged_names, examine
+from faithface.audit.exam import FAULT_NAMES, SUBJECT, Answers, Setting, damaged_names, examine, parameter_names
 from faithface.audit.record import AuditRecord, Evidence, Examined, Finding, World
 from faithface.audit.verdict import verdict_of
 from faithface.contract import Explainer, Metric
@@ -69,8 +68,8 @@ PLACES: tuple[Place, ...] = (
 def ranked_form(metric: Metric) -> str:
     """Return the text of a metric as boards rank it: with 11 points, and a grid of 14 cells, where it has these
     parameters and its points are the 51 of the pixel level."""
-    names = {f.name for f in dataclasses.fields(metric)}  # type: ignore[arg-type]
-    if "points" not in names or metric.points != 51:
+    names = parameter_names(metric)
+    if "points" not in names or getattr(metric, "points", 0) != 51:
         return metric.id
     return f"{metric.id}(grid=14,points=11)" if "grid" in names else f"{metric.id}(points=11)"
 

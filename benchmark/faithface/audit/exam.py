@@ -198,7 +198,7 @@ def _again(setting: Setting, samples: Samples, metrics: Mapping[str, Metric], an
         if text in answers.refused:
             continue
         changed: dict[str, tuple[Metric, Samples]] = {"first": (metric, samples), "seed": (metric, other_seed)}
-        fields = {f.name: getattr(metric, f.name) for f in dataclasses.fields(metric)}  # type: ignore[arg-type]
+        fields = parameter_names(metric)
         if "points" in fields:
             changed["points"] = (dataclasses.replace(metric, points=6), samples)  # type: ignore[type-var]
         if "fill" in fields:
@@ -211,6 +211,11 @@ def _again(setting: Setting, samples: Samples, metrics: Mapping[str, Metric], an
                     means[name] = float(np.nanmean(values))
             answers.again.setdefault(text, {})[kind] = means
         answers.batch[text] = _batch_difference(setting, samples, alone, maps[SUBJECT], metric)
+
+
+def parameter_names(metric: Metric) -> frozenset[str]:
+    """Return the names of a metric's parameters; a class that is no dataclass has none."""
+    return frozenset(f.name for f in dataclasses.fields(metric)) if dataclasses.is_dataclass(metric) else frozenset()
 
 
 def _headline(
