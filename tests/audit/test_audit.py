@@ -14,6 +14,7 @@ from faithface.audit import page
 from faithface.audit.audit import PLACES, TRUTH, Place, audit, ranked_form
 from faithface.audit.damage import STRENGTHS, Damaged, Mirrored, OfAnother, Untrained, WrongKind
 from faithface.audit.evidence import kendall, monotone, paired_z, samples_needed
+from faithface.audit.join import joined
 from faithface.audit.record import RECORD, AuditRecord, Evidence, read, write
 from faithface.audit.verdict import verdict_of
 from faithface.cli.main import main
@@ -121,6 +122,34 @@ def test_the_record_and_its_page_come_back(record, tmp_path, capsys):
         read(tmp_path / RECORD)
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "none.json")
+
+
+def test_worlds_examined_apart_are_joined_and_judged_together(record):
+    elsewhere = "elsewhere"
+    (world,) = record.worlds
+    moved = []
+    for one in record.metrics:
+        found = (
+            {elsewhere: next(iter(one.evidence.values())).model_copy(update={"monotone": 0.8})} if one.evidence else {}
+        )
+        refused = tuple(f.model_copy(update={"world": elsewhere}) for f in one.findings if f.check == "applies")
+        moved.append(one.model_copy(update={"evidence": found, "findings": refused}))
+    other = record.model_copy(
+        update={"worlds": (world.model_copy(update={"name": elsewhere}),), "metrics": tuple(moved), "samples": 30}
+    )
+    both = joined([record, other])
+    assert [one.name for one in both.worlds] == [world.name, elsewhere]
+    assert both.samples == 30
+    one = examined(both, TRUTH)
+    assert one.verdict == "with care"  # the worse of the two worlds
+    assert [(f.check, f.world) for f in one.findings if not f.passed] == [("monotone", elsewhere)]
+    assert {f.world for f in examined(both, "training-stability@1").findings} >= {HERE.name, elsewhere}
+    with pytest.raises(UsageError, match="in two of the records"):
+        joined([record, record])
+    with pytest.raises(UsageError, match="not one audit"):
+        joined([record, other.model_copy(update={"seed": 1})])
+    with pytest.raises(UsageError, match="no records"):
+        joined([])
 
 
 def test_what_cannot_be_examined_is_refused():

@@ -42,16 +42,23 @@ def audit(
     samples: Annotated[int, typer.Option("--samples", "-n", help="Samples per world.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the record and the page.")] = Path("audit"),
+    join: Annotated[
+        list[Path] | None, typer.Option("--join", metavar="FOLDER", help="Join the records of audits; repeatable.")
+    ] = None,
     page_only: Annotated[
         bool, typer.Option("--page", help="Make the page again from the record in the folder.")
     ] = False,
 ) -> None:
     """Give metrics their own exam: do they order maps whose quality is known, and notice planted faults?"""
     from faithface.audit import page
+    from faithface.audit.join import joined
     from faithface.audit.record import RECORD, read, write
 
     if page_only:
         record = read(out / RECORD)
+    elif join:
+        record = joined([read(folder / RECORD) for folder in join])
+        write(record, out / RECORD)
     else:
         record = _examined(suite, metric or [], world or [], explainer or [], samples, seed)
         write(record, out / RECORD)
