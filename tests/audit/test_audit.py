@@ -13,7 +13,7 @@ from scipy import ndimage, stats
 from faithface.audit import page
 from faithface.audit.audit import PLACES, TRUTH, Place, audit, ranked_form
 from faithface.audit.damage import STRENGTHS, Damaged, Mirrored, OfAnother, Untrained, WrongKind
-from faithface.audit.evidence import kendall, monotone, paired_z, samples_needed
+from faithface.audit.evidence import kendall, monotone, paired_z, rank_agreement, samples_needed
 from faithface.audit.join import joined
 from faithface.audit.record import RECORD, AuditRecord, Evidence, read, write
 from faithface.audit.verdict import verdict_of
@@ -229,11 +229,20 @@ def test_z_values_are_those_of_the_paired_t_test():
     assert samples_needed(second, second + 1) is None
 
 
+def test_a_series_is_in_order_only_if_every_step_is():
+    means = {"best": 9.0, "a1": 5.0, "a2": 3.0, "b1": 6.0, "b2": 7.0, "c1": 9.0, "c2": 9.0}
+    ordered, swapped, flat = ["best", "a1", "a2"], ["best", "b1", "b2"], ["best", "c1", "c2"]
+    assert monotone(means, [ordered]) == pytest.approx(1)
+    assert monotone(means, [ordered], -1) == pytest.approx(-1)
+    assert monotone(means, [ordered, swapped]) == pytest.approx((1 + 0.5) / 2)
+    assert monotone(means, [ordered, flat]) == pytest.approx(0.5)
+    assert monotone(means, [flat]) is None
+    assert monotone(means, [["best", "missing"]]) is None
+    assert rank_agreement(means, {"best": 0.9, "a1": 0.5, "a2": 0.1}) == pytest.approx(1)
+    assert rank_agreement(means, {"best": 0.1, "a1": 0.5, "a2": 0.9}) == pytest.approx(-1)
+
+
 def test_orders_are_compared_over_what_both_have():
-    column = {"a": np.array([3.0, 5.0]), "b": np.array([1.0, np.nan]), "c": np.array([2.0, 2.0])}
-    assert monotone(column, {"a": 0.9, "c": 0.5, "b": 0.1}) == pytest.approx(1)
-    assert monotone(column, {"a": 0.9, "c": 0.5, "b": 0.1}, -1) == pytest.approx(-1)
-    assert monotone({"a": np.ones(2), "b": np.ones(2)}, {"a": 1.0, "b": 0.5}) is None
     first, second = {"a": 1, "b": 2, "c": 3, "d": float("nan")}, {"a": 1, "b": 3, "c": 2, "x": 9}
     assert kendall(first, second) == pytest.approx(1 / 3)
     assert kendall({"a": 1, "b": 1}, {"a": 1, "b": 2}) is None

@@ -5,5 +5,5 @@ Place in the flow: behind ``faithface audit``; may call ``run`` (choice of sampl
 
 ``damage`` explainers with a known fault · ``exam`` scores them with every metric · ``evidence`` what the values show
 · ``verdict`` what follows · ``record`` what is kept · ``page`` the record as Markdown and a figure · ``audit`` all of
-it, from worlds to verdicts.
+it, from worlds to verdicts · ``join`` several audits as one.
 """

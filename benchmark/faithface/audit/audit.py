@@ -13,8 +13,8 @@ from importlib.metadata import version
 import numpy as np
 
 from faithface.applicability import metric_applies
-from faithface.audit.evidence import finite_mean, kendall, monotone, paired_z, samples_needed
-from faithface.audit.exam import FAULT_NAMES, SUBJECT, Answers, Setting, damaged_names, examine, parameter_names
+from faithface.audit.evidence import finite_mean, kendall, monotone, paired_z, rank_agreement, samples_needed
+from faithface.audit.exam import FAULT_NAMES, SUBJECT, Answers, Setting, examine, parameter_names, series
 from faithface.audit.record import AuditRecord, Evidence, Examined, Finding, World
 from faithface.audit.verdict import verdict_of
 from faithface.contract import Explainer, Metric
@@ -188,6 +188,7 @@ def _evidence(answers: Answers, text: str, metric: Metric) -> Evidence:
     column, sign = answers.values[text], 1 if metric.protocol.better == "higher" else -1
     subject, random, inverted = (column[name] for name in (SUBJECT, "random", "inverted"))
     quality = {name: float(np.mean(values)) for name, values in answers.quality.items() if name in column}
+    means = {name: mean for name, values in column.items() if np.isfinite(mean := finite_mean(values))}
     again = answers.again.get(text, {})
     first = again.get("first", {})
 
@@ -196,10 +197,11 @@ def _evidence(answers: Answers, text: str, metric: Metric) -> Evidence:
 
     return Evidence(
         n=int(np.isfinite(subject).sum()),
-        means={name: mean for name, values in column.items() if np.isfinite(mean := finite_mean(values))},
+        means=means,
         real_over_random=paired_z(subject, random, sign),
         random_over_inverted=paired_z(random, inverted, sign),
-        monotone=monotone(column, quality, sign) if set(damaged_names()) <= set(quality) else None,
+        monotone=monotone(means, series(), sign),
+        quality=rank_agreement(means, quality, sign),
         faults={name: paired_z(subject, column[name], sign) for name in FAULT_NAMES.values() if name in column},
         seed=agreement("seed"),
         points=agreement("points"),

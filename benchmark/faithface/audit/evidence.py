@@ -5,11 +5,10 @@ Place in the flow: ``audit`` calls it with what ``exam`` scored. May call ``reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-Column = Mapping[str, np.ndarray]  # values per sample, float64 N, by candidate
 MOST = 99.0  # z of differences without spread
 
 
@@ -37,17 +36,36 @@ def paired_z(first: np.ndarray, second: np.ndarray, sign: int = 1) -> float:
     return float(np.clip(mean / error, -MOST, MOST))
 
 
-def monotone(column: Column, quality: Mapping[str, float], sign: int = 1) -> float | None:
-    """Return Spearman's correlation of mean values and true qualities over the versions in ``quality``.
+def monotone(means: Mapping[str, float], series: Sequence[Sequence[str]], sign: int = 1) -> float | None:
+    """Return the mean over the series of Spearman's correlation between mean values and known order.
 
-    None where all means are equal, or one is missing.
+    Args:
+        means: mean values by candidate.
+        series: each from the best candidate to the worst: a map and its versions with more and more of one damage.
+
+    Returns:
+        1.0 only if every series is in order; a series of equal values counts 0. None where a mean is missing, or all
+        are equal.
     """
     from scipy.stats import spearmanr
 
-    means = np.array([sign * finite_mean(column[name]) for name in quality])
-    if not np.isfinite(means).all() or np.ptp(means) == 0:
+    names = [name for one in series for name in one]
+    if any(name not in means for name in names) or len({means[name] for name in names}) < 2:
         return None
-    return float(spearmanr(means, list(quality.values())).statistic)
+    found = []
+    for one in series:
+        values = [sign * means[name] for name in one]
+        found.append(0.0 if np.ptp(values) == 0 else float(spearmanr(values, range(len(one), 0, -1)).statistic))
+    return float(np.mean(found))
+
+
+def rank_agreement(means: Mapping[str, float], quality: Mapping[str, float], sign: int = 1) -> float | None:
+    """Return Spearman's correlation of mean values with another measure of the same candidates; None as above."""
+    from scipy.stats import spearmanr
+
+    if any(name not in means for name in quality) or len({means[name] for name in quality}) < 2:
+        return None
+    return float(spearmanr([sign * means[name] for name in quality], list(quality.values())).statistic)
 
 
 def kendall(first: Mapping[str, float], second: Mapping[str, float]) -> float | None:

@@ -96,9 +96,14 @@ def candidates(setting: Setting) -> dict[str, Explainer]:
     return {**found, **setting.controls, **setting.methods}
 
 
+def series() -> list[list[str]]:
+    """Return, for each damage, the names of the subject and its versions with more and more of it."""
+    return [[SUBJECT, *(f"{damage} {s:g}" for s in strengths)] for damage, strengths in STRENGTHS.items()]
+
+
 def damaged_names() -> list[str]:
     """Return the names of the subject and its nine damaged versions."""
-    return [SUBJECT, *(f"{damage} {s:g}" for damage, strengths in STRENGTHS.items() for s in strengths)]
+    return list(dict.fromkeys(name for one in series() for name in one))
 
 
 def examine(

@@ -48,8 +48,9 @@ class Evidence(_Strict):
         n: samples with a value of the subject's map.
         means: the metric's mean by candidate, in its own direction.
         real_over_random, random_over_inverted: the two halves of the order subject > random > inverted subject.
-        monotone: Spearman's correlation, over the subject and its nine damaged versions, of the mean values and the
-            versions' true quality; None where all values are equal.
+        monotone: Spearman's correlation of the mean values of the subject and its three versions with the strength of
+            the damage, mean over noise, shift and blur; 1 only if all three are in order. None where all are equal.
+        quality: Spearman's correlation of the ten mean values with the versions' quality (:class:`World`).
         faults: z of own map against the fault, by fault.
         seed, points, fill: Kendall's τ of the order of candidates between two seeds; the metric's number of points and
             6; its fill and ``mean``. None where the metric has no such parameter.
@@ -64,6 +65,7 @@ class Evidence(_Strict):
     real_over_random: float
     random_over_inverted: float
     monotone: float | None
+    quality: float | None = None
     faults: dict[str, float]
     seed: float | None = None
     points: float | None = None
