@@ -77,8 +77,8 @@ def _bars() -> str:
     return (
         f"*Judges*: subject > random > inverted subject at z ≥ {TOLD:g}; every planted fault is noticed at z ≥ "
         f"{NOTICED:g}; where the subject is the model's own contributions, the mean values order it and its three "
-        f"versions of each damage by strength, ρ ≥ {MONOTONE:g} in the mean of noise, shift and blur. *With care*: the order holds, something else "
-        "does not. *Describes*: neither a mirrored map nor another sample's is noticed. *Fails*: the order does not "
+        f"versions of each damage by strength, ρ ≥ {MONOTONE:g} in the mean of noise, shift and blur. *With care*: the "
+        "order holds, something else does not. *Describes*: neither a mirrored map nor another sample's is noticed. *Fails*: the order does not "
         f"hold, no map is told from another, or ρ < {ORDERLESS:g}. A metric has the worst verdict of all "
         "worlds. A z is the mean of paired differences over its standard error."
     )
@@ -100,8 +100,13 @@ def _worlds(record: AuditRecord) -> str:
 
 def _checks(found: Sequence[tuple[Examined, Evidence]]) -> str:
     rows = [
-        [f"`{one.metric}`", str(evidence.n), *(_z(z) for z in checks(evidence))]
-        + [_number(evidence.monotone), _number(evidence.quality)]
+        [
+            f"`{one.metric}`",
+            str(evidence.n),
+            *(_z(z) for z in checks(evidence)),
+            _number(evidence.monotone),
+            _number(evidence.quality),
+        ]
         for one, evidence in found
     ]
     return _table(["metric", "n", *CHECKS, "ρ strength", "ρ quality"], rows)

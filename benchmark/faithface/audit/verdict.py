@@ -10,7 +10,8 @@ In each world, in this order:
    **fails**.
 3. **fails** unless subject > random > inverted subject, each at z ≥ 2.
 4. **judges** if every fault is noticed at z ≥ 3 and, where the truth is exact, the subject and its versions are
-   ordered by the strength of the damage with ρ ≥ 0.98, mean over noise, shift and blur. Else **with care**; below ρ = 0.5 it **fails**.
+   ordered by the strength of the damage with ρ ≥ 0.98, mean over noise, shift and blur. Else **with care**; below
+   ρ = 0.5 it **fails**.
 
 The verdict over all worlds is the worst one.
 """
