@@ -16,6 +16,11 @@ from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import NotApplicable
 from faithface.reasons import Reason, ReasonCode
 
+NO_CONTRIBUTIONS = Reason(
+    ReasonCode.NO_GROUND_TRUTH,
+    "needs a model that gives its own contributions; the card has no section [contributions]",
+)
+
 
 def explainer_applies(card: ModelCard, dataset: Dataset, explainer: Explainer) -> Reason | None:
     """Return why an explainer cannot explain this model on this dataset; None if it can, as far as is known now."""
@@ -24,6 +29,8 @@ def explainer_applies(card: ModelCard, dataset: Dataset, explainer: Explainer) -
         return _other_task(info.tasks, card)
     if "truth" in info.needs and not dataset.truths():
         return Reason(ReasonCode.NO_GROUND_TRUTH, "needs ground truth; the dataset has none")
+    if "contributions" in info.needs and card.contributions is None:
+        return NO_CONTRIBUTIONS
     return None
 
 
@@ -42,6 +49,8 @@ def metric_applies(
     if "truth" in protocol.needs and not (set(metric.ground_truth) & dataset.truths()):
         kinds = " or ".join(metric.ground_truth)
         return Reason(ReasonCode.NO_GROUND_TRUTH, f"needs {kinds} ground truth; the dataset has none")
+    if "contributions" in protocol.needs and card.contributions is None:
+        return NO_CONTRIBUTIONS
     if "out-of-set" in protocol.needs and dataset.out_of_set() is None:
         return Reason(ReasonCode.NO_OUT_OF_SET, "needs an out-of-set partner; the dataset has none")
     if explainer is not None and "explainer" in protocol.needs and not explainer.info.reexplains:

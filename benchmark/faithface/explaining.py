@@ -75,7 +75,8 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
     """Hold maps against the contract.
 
     Returns:
-        By sample index, why its map is invalid (values that are not finite); such samples get NaN with this reason.
+        By sample index, why it has no map (:attr:`Maps.absent`) or why its map is invalid (values that are not finite);
+        such samples get NaN with this reason.
 
     Raises:
         WrongReturn: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
@@ -94,9 +95,8 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
             raise WrongReturn(f"returned {name} as {str(found.dtype).removeprefix('torch.')}; expected float32")
         finite = torch.isfinite(found).flatten(1).all(dim=1)
         for index in torch.nonzero(~finite).flatten().tolist():
-            problems.setdefault(
-                index, Reason(ReasonCode.NON_FINITE_MAP, f"{name} map holds values that are not finite")
-            )
+            bad = Reason(ReasonCode.NON_FINITE_MAP, f"{name} map holds values that are not finite")
+            problems.setdefault(index, maps.absent.get(index, bad))
         if samples.are_pairs and bool((found[finite] < 0).any()):
             raise WrongReturn(f"returned {name} with negative values; expected >= 0")
     return problems

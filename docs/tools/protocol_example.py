@@ -4,7 +4,8 @@ Place in the flow: ``protocol_pages`` computes every protocol's figure and cost 
 contract, ``model``, ``loading``, torch and onnx.
 
 * Classifier: attacks carry a fine checkerboard on one cheek. The network answers to checkerboards of that pitch and to
-  nothing else, so the patch is the evidence.
+  nothing else, so the patch is the evidence. A second output says what each 8×8 patch of the image contributes to the
+  difference of the logits, up to a border of one pixel that the filter sees beyond its patch.
 * Verification: the embedding is the face's colours on a coarse grid, minus those of the average face. Impostor pairs
   differ in one part (eyes or mouth), so that part is the dissimilarity, and the rest of the face the similarity.
 """
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from faithface.card import InputCard, ModelCard, OutputCard
+from faithface.card import ContributionsCard, InputCard, ModelCard, OutputCard
 from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples
 from faithface.loading import clean_threshold, load_samples
 from faithface.model import open_model
@@ -28,6 +29,7 @@ from faithface.seeds import rng_for
 
 SIZE = 48
 CELLS = 8
+PATCHES = 6  # per side, of the classifier's contributions
 PARTS = {"eyes": (0.30, 0.50), "mouth": (0.64, 0.82)}  # rows of the face, as shares of its height
 
 
@@ -173,8 +175,11 @@ class CheckerboardNet(nn.Module):
             self.head.weight[:] = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]) * 1000
             self.head.bias[:] = torch.tensor([1.5, -1.5])
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.more(self.features(x).relu()).mean(dim=(2, 3)))
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.more(self.features(x).relu())
+        evidence = (found * (self.head.weight[1] - self.head.weight[0])[:, None, None]).sum(dim=1, keepdim=True)
+        patches = nn.functional.avg_pool2d(evidence, SIZE // PATCHES).flatten(1) / PATCHES**2
+        return self.head(found.mean(dim=(2, 3))), patches
 
 
 class ColourNet(nn.Module):
@@ -298,19 +303,23 @@ def open_example(task: str, folder: Path) -> tuple[FaceModel, Dataset]:
     path = folder / f"example-{task}.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its older exporter deprecated; the newer one needs more packages
-        axes = {"image": {0: "batch"}, "output": {0: "batch"}}
+        outputs = ["output", "contributions"] if task == "pad" else ["output"]
+        axes = {name: {0: "batch"} for name in ("image", *outputs)}
         torch.onnx.export(
             net.eval(),
             (torch.zeros(2, 3, SIZE, SIZE),),
             str(path),
             input_names=["image"],
-            output_names=["output"],
+            output_names=outputs,
             dynamic_axes=axes,
             dynamo=False,
         )
-    output = OutputCard(kind="embedding")
+    output, mechanism = OutputCard(kind="embedding"), None
     if task == "pad":
         output = OutputCard(kind="logits", classes=("bona-fide", "attack"), positive="attack")
+        mechanism = ContributionsCard(
+            output="contributions", grid=(PATCHES, PATCHES), sums_to="logit-difference", offset=-3.0
+        )
     card = ModelCard(
         name=f"example-{task}",
         task=task,  # type: ignore[arg-type]
@@ -319,6 +328,7 @@ def open_example(task: str, folder: Path) -> tuple[FaceModel, Dataset]:
         family="example",
         input=InputCard(size=(SIZE, SIZE)),
         output=output,
+        contributions=mechanism,
     )
     return open_model(card), Attacks() if task == "pad" else Pairs()
 

@@ -32,10 +32,6 @@ REMARKS = {
     "inpainting-game@1": (
         "The maps shown are those of probe and mate; the game is played with those of probe and non-mate."
     ),
-    "retention@1": (
-        "The opposite map is nearly constant: its top tenth is scattered pixels, which on black make the very pattern "
-        "that the example's network takes for an attack."
-    ),
     "average-increase@1": "The example's network is certain already, so that no map can raise its score.",
 }
 

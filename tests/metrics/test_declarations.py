@@ -72,7 +72,8 @@ def test_the_table_has_its_rows_and_pairs_know_their_defaults() -> None:
         "GapDissimilarity(fill='partner', grid=0, points=11, pairs='impostor', alter='probe')"
     )
     assert GapSimilarity(pairs="all").judged_on == "all"
-    assert Gap().judged_on == "all"
+    assert Gap().judged_on == "positive"
+    assert Gap(which="all").judged_on == "all"
 
 
 def test_fills_and_sides_are_those_of_the_engine() -> None:

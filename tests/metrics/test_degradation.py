@@ -85,7 +85,7 @@ def test_low_and_high_blur_opposite_halves_of_the_image() -> None:
 def test_the_inverted_map_changes_the_sign_up_to_8_bit_rounding(pad: tuple[FaceModel, Samples]) -> None:
     model, samples = pad
     maps = Brightness().explain(model, samples)
-    inverted = Changed(Brightness(), torch.neg)
+    inverted = Changed(Brightness(), lambda m: m.amax(dim=(-2, -1), keepdim=True) - m)
     a = METRIC.score(model, samples, maps, Brightness()).values[""]
     b = METRIC.score(model, samples, inverted.explain(model, samples), inverted).values[""]
     np.testing.assert_allclose(a, -b, atol=0.02)
@@ -152,6 +152,42 @@ def test_a_sharp_area_keeps_its_map(pad: tuple[FaceModel, Samples]) -> None:
     own = Brightness().explain(model, samples).relevance
     low = blurred(samples.images, [tenths(own, False)])[0]
     np.testing.assert_allclose(got.values["ssim-low"], ssim(own, low.sum(dim=1)), atol=1e-9)
+
+
+def test_of_a_signed_map_the_positive_part_steers(pad: tuple[FaceModel, Samples]) -> None:
+    """Min-max of the whole map would put zero at mid-grey, where hardly anything is blurred."""
+    signed = torch.randn(2, 24, 24, generator=torch.Generator().manual_seed(0))
+    for high in (False, True):
+        np.testing.assert_array_equal(tenths(signed, high), tenths(signed.clamp(min=0), high))
+    model, samples = pad
+    dense = Changed(Brightness(), lambda m: m - m.mean(dim=(-2, -1), keepdim=True))
+    cut = Changed(Brightness(), lambda m: (m - m.mean(dim=(-2, -1), keepdim=True)).clamp(min=0))
+    a, b = (METRIC.score(model, samples, one.explain(model, samples), one) for one in (dense, cut))
+    for name in ("", "score-low", "score-high"):
+        np.testing.assert_array_equal(a.values[name], b.values[name])
+    assert (
+        float((blurred(samples.images, [tenths(signed[[0, 1, 0, 1]], False)])[0] - samples.images).abs().max()) > 0.05
+    )
+
+
+def test_where_nothing_is_blurred_the_value_says_so(pad: tuple[FaceModel, Samples]) -> None:
+    """A map of ones but for a pixel: after smoothing, no place is low enough for a blur of more than one pixel."""
+    model, samples = pad
+
+    def spot(maps: torch.Tensor) -> torch.Tensor:
+        ones = torch.ones_like(maps)
+        ones[:, 12, 12] = 0
+        return ones
+
+    nearly = Changed(Brightness(), spot)
+    maps = nearly.explain(model, samples)
+    low = blurred(samples.images, [tenths(maps.relevance, False)])[0]
+    found = METRIC.score(model, samples, maps, nearly)
+    assert torch.equal(low, samples.images)
+    assert set(codes(found.flags)) == set(range(len(samples)))
+    assert set(codes(found.flags).values()) == {ReasonCode.REMARK}
+    sharp = METRIC.score(model, samples, Brightness().explain(model, samples), Brightness())
+    assert not sharp.flags
 
 
 def test_precomputed_maps_are_refused(pad: tuple[FaceModel, Samples]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from faithface.contract import Cache, Dataset, Face, FaceModel, Maps, Sample, Samples
 from faithface.errors import NotApplicable
 from faithface.loading import load_samples, read_face
-from faithface.metrics._top_share import published_mask, published_shift, shift
+from faithface.metrics._top_share import TopShare, published_mask, published_shift, shift
 from faithface.metrics.average_drop import AverageDrop
 from faithface.metrics.average_increase import AverageIncrease
 from faithface.metrics.confidence_drop import ConfidenceDrop
@@ -68,7 +68,17 @@ def judged(maps: Maps, index: int) -> np.ndarray:
     return (maps.similarity[index, 0] if maps.are_pairs else maps.relevance[index]).numpy()
 
 
-@pytest.mark.parametrize("metric", [ConfidenceDrop(), Retention(), ConfidenceDrop(share=0.4), Retention(share=0.4)])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        ConfidenceDrop(),
+        Retention(),
+        ConfidenceDrop(share=0.4, grid=5),
+        ConfidenceDrop(grid=0),
+        Retention(share=0.4, grid=0),
+    ],
+    ids=repr,
+)
 def test_drops_and_flips_of_mask_and_control_equal_the_slow_version(batch, metric) -> None:
     model, samples = batch
     maps = some_maps(samples)
@@ -81,9 +91,27 @@ def test_drops_and_flips_of_mask_and_control_equal_the_slow_version(batch, metri
             shift(samples, i, 16, 16),
             metric.share,
             keep=isinstance(metric, Retention),
+            grid=metric.grid,
         )
         got = [scores.values[name][i] for name in ("", "flips", "control", "control-flips")]
         np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_a_binary_map_and_the_same_blurred_remove_the_same_cells(batch) -> None:
+    """Ties of a binary map do not scatter: whole cells are removed, as many as it covers, whatever blurs its edge."""
+    model, samples = batch
+    size = samples.images.shape[-2:]
+    hard = torch.zeros(size)
+    hard[4:8, 4:8] = 1  # a sixteenth of the image: one cell of a 4×4 grid
+    soft = torch.nn.functional.avg_pool2d(hard[None, None], 3, 1, 1)[0, 0]
+    found = []
+    for one in (hard, soft):
+        maps = one.expand(len(samples), *size)
+        both = maps[:, None].expand(-1, 2, -1, -1)
+        chosen = Maps(similarity=both, dissimilarity=both) if samples.are_pairs else Maps(relevance=maps)
+        found.append(ConfidenceDrop(share=1 / 16, grid=4).score(model, samples, chosen).values[""])
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0]).max() > 0
 
 
 @pytest.mark.parametrize("toward", ["black", "mean"])
@@ -133,7 +161,8 @@ def test_an_increasing_transform_of_the_map_moves_no_ranking_metric(batch) -> No
     model, samples = batch
     maps = some_maps(samples)
     changed = Maps(**{name: torch.exp(value) for name, value in maps.named().items()})
-    for metric in (ConfidenceDrop(), Retention(), Road(points=4)):
+    # Means of cells are not the same after a transform that is not linear; the order of pixels is.
+    for metric in (ConfidenceDrop(grid=0), Retention(grid=0), Road(points=4)):
         one, other = metric.score(model, samples, maps), metric.score(model, samples, changed)
         for name in metric.protocol.value_names:
             np.testing.assert_array_equal(one.values[name], other.values[name])
@@ -228,7 +257,7 @@ def test_on_a_linear_model_no_mask_of_its_size_beats_the_exact_contributions(lin
     model, samples, margin = linear_case
     exact = (margin * samples.images).sum(dim=1)
     share = 3 / 16
-    for metric, sign in ((ConfidenceDrop(share=share), 1), (Retention(share=share), -1)):
+    for metric, sign in ((ConfidenceDrop(share=share, grid=0), 1), (Retention(share=share, grid=0), -1)):
         best = metric.score(model, samples, Maps(relevance=exact)).values[""]
         masks = torch.zeros(560, 4 * 4)
         for row, places in enumerate(combinations(range(16), 3)):
@@ -244,7 +273,7 @@ def test_on_a_linear_model_exact_beats_random_beats_inverted(linear_case) -> Non
     model, samples, margin = linear_case
     exact = (margin * samples.images).sum(dim=1)
     random = torch.rand(exact.shape, generator=torch.Generator().manual_seed(0))
-    for metric in (ConfidenceDrop(share=0.25), Retention(share=0.25)):
+    for metric in (ConfidenceDrop(share=0.25, grid=4), Retention(share=0.25, grid=4)):
         sign = 1 if metric.protocol.better == "higher" else -1
         good, chance, bad = (
             sign * metric.score(model, samples, Maps(relevance=m)).values[""].mean() for m in (exact, random, -exact)
@@ -325,7 +354,9 @@ def test_the_published_shift_is_that_of_numpy_seeded_with_42() -> None:
     assert published_shift(100, 80) == expected
 
 
-@pytest.mark.parametrize("metric", [ConfidenceDrop(reading="published"), Retention(reading="published")])
+@pytest.mark.parametrize(
+    "metric", [ConfidenceDrop(grid=0, reading="published"), Retention(grid=0, reading="published")]
+)
 def test_the_published_reading_alters_the_image_at_its_own_size(classifier, metric) -> None:
     model, samples = classifier
     pixels = [np.random.default_rng(i).random((40, 30, 3), dtype=np.float32) for i in range(4)]
@@ -349,7 +380,7 @@ def test_the_published_reading_alters_the_image_at_its_own_size(classifier, metr
 
 def test_the_published_reading_fills_with_black_only() -> None:
     with pytest.raises(ValueError, match="fills with black"):
-        ConfidenceDrop(reading="published", fill="blur")
+        ConfidenceDrop(grid=0, reading="published", fill="blur")
 
 
 # --- parameters, edges and refusals --------------------------------------------------------------------------------
@@ -414,6 +445,7 @@ def test_without_a_threshold_drops_have_values_and_flips_a_reason(verifier) -> N
     [
         (lambda: ConfidenceDrop(share=0.0), "share is 0.0"),
         (lambda: Retention(share=1.0), "share is 1.0"),
+        (lambda: Retention(reading="published"), "got grid=14"),
         (lambda: Road(points=1), "points is 1"),
         (lambda: Road(noise=-0.1), "noise is -0.1"),
         (lambda: Road(grid=-2), "grid is -2"),
@@ -429,6 +461,8 @@ def test_one_pixel_images_are_scored(tiny_folder) -> None:
     samples = sample_batch(model, 2)
     maps = Maps(relevance=torch.ones(2, 1, 1))
     for metric in METRICS:
+        if isinstance(metric, TopShare):
+            metric = dataclasses.replace(metric, grid=1)
         scores = metric.score(model, samples, maps)
         assert np.isfinite(scores.values[""]).all()
         assert set(scores.flags) == {0, 1}

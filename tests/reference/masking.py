@@ -64,10 +64,24 @@ def black(image, removed):
     return out
 
 
-def confidence_drop(ask, image, relevance, shift, share=0.1, keep=False):
-    """Return Ensemble-CAM's drop and flip, for the top pixels and for the shifted mask."""
+def top_cells(relevance, share, grid):
+    """Return the mask of the top share of the cells of a grid, by their means; row r lies in cell row r * grid // H."""
+    height, width = relevance.shape
+    cells = {}
+    for y in range(height):
+        for x in range(width):
+            cells.setdefault((y * grid // height, x * grid // width), []).append((y, x))
+    means = {cell: np.mean([relevance[place] for place in places]) for cell, places in cells.items()}
+    best = sorted(cells, key=lambda cell: -means[cell])[: round(share * grid * grid)]
+    return mask_of([place for cell in best for place in cells[cell]], relevance.shape)
+
+
+def confidence_drop(ask, image, relevance, shift, share=0.1, keep=False, grid=0):
+    """Return Ensemble-CAM's drop and flip, for the top pixels (or cells) and for the shifted mask."""
     count = round(share * relevance.size)
     top = mask_of(ranked(relevance)[:count], relevance.shape)
+    if grid:
+        top = top_cells(relevance, share, grid)
     before = ask(image)[0]
     told = []
     for mask in (top, shifted(top, *shift)):

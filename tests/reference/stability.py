@@ -151,10 +151,11 @@ def slow_degradation(model: FaceModel, sample: Samples, explainer: Explainer, hi
     image = probe(sample).astype(np.float64)
     side = min(image.shape[1:])
     clean = one_map(model, sample, explainer)
-    low, top = float(clean.min()), float(clean.max())
+    positive = np.maximum(clean, 0)  # what speaks against the class is no salience
+    low, top = float(positive.min()), float(positive.max())
     grey = np.zeros(clean.shape, dtype=np.uint8)
     for at in np.ndindex(clean.shape):
-        grey[at] = int((float(clean[at]) - low) / (top - low) * 255) if top > low else 0
+        grey[at] = int((float(positive[at]) - low) / (top - low) * 255) if top > low else 0
     smooth = gaussian_filter(255 - grey if high else grey, 5 * side / 224)
     out = np.zeros_like(image)
     blurs: dict[float, np.ndarray] = {}

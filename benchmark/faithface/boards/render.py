@@ -22,7 +22,13 @@ from faithface.run.paths import safe
 
 ARROW = {"higher": "↑", "lower": "↓"}
 SHORT = 3  # protocols of a table that GitHub shows without scrolling
-JUDGED = {"all": "all samples", "genuine": "genuine pairs", "impostor": "impostor pairs"}
+JUDGED = {
+    "all": "all samples",
+    "genuine": "genuine pairs",
+    "impostor": "impostor pairs",
+    "positive": "the positive class",
+    "negative": "other classes",
+}
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",

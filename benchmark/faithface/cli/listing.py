@@ -285,8 +285,9 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
         return {
             "id": metric.id,
             "better": f"{metric.protocol.better} {ARROWS[metric.protocol.better]}",
+            "family": metric.protocol.family,
             "tasks": sorted(metric.protocol.tasks),
-            "pairs": metric.judged_on,
+            "judged_on": metric.judged_on,
             "needs": sorted(metric.protocol.needs) or ["maps only"],
             "passes": metric.cost,
             "summary": summary(metric),

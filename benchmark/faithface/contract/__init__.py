@@ -22,7 +22,7 @@ from faithface.contract.maps import PAIR_MAPS, Cost, Maps
 from faithface.contract.metric import Better, Metric, Protocol, Scores, Value
 from faithface.contract.model import MADE, Activations, FaceModel
 from faithface.contract.running import BatchingPolicy, DeviceFeed, Feed, HostFeed, Passes
-from faithface.contract.samples import Clean, Samples, Views, Which
+from faithface.contract.samples import ClassSide, Clean, Samples, Views, Which
 
 __all__ = [
     "MADE",
@@ -31,6 +31,7 @@ __all__ = [
     "BatchingPolicy",
     "Better",
     "Cache",
+    "ClassSide",
     "Clean",
     "Cost",
     "Dataset",

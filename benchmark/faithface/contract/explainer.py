@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from faithface.contract.model import FaceModel
     from faithface.contract.samples import Samples
 
-ExplainerNeed = Literal["scores", "gradients", "activations", "truth"]
+ExplainerNeed = Literal["scores", "gradients", "activations", "truth", "contributions"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Method:
         name: unique, lower case, such as ``grad-cam``.
         version: changes when a map can change.
         tasks: the tasks it can explain.
-        needs: what of the model it uses: ``scores`` (forward only), ``gradients``, ``activations``; or ``truth``.
+        needs: what of the model it uses: ``scores`` (forward only), ``gradients``, ``activations``; or a known
+            answer: ``truth`` (of the dataset), ``contributions`` (of the model, see its card).
         seeded: whether it draws random numbers (always from :meth:`Samples.rng`).
         source: the paper.
         reexplains: False for maps that cannot be computed for altered images (precomputed ones).

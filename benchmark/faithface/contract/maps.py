@@ -15,6 +15,7 @@ from faithface.contract.cache import Cache
 from faithface.contract.samples import Samples
 from faithface.errors import UsageError
 from faithface.lazy import torch
+from faithface.reasons import Reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +44,7 @@ class Maps:
         native: the map before it was resized, where the method has a coarse one: N×h×w (pairs: N×2×h×w, of
             ``similarity``); for measures that are defined on it.
         cost: filled in by the runner.
+        absent: why a sample (by index) has no map; its maps hold NaN, and no metric scores it.
         note: what was chosen on the way and belongs in the record, such as ``{"layer": "/layer4/Relu"}``.
     """
 
@@ -51,6 +53,7 @@ class Maps:
     dissimilarity: Tensor | None = None
     native: Tensor | None = None
     cost: Cost | None = None
+    absent: Mapping[int, Reason] = field(default_factory=dict)
     note: Mapping[str, Any] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache, repr=False)
 
@@ -108,5 +111,6 @@ def _taken(maps: Maps, chosen: tuple[int, ...]) -> Maps:
         part(maps.dissimilarity),
         native=part(maps.native),
         cost=maps.cost,
+        absent={place: maps.absent[i] for place, i in enumerate(chosen) if i in maps.absent},
         note=maps.note,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from faithface.card import ModelCard
 from faithface.contract.declared import check_literals
 from faithface.contract.parameters import Parametrised
-from faithface.contract.samples import Which
+from faithface.contract.samples import ClassSide, Which
 from faithface.errors import NotApplicable
 from faithface.reasons import Reason
 from faithface.tasks import TASKS, Task
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from faithface.contract.samples import Samples
 
 Better = Literal["higher", "lower"]
-MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "out-of-set"]
+MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "contributions", "out-of-set"]
+Family = Literal["faithful", "specific", "truth", "gate", "description", "cost"]
 Range = tuple[float, float]
 
 
@@ -61,10 +62,14 @@ class Protocol:
             is None when no model is known.
         best: the best value; None: the end of the range that ``better`` names.
         needs: any of ``model`` (forward passes), ``explainer`` (explains again), ``twin`` (gradients or weights),
-            ``family`` (several runs of one model), ``truth`` (ground truth), ``out-of-set`` (a second dataset).
-            Empty: maps only.
+            ``family`` (several runs of one model), ``truth`` (ground truth of the dataset), ``contributions`` (the
+            model's own mechanism, see the card), ``out-of-set`` (a second dataset). Empty: maps only.
+        family: what kind of question it asks, which decides where a board shows it. ``faithful``: does the model depend
+            on what the map points at? ``specific``: on this sample's own map more than on another's? ``truth``: does
+            the map agree with a known answer? ``gate``: passed or failed. ``description``: a property of maps, never
+            ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
-        judged_on: the pairs it is judged on; or a function of the metric.
+        judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
         tasks: the tasks it can score.
@@ -81,8 +86,9 @@ class Protocol:
     range: Range | Callable[[Any, ModelCard | None], Range] = (0.0, 1.0)
     best: float | None = None
     needs: frozenset[MetricNeed] = frozenset()
+    family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
-    judged_on: Which | Callable[[Any], Which] = "all"
+    judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
     tasks: frozenset[Task] = frozenset(TASKS)
@@ -93,6 +99,7 @@ class Protocol:
         check_literals(what, "tasks", self.tasks, Task)
         check_literals(what, "needs", self.needs, MetricNeed)
         check_literals(what, "better", frozenset({self.better}), Better)
+        check_literals(what, "family", frozenset({self.family}), Family)
         if not self.values or self.values[0].name:
             raise TypeError(f'{what}: the first of its values is the headline, named ""; got {self.value_names}')
         if len(set(self.value_names)) != len(self.values):
@@ -143,8 +150,8 @@ class Metric(Parametrised, ABC):
         return self.protocol.id
 
     @property
-    def judged_on(self) -> Which:
-        """The pairs that this metric, as it is set, is judged on."""
+    def judged_on(self) -> Which | ClassSide:
+        """The pairs, or the class, that this metric, as it is set, is judged on."""
         given = self.protocol.judged_on
         return given(self) if callable(given) else given
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Which = Literal["all", "genuine", "impostor"]
+ClassSide = Literal["all", "positive", "negative"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +121,26 @@ class Samples:
         chosen = tuple(int(i) for i in indices)
         return self if chosen == tuple(range(len(self))) else self.cached(_taken, chosen)
 
-    def where(self, which: Which) -> np.ndarray:
-        """Return the indices of all samples, or of the genuine or the impostor pairs only."""
-        if which == "all" or not self.are_pairs:
-            return np.arange(len(self))
-        return np.flatnonzero(self.genuine == (which == "genuine"))
+    def where(self, which: Which | ClassSide) -> np.ndarray:
+        """Return the indices of the samples of one kind.
+
+        Args:
+            which: ``genuine`` or ``impostor`` pairs, which for classifiers means all; samples whose label is the
+                dataset's ``positive`` class, or another (``negative``), which for pairs means all; or ``all``. Where
+                the label or the dataset's positive class is not known, a sample counts as positive.
+        """
+        if self.are_pairs and which in ("genuine", "impostor"):
+            return np.flatnonzero(self.genuine == (which == "genuine"))
+        if not self.are_pairs and which in ("positive", "negative"):
+            return np.flatnonzero(self._negative == (which == "negative"))
+        return np.arange(len(self))
+
+    @property
+    def _negative(self) -> np.ndarray:
+        """bool N: which samples are known to be of another class than the dataset's positive one."""
+        positive = self.dataset.positive if self.dataset is not None else ""
+        labels = [getattr(item, "label", None) for item in self.items]
+        return np.array([bool(positive) and label not in (None, positive) for label in labels], dtype=bool)
 
     def views(self) -> Views:
         """Return the batch as single faces with one scalar target each (see :class:`Views`)."""

@@ -14,6 +14,8 @@ from faithface.contract import Metric
 from faithface.metrics.average_drop import AverageDrop
 from faithface.metrics.average_increase import AverageIncrease
 from faithface.metrics.confidence_drop import ConfidenceDrop
+from faithface.metrics.contribution_correlation import ContributionCorrelation
+from faithface.metrics.contribution_error import ContributionError
 from faithface.metrics.cost import ExplanationCost
 from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.degradation import METRICS as DEGRADATION
@@ -52,6 +54,8 @@ METRICS: tuple[Metric, ...] = (
     RelevanceMass(),
     RelevanceRank(),
     LocalisationAuc(),
+    ContributionCorrelation(),
+    ContributionError(),
     *NOISE_STABILITY,
     *OUT_OF_SET_SHIFT,
     *GEOMETRY,

@@ -36,11 +36,15 @@ class TopShare(Metric):
 
     share: float = 0.10
     fill: TopFill = "black"
+    grid: int = 14
     reading: Reading = "input"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
             raise ValueError(f"share is {self.share}; expected a number between 0 and 1, such as 0.1")
+        _maps.check_grid(self.grid)
+        if self.reading == "published" and self.grid:
+            raise ValueError(f"reading=published masks pixels; got grid={self.grid}: write (grid=0,reading=published)")
         if self.reading == "published" and self.fill != "black":
             raise ValueError(f"reading=published fills with black; got fill={self.fill}: leave one of them out")
 
@@ -67,13 +71,11 @@ class TopShare(Metric):
         return dataclasses.replace(scores, reasons=dict.fromkeys(range(len(samples)), NO_THRESHOLD) | reasons)
 
     def _input(self, model: FaceModel, samples: Samples, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the altered probes and the control's, N×3×H×W, from exactly the top share of the pixels."""
+        """Return the altered probes and the control's, N×3×H×W, from exactly the top share of the cells or pixels."""
         n, height, width = chosen.shape
-        count = max(1, math.floor(self.share * height * width + 0.5))
-        order = rank(chosen, samples).order.to(chosen.device)
-        mask = torch.zeros(n, height * width, dtype=torch.bool, device=chosen.device)
-        mask.scatter_(1, order[:, :count], True)
-        mask = mask.reshape(n, height, width)
+        ranking = rank(chosen, samples, self.grid)
+        count = max(1, math.floor(self.share * ranking.units + 0.5))
+        mask = torch.stack([ranking.removed(i, count) for i in range(n)]).reshape(n, height, width).to(chosen.device)
         shifted = torch.stack([mask[i].roll(shift(samples, i, height, width), (0, 1)) for i in range(n)])
         images, fill = probes(samples), fill_images(model, samples, self.fill)[:, 0]
 

@@ -67,6 +67,7 @@ class AverageDrop(Metric):
         range=(0.0, float("inf")),
         best=0.0,
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("absolute"),

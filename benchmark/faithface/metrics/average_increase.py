@@ -61,6 +61,7 @@ class AverageIncrease(Metric):
         range=(0.0, 1.0),
         best=1.0,
         needs=frozenset({"model"}),
+        family="faithful",
         judged_on="genuine",
         cost="1",
         source="Chattopadhay et al., Grad-CAM++, WACV 2018",

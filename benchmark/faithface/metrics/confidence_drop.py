@@ -14,12 +14,13 @@ from faithface.tasks import difference_range
 
 @dataclass(frozen=True)
 class ConfidenceDrop(TopShare):
-    """Fall of the score when the most relevant tenth of the pixels is removed.
+    """Fall of the score when the most relevant tenth of the image is removed.
 
     Formula
-        value = s(image) − s(image with the top pixels replaced by the fill), where s is the probability of the class
+        value = s(image) − s(image with the top cells replaced by the fill), where s is the probability of the class
         predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped; samples that
-        the model gets wrong are included. The mask holds exactly max(1, round(share·H·W)) pixels.
+        the model gets wrong are included. The map is averaged on a grid of G×G cells (see ``grid``), and the mask holds
+        the max(1, round(share·G²)) cells of the largest means: 20 of 196.
 
     Values
         (headline): the fall.
@@ -33,13 +34,15 @@ class ConfidenceDrop(TopShare):
         Only what exceeds ``:control`` speaks for the explanation.
 
     Parameters
-        ``share``: of the pixels; default 0.1.
+        ``share``: of the cells; default 0.1.
+        ``grid``: cells per side (14), ranked by their means in steps of 2⁻²⁰ of the map's largest |value|; pixel row r
+        lies in cell row ⌊r·G/H⌋. 0 = pixels: then the tied pixels of a binary map are scattered over its area.
         ``fill``: ``black`` (default, the paper's), ``mean`` (the image's mean colour), ``blur`` (σ = 8 % of the shorter
         side), ``stranger`` (another face; aligned sets only).
-        ``reading``: ``input`` (default) works on float pixels at the model's input size. ``published`` follows the
-        paper's notebook: threshold at the 90th percentile with all ties kept, map stretched bilinearly over the image
-        at its own size, mask where it exceeds its minimum (about 10.7 %), black, and one shift for all images of a
-        size (numpy seed 42).
+        ``reading``: ``input`` (default) works on float pixels at the model's input size. ``published``, which needs
+        ``grid=0``, follows the paper's notebook: threshold at the 90th percentile with all ties kept, map stretched
+        bilinearly over the image at its own size, mask where it exceeds its minimum (about 10.7 %), black, and one
+        shift for all images of a size (numpy seed 42).
 
     Which maps
         Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered. An
@@ -72,6 +75,7 @@ class ConfidenceDrop(TopShare):
         better="higher",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("control"),

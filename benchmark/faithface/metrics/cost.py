@@ -54,6 +54,7 @@ class ExplanationCost(Metric):
         id="cost@1",
         question="What does a user pay for one explanation?",
         better="lower",
+        family="cost",
         range=(0.0, float("inf")),
         best=0.0,
         values=(

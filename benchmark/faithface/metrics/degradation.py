@@ -33,12 +33,13 @@ NEGATIVE = 2.0  # what is taken off the score of a negative sample in the AUC va
 def tenths(maps: Tensor, high: bool) -> np.ndarray:
     """Return the salience that steers the blur, in tenths from 0 to 100 (100 = sharp): int64 N×H×W.
 
-    The published steps: 8-bit map, inverted for the high-salience variant; smoothed on whole numbers; divided by its
-    maximum, times 10, rounded to one decimal. An empty map is 0 everywhere.
+    The published steps: 8-bit map (here: of its positive part), inverted for the high-salience variant; smoothed on
+    whole numbers; divided by its maximum, times 10, rounded to one decimal. An empty map is 0 everywhere.
     """
     from scipy import ndimage
 
-    grey = eight_bit(torch.nan_to_num(maps)).cpu().numpy().astype(np.uint8)
+    positive = torch.nan_to_num(maps).clamp(min=0)
+    grey = eight_bit(positive).cpu().numpy().astype(np.uint8)
     sigma = SMOOTHING * min(grey.shape[1:]) / PUBLISHED_SIDE
     found = []
     for one in grey:
@@ -89,6 +90,7 @@ def marked_scores(model: FaceModel, samples: Samples) -> np.ndarray:
     return p - np.array(offset)
 
 
+NOTHING_BLURRED = Reason(ReasonCode.REMARK, "one of the two variants left every pixel as it was: nothing was blurred")
 NO_LABEL = Reason(ReasonCode.UNDEFINED, "AUC: the label or the positive class is unknown")
 
 
@@ -97,11 +99,11 @@ class Degradation(Metric):
     """What blur costs the decision, steered by the map to the low- or to the high-salience area.
 
     Formula
-        The judged map in 8 bits (minimum to 0, maximum to 255, cut off), C for the *low* variant and 255 − C for the
-        *high* one, is smoothed (σ = 5 pixels, whole numbers); v = round(10·C/max C, 1); b = 10 − v; each pixel takes
-        its value from the image blurred with σ = b⁴/1000 pixels (10 where v = 0, 0.6 where v = 5). So *low* blurs the
-        low-salience area and *high* the high-salience area. Pixels are those of a side of 224; for other inputs both
-        σ grow with the shorter side.
+        The positive part of the judged map in 8 bits (minimum to 0, maximum to 255, cut off), C for the *low* variant
+        and 255 − C for the *high* one, is smoothed (σ = 5 pixels, whole numbers); v = round(10·C/max C, 1);
+        b = 10 − v; each pixel takes its value from the image blurred with σ = b⁴/1000 pixels (10 where v = 0, 0.6 where
+        v = 5). So *low* blurs the low-salience area and *high* the high-salience area. Pixels are those of a side
+        of 224; for other inputs both σ grow with the shorter side.
         value = score(low) − score(high), the score being the probability of the class predicted on the clean image,
         or the similarity of the pair; for impostor pairs the sign is reversed.
 
@@ -124,13 +126,16 @@ class Degradation(Metric):
         dissimilarity map on impostor pairs (where blurring what makes the faces differ should make them more alike).
 
     Special cases
-        A constant map is empty after scaling: *low* blurs the whole image and *high* nothing; it is flagged. Where
+        A map whose positive part is constant is empty after scaling: *low* blurs the whole image and *high* nothing; it
+        is flagged. So is any other map that leaves every pixel of one variant as it was: then nothing was tested. Where
         one of the maps is not finite, there is no value. Without labels, or without a positive class, there is no AUC.
 
     Differs from other libraries
         The published script resizes the 8-bit image to 224 and blurs on whole numbers; here float pixels at the input
-        size. It scores by the sigmoid of one logit, and publishes SSIM for the low variant only. The headline
-        difference is this protocol's: like insertion minus deletion, it needs no reference.
+        size. The script scales a map as it is, which puts the zero of a signed map at mid-grey, where hardly anything
+        is blurred; here the positive part is taken first. It scores by the sigmoid of one logit, and publishes SSIM for
+        the low variant only. The headline difference is this protocol's: like insertion minus deletion, it needs no
+        reference.
 
     Known weaknesses
         The area that is blurred depends on the map's values, not only on its order: a map with one peak lets nearly
@@ -153,6 +158,7 @@ class Degradation(Metric):
         better="higher",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model", "explainer"}),
+        family="faithful",
         values=(
             Value(),
             Value("score-low"),
@@ -172,7 +178,10 @@ class Degradation(Metric):
         own = _maps.judged(samples, maps)
         steers = [tenths(own, high) for high in (False, True)]
         values: dict[str, np.ndarray] = {"auc-clean": marked_scores(model, samples)}
+        flags: dict[int, Reason] = {}
         for name, images in zip(("low", "high"), blurred(probes(samples), steers), strict=True):
+            same = (images == probes(samples)).flatten(1).all(dim=1)
+            flags |= {int(i): NOTHING_BLURRED for i in torch.nonzero(same).flatten()}
             again, seen = explain_again(model, samples, images, explainer)
             values[f"score-{name}"] = unaltered_scores(again)
             values[f"ssim-{name}"] = ssim(own, seen)
@@ -180,7 +189,8 @@ class Degradation(Metric):
         sign = np.where(samples.genuine, 1, -1) if samples.are_pairs else 1
         values[""] = sign * (values["score-low"] - values["score-high"])
         reasons = reasons_for(own, values["ssim-low"] + values["ssim-high"])
-        done = _maps.result({name: values[name] for name in self.protocol.value_names}, reasons, _maps.constant(own))
+        flags |= _maps.constant(own.clamp(min=0))
+        done = _maps.result({name: values[name] for name in self.protocol.value_names}, reasons, flags)
         blank = np.flatnonzero(np.isnan(values["auc-clean"]))
         unlabelled = dict.fromkeys((int(i) for i in blank), NO_LABEL)
         return Scores(done.values, {**unlabelled, **reasons}, done.curves, done.flags)

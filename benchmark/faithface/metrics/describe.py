@@ -80,10 +80,12 @@ def facts(metric: Metric) -> list[tuple[str, str]]:
     told = [
         ("id", metric.id),
         ("better", f"{metric.protocol.better} {ARROWS[metric.protocol.better]}"),
+        ("family", metric.protocol.family),
         ("range", f"{_number(low)} to {_number(high)}"),
         ("best value", _number(metric.best_on())),
         ("tasks", ", ".join(sorted(metric.protocol.tasks))),
         ("pairs", metric.judged_on if "verification" in metric.protocol.tasks else ""),
+        ("judged class", metric.judged_on if metric.judged_on in ("positive", "negative") else ""),
         ("needs", ", ".join(sorted(metric.protocol.needs)) or "maps only"),
     ]
     if metric.ground_truth:

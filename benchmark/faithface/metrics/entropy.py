@@ -55,6 +55,7 @@ class Entropy(Metric):
         id="entropy@1",
         question="Over how much of the image does the explanation spread?",
         better="lower",
+        family="description",
         range=(0.0, 1.0),
         best=0.0,
         source="Bhatt et al., Evaluating and Aggregating Feature-based Model Explanations, IJCAI 2020; normalised here",

@@ -137,6 +137,7 @@ class Geometry(Metric):
         range=(-1.0, 1.0),
         best=1.0,
         needs=frozenset({"model", "explainer"}),
+        family="description",
         values=(
             Value(),
             Value("flip"),

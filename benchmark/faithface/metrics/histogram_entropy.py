@@ -77,6 +77,7 @@ class HistogramEntropy(Metric):
         id="histogram-entropy@1",
         question="How evenly are the grey levels of the stored map used? In the paper: how unspecific is the salience?",
         better="lower",
+        family="description",
         range=(0.0, 1.0),
         best=0.0,
         judged_on="genuine",

@@ -170,6 +170,7 @@ class InpaintingGame(Metric):
         range=(0.0, 1.0),
         best=1.0,
         needs=frozenset({"model", "explainer", "truth"}),
+        family="specific",
         values=(
             Value(),
             Value("mate"),

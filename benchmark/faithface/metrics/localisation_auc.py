@@ -61,6 +61,7 @@ class LocalisationAuc(Localisation):
         range=(0.0, 1.0),
         best=1.0,
         needs=frozenset({"truth"}),
+        family="truth",
         source="Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 2006; over pixels",
         ground_truth=asked_truth,
     )

@@ -98,6 +98,7 @@ class MaxSensitivity(Metric):
         range=(0.0, 2.0),
         best=0.0,
         needs=frozenset({"model", "explainer"}),
+        family="description",
         values=(
             Value(),
             Value("mean"),

@@ -143,6 +143,7 @@ class NoiseStability(Metric):
         range=(-1.0, 1.0),
         best=1.0,
         needs=frozenset({"model", "explainer"}),
+        family="description",
         values=(
             Value(),
             Value("spearman"),

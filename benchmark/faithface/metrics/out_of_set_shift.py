@@ -118,6 +118,7 @@ class OutOfSetShift(Metric):
         range=(0.0, 1.0),
         best=1.0,
         needs=frozenset({"model", "explainer", "out-of-set"}),
+        family="description",
         values=(
             Value(),
             Value("change"),

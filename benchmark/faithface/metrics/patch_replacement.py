@@ -152,6 +152,7 @@ class PatchReplacement(Metric):
         range=(0.0, 1.0),
         best=0.0,
         needs=frozenset({"model", "explainer"}),
+        family="faithful",
         values=(
             Value(),
             Value("fnmr"),

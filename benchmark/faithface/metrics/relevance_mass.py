@@ -76,6 +76,7 @@ class RelevanceMass(Localisation):
         range=(0.0, 1.0),
         best=1.0,
         needs=frozenset({"truth"}),
+        family="truth",
         values=(
             Value(),
             Value(CHANCE),

@@ -14,12 +14,13 @@ from faithface.tasks import difference_range
 
 @dataclass(frozen=True)
 class Retention(TopShare):
-    """Fall of the score when only the most relevant tenth of the pixels is kept.
+    """Fall of the score when only the most relevant tenth of the image is kept.
 
     Formula
-        value = s(image) − s(image with all but the top pixels replaced by the fill), where s is the probability of
+        value = s(image) − s(image with all but the top cells replaced by the fill), where s is the probability of
         the class predicted on the clean image, or the similarity of the pair. Signed, not divided by s, not clipped;
-        samples that the model gets wrong are included. max(1, round(share·H·W)) pixels are kept.
+        samples that the model gets wrong are included. The map is averaged on a grid of G×G cells (see ``grid``), and
+        the max(1, round(share·G²)) cells of the largest means are kept: 20 of 196.
 
     Values
         (headline): the fall.
@@ -32,11 +33,13 @@ class Retention(TopShare):
         means that nothing was lost. Only what lies below ``:control`` speaks for the explanation.
 
     Parameters
-        ``share``: of the pixels; default 0.1.
+        ``share``: of the cells; default 0.1.
+        ``grid``: cells per side (14), ranked by their means in steps of 2⁻²⁰ of the map's largest |value|; pixel row r
+        lies in cell row ⌊r·G/H⌋. 0 = pixels: then the tied pixels of a binary map are scattered over its area.
         ``fill``: ``black`` (default, the paper's), ``mean`` (the image's mean colour), ``blur`` (σ = 8 % of the shorter
         side), ``stranger`` (another face; aligned sets only).
-        ``reading``: ``input`` (default) or ``published``, the paper's own masks on images at their own size; see
-        ``confidence-drop@1``.
+        ``reading``: ``input`` (default) or ``published``, the paper's own masks on images at their own size, which
+        needs ``grid=0``; see ``confidence-drop@1``.
 
     Which maps
         Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
@@ -67,6 +70,7 @@ class Retention(TopShare):
         better="lower",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("control"),

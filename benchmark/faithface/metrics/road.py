@@ -89,6 +89,7 @@ class Road(Metric):
         better="higher",
         range=lambda _, card: difference_range(card),
         needs=frozenset({"model"}),
+        family="faithful",
         values=(
             Value(),
             Value("morf", "lower"),

@@ -51,6 +51,7 @@ class Sparseness(Metric):
         id="sparseness@1",
         question="How unequally is relevance shared between pixels?",
         better="higher",
+        family="description",
         range=(0.0, 1.0),
         best=1.0,
         source="Chalasani et al., Concise Explanations of Neural Networks using Adversarial Training, ICML 2020",

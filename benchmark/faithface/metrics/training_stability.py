@@ -80,6 +80,7 @@ class TrainingStability(Metric):
         range=(-1.0, 1.0),
         best=1.0,
         needs=frozenset({"family"}),
+        family="description",
         values=(
             Value(),
             Value("spearman"),

@@ -25,6 +25,7 @@ from faithface.card import ContributionsCard, ModelCard
 from faithface.contract import Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.model.twin import preprocess
+from faithface.reasons import ReasonCode
 from faithface.tasks import pair_similarity
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def declared(card: ModelCard) -> ContributionsCard:
     if card.contributions is None:
         raise NotApplicable(
             f'model "{card.name}" does not give its contributions: its card has no section [contributions]; '
-            "the models exact-* have one"
+            "the models exact-* have one",
+            ReasonCode.NO_GROUND_TRUTH,
         )
     return card.contributions
 

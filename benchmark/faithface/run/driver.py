@@ -291,11 +291,17 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
-    """Mark a cell whose shards are all written: ``ok``, or ``failed`` if not one of its maps could be scored."""
+    """Mark a cell whose shards are all written: ``ok``, or ``failed`` if not one of its maps could be scored.
+
+    Where the explainer itself says that no sample has the ground truth that it shows, it is not applicable.
+    """
     status, reason = Status.OK, None
     invalid = store.invalid(cell)
     if invalid and len(invalid) == store.explained(cell):
         first = next(iter(invalid.values()))
+        if all(one.code is ReasonCode.NO_GROUND_TRUTH for one in invalid.values()):
+            store.set_cell(cell, Status.NOT_APPLICABLE, first)
+            return Status.NOT_APPLICABLE, first
         status = Status.FAILED
         reason = Reason(first.code, f"no map could be scored: explainer returned NaN ({first.detail})")
     store.set_cell(cell, status, reason)
@@ -320,7 +326,8 @@ def settle_metrics(store: Store, plan: Plan) -> None:
                 elif text in scored:
                     store.set_metric(row["id"], text, Status.OK)
                 else:
-                    none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} pairs among the samples")
+                    kind = "pairs" if which[text] in ("genuine", "impostor") else "samples"
+                    none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} {kind} among the samples")
                     store.set_metric(row["id"], text, Status.NOT_APPLICABLE, none)
 
 

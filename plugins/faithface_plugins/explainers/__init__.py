@@ -5,7 +5,8 @@ They call the core's contract only, as any third party's would.
 
 CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
 ``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random,
-centre-prior, edges, inverted, oracle · ``precomputed`` maps made elsewhere · ``common`` what they share.
+centre-prior, edges, inverted, oracle · ``contributions`` of the model · ``precomputed`` maps made elsewhere ·
+``common`` what they share.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from faithface_plugins.explainers import (
     black_box,
     cam_head,
     cams,
+    contributions,
     controls,
     ensemble,
     gradients,
@@ -36,6 +38,7 @@ EXPLAINERS: tuple[Explainer, ...] = (
     *surrogates.EXPLAINERS,
     *verification.EXPLAINERS,
     *controls.EXPLAINERS,
+    *contributions.EXPLAINERS,
     *precomputed.EXPLAINERS,
 )
 

@@ -10,7 +10,7 @@ Place in the flow: registered by the package. They read pixels, seeds or ground 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ import numpy as np
 from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Method, Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.lazy import torch
+from faithface.reasons import Reason, ReasonCode
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import unsigned_maps
 
@@ -172,7 +173,7 @@ class Inverted(Explainer):
         maps = self.inner.explain(model, samples)
         turned: dict[str, Any] = {kind: _turned(m) for kind, m in maps.named().items()}
         native = None if maps.native is None else _turned(maps.native)
-        return Maps(**turned, native=native, note={**maps.note, "inverted": self.inner.name})
+        return Maps(**turned, native=native, absent=maps.absent, note={**maps.note, "inverted": self.inner.name})
 
 
 def _turned(maps: Tensor) -> Tensor:
@@ -185,6 +186,10 @@ class Oracle(Explainer):
 
     Classifiers: the share of each pixel that carries the evidence. Pairs: the similarity and dissimilarity masks; a
     pair that has only one of the two gets zeros for the other. It does not depend on the model.
+
+    A sample whose truth is empty has no oracle: its map would be constant, and a constant map is scored as noise. Such
+    are bona fide images, images without a tag, and pairs whose own kind of truth (genuine: similarity, impostor:
+    dissimilarity) marks nothing. They have no map (``Maps.absent``), and so no value.
 
     Parameters:
         kind: for classifiers, the ground truth to show: ``relevance``, ``human`` or ``tag``.
@@ -206,9 +211,14 @@ class Oracle(Explainer):
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if not samples.are_pairs:
-            return Maps(relevance=samples.truth(self.kind).to(torch.float32))
+            relevance = samples.truth(self.kind).to(torch.float32)
+            absent = _empty(relevance, self.kind)
+            return Maps(relevance=_blank(relevance, absent), absent=absent)
         both = [torch.stack([self._of_pair(samples, i, kind) for i in range(len(samples))]) for kind in PAIR_MAPS]
-        return Maps(similarity=both[0], dissimilarity=both[1])
+        absent = {}
+        for kind, maps, own in zip(PAIR_MAPS, both, (samples.genuine, ~samples.genuine), strict=True):
+            absent |= {i: reason for i, reason in _empty(maps[:, 0], kind).items() if own[i]}
+        return Maps(similarity=_blank(both[0], absent), dissimilarity=_blank(both[1], absent), absent=absent)
 
     @staticmethod
     def _of_pair(samples: Samples, index: int, kind: str) -> Tensor:
@@ -219,6 +229,19 @@ class Oracle(Explainer):
             have = ", ".join(sorted(item.truth)) or "none"
             raise NotApplicable(f'pair "{item.id}" has no similarity or dissimilarity ground truth (it has: {have})')
         return samples.images.new_zeros((2, *samples.images.shape[-2:]))
+
+
+def _empty(maps: Tensor, kind: str) -> dict[int, Reason]:
+    """Return the reason, by index, for every truth N×H×W that marks nothing."""
+    nothing = Reason(ReasonCode.NO_GROUND_TRUTH, f"the {kind} ground truth marks nothing on this sample")
+    return {int(i): nothing for i in torch.nonzero(maps.flatten(1).amax(dim=1) <= 0).flatten()}
+
+
+def _blank(maps: Tensor, absent: Mapping[int, Reason]) -> Tensor:
+    """Return maps with NaN in the place of those that are not there."""
+    maps = maps.clone()
+    maps[list(absent)] = torch.nan
+    return maps
 
 
 EXPLAINERS: tuple[Explainer, ...] = (RandomMap(), CentrePrior(), Edges(), Inverted(), Oracle())

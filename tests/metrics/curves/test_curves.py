@@ -1,11 +1,13 @@
 """The curve metrics against the slow reference, image by image through the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from faithface import perturb
-from faithface.contract import Maps, Samples
+from faithface.contract import Dataset, Maps, Samples
 from faithface.errors import NotApplicable, UsageError
 from faithface.metrics.curves import METRICS
 from faithface.model import open_model
@@ -13,6 +15,7 @@ from faithface.perturb.fills import fill_images
 from faithface.perturb.linear import impute_linear
 from faithface.perturb.ranking import tie_breaks
 from faithface.reasons import ReasonCode
+from faithface.specs import configure
 from faithface.tasks import class_probabilities, pair_similarity
 from tests.perturb.sets import class_set, load, pair_set
 from tests.reference import curves as reference
@@ -325,3 +328,32 @@ def test_a_task_that_does_not_fit_is_refused_before_the_run_starts(classifier):
 def test_parameters_that_no_curve_can_have_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
         type(BY_ID["gap@1"])(**wrong)
+
+
+def test_curves_of_classifiers_judge_the_positive_class_unless_they_are_asked_for_another(classifier):
+    samples, _ = class_batch(classifier)
+    data = ThreeLabels()
+    items = tuple(replace(item, label=label) for item, label in zip(samples.items, LABELS, strict=True))
+    known = replace(samples, items=items, dataset=data)
+    chosen = {which: known.where(type(BY_ID["gap@1"])(which=which).judged_on) for which in WHICH}
+    assert {which: at.tolist() for which, at in chosen.items()} == {
+        "positive": [0, 2],  # without a label, nothing says that it is of another class
+        "negative": [1],
+        "all": [0, 1, 2],
+    }
+    assert BY_ID["gap@1"].judged_on == BY_ID["deletion@1"].judged_on == "positive"
+    # Without a dataset, or one that names no positive class, nothing is known to be negative.
+    assert len(replace(known, dataset=None).where("positive")) == 3
+    assert len(known.where("genuine")) == 3
+    with pytest.raises(UsageError, match="expected one of"):
+        configure(BY_ID["gap@1"], (("which", "bona-fide"),), "metric")
+
+
+LABELS, WHICH = ("attack", "bona-fide", None), ("positive", "negative", "all")
+
+
+class ThreeLabels(Dataset):
+    name, task, classes, positive = "three", "pad", ("bona-fide", "attack"), "attack"
+
+    def items(self):
+        return ()

@@ -16,6 +16,10 @@ from skimage import filters
 
 from faithface.contract import Cache, Explainer, Maps, Method
 from faithface.errors import NotApplicable, UsageError
+from faithface.metrics.entropy import Entropy
+from faithface.reasons import ReasonCode
+from faithface.run.results import CellShard
+from faithface.run.shard import check_maps, score_metric
 from faithface_plugins.explainers.controls import CentrePrior, Edges, Inverted, Oracle, RandomMap, sobel
 
 
@@ -133,6 +137,55 @@ def test_oracle_of_a_pair_gives_zeros_for_the_map_that_has_no_truth(opened: Call
     expected = torch.from_numpy(mask.astype(np.float32))
     assert torch.equal(maps.similarity, torch.stack([expected, torch.zeros(2, 32, 32)]))
     assert torch.equal(maps.dissimilarity, torch.stack([torch.zeros(2, 32, 32), expected]))
+
+
+def test_a_sample_whose_truth_is_empty_has_no_oracle_and_a_reason(opened: Callable[..., Any]) -> None:
+    model, samples = opened("cnn", n=3)
+    masks = [np.zeros((32, 32), dtype=bool) for _ in range(3)]
+    masks[0][4:9, 4:9] = masks[2][3, 3] = True
+    items = tuple(
+        replace(item, truth={"relevance": lambda mask=mask: mask})
+        for item, mask in zip(samples.items, masks, strict=True)
+    )
+    known = replace(samples, items=items, cache=Cache())
+    maps = Oracle().explain(model, known)
+    assert list(maps.absent) == [1]
+    assert check_maps(maps, known) == {1: maps.absent[1]}
+    assert maps.absent[1].code is ReasonCode.NO_GROUND_TRUTH
+    assert list(maps.take([2, 1]).absent) == [1]
+    turned = Inverted().with_argument("oracle", lambda _: Oracle()).explain(model, known)
+    assert check_maps(turned, known) == {1: maps.absent[1]}
+    result = CellShard(0, 0, known.ids)
+    arguments = (
+        model,
+        known,
+        maps,
+        Oracle(),
+        "entropy@1",
+        Entropy(),
+        np.array([0, 2]),
+        check_maps(maps, known),
+        result,
+    )
+    score_metric(*arguments)
+    assert {value.sample: value.reason for value in result.values} == {
+        known.ids[0]: None,
+        known.ids[1]: maps.absent[1],
+        known.ids[2]: None,
+    }
+
+
+def test_a_pair_has_no_oracle_if_its_own_kind_of_truth_marks_nothing(opened: Callable[..., Any]) -> None:
+    model, samples = opened("cnn", "verification", n=4)
+    mask, nothing = np.ones((2, 32, 32), dtype=bool), np.zeros((2, 32, 32), dtype=bool)
+    assert samples.genuine.tolist() == [True, False, True, False]
+    truths = [{"similarity": mask}, {"similarity": mask}, {"similarity": nothing}, {"dissimilarity": mask}]
+    items = tuple(
+        replace(item, truth={kind: lambda one=one: one for kind, one in truth.items()})
+        for item, truth in zip(samples.items, truths, strict=True)
+    )
+    maps = Oracle().explain(model, replace(samples, items=items, cache=Cache()))
+    assert sorted(maps.absent) == [1, 2]
 
 
 @pytest.mark.parametrize("task", ["pad", "verification"])

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Which
+from faithface.contract import ClassSide, Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Which
 from faithface.contract.metric import Range
 from faithface.errors import NotApplicable
 from faithface.metrics.curves import text
@@ -56,7 +56,8 @@ class Curve(Metric):
             better=row.better,
             range=curve_range,
             needs=frozenset({"model"}),
-            judged_on=lambda metric: metric.pairs if isinstance(metric, PairCurve) else "all",
+            family="faithful",
+            judged_on=lambda metric: metric.pairs if isinstance(metric, PairCurve) else metric.which,
             cost=curve_cost,
             source=row.source,
             tasks=frozenset({"verification"}) if row.pairs else frozenset({"pad", "synthetic-detection"}),
@@ -87,11 +88,12 @@ class Curve(Metric):
 
 @dataclass(frozen=True)
 class ClassCurve(Curve):
-    """A curve metric of classifiers."""
+    """A curve metric of classifiers; as it is set, one that judges samples of the positive class."""
 
     fill: ClassFill = "blur"
     grid: int = 0
     points: int = 51
+    which: ClassSide = "positive"
 
 
 @dataclass(frozen=True)

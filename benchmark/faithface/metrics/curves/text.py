@@ -169,6 +169,12 @@ GRID = (
     "is then the share of cells."
 )
 POINTS = "``points``: points of the curve, both ends included (51)."
+WHICH = (
+    "``which``: ``positive`` (default), the samples whose label is the dataset's positive class, attack or synthetic; "
+    "``negative``, all others, a column of its own; or ``all``. A sample without a label, and any sample of a dataset "
+    "without a positive class, counts as positive. A bona fide image shows no evidence that could be removed: its map "
+    "answers another question."
+)
 PAIRS = (
     "``pairs``: ``{first}`` (default), ``{second}``, or ``all`` to compare with papers that mix them.",
     "``alter``: ``probe`` (default) or ``both`` (each image by its own map, at the same fraction; with ``stranger`` "
@@ -284,7 +290,7 @@ def formula(row: Row) -> list[str]:
 
 def parameters(row: Row) -> list[str]:
     if not row.pairs:
-        return [CLASS_FILLS, GRID, POINTS]
+        return [CLASS_FILLS, GRID, POINTS, WHICH]
     fill, *order = (
         ("stranger", "genuine", "impostor") if row.kind == "similarity" else ("partner", "impostor", "genuine")
     )

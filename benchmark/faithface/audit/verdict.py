@@ -1,0 +1,83 @@
+"""From evidence to a verdict: a pure function, so that a bar that is moved needs no new exam.
+
+Place in the flow: ``audit`` asks for each metric. May call ``record``.
+
+In each world, in this order:
+
+1. **fails** if it tells no map from another (all |z| below 2).
+2. **describes** if neither a mirrored map nor another sample's map is noticed (|z| below 2): whatever it says, it does
+   not say where. A metric that claims more than a description must still put the subject above random, else it
+   **fails**.
+3. **fails** unless subject > random > inverted subject, each at z ≥ 2.
+4. **judges** if every fault is noticed at z ≥ 3 and, where the truth is exact, the subject and its versions are
+   ordered by the strength of the damage with ρ ≥ 0.98, mean over noise, shift and blur. Else **with care**; below
+   ρ = 0.5 it **fails**.
+
+The verdict over all worlds is the worst one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+from faithface.audit.record import Evidence, Finding, Verdict
+
+TOLD = 2.0  # z from which two maps are told apart
+NOTICED = 3.0  # z from which a planted fault is noticed
+MONOTONE, ORDERLESS = 0.98, 0.5
+PLACES = ("another", "mirrored")  # faults that keep the map's values and move them
+WORST = tuple(reversed(get_args(Verdict)[:4]))  # fails, describes, with care, judges
+
+
+def verdict_of(family: str, worlds: Mapping[str, tuple[Evidence, bool]]) -> tuple[Verdict, tuple[Finding, ...]]:
+    """Return the verdict over all worlds, and why.
+
+    Args:
+        family: what the metric claims to be (``Protocol.family``).
+        worlds: by name: the evidence, and whether the truth is exact there.
+    """
+    if not worlds:
+        return "not examined", (Finding(check="applies", passed=False, detail="it applies to no world of the audit"),)
+    found: list[Finding] = []
+    verdicts: list[Verdict] = []
+    for name, (evidence, exact) in worlds.items():
+        one, findings = _in_world(family, evidence, exact, name)
+        verdicts.append(one)
+        found += findings
+    return min(verdicts, key=WORST.index), tuple(found)
+
+
+def _in_world(family: str, evidence: Evidence, exact: bool, world: str) -> tuple[Verdict, list[Finding]]:
+    order = {
+        "subject over random": evidence.real_over_random,
+        "random over inverted": evidence.random_over_inverted,
+    }
+    told = max(map(abs, [*order.values(), *evidence.faults.values()]))
+    if told < TOLD:
+        return "fails", [Finding(check="same", passed=False, world=world, detail="all maps", value=told, bar=TOLD)]
+    findings = [
+        Finding(check="order", passed=z >= TOLD, world=world, detail=which, value=z, bar=TOLD)
+        for which, z in order.items()
+    ]
+    places = {fault: evidence.faults[fault] for fault in PLACES if fault in evidence.faults}
+    if places and max(map(abs, places.values())) < TOLD:
+        blind = [
+            Finding(check="place", passed=False, world=world, detail=fault, value=z, bar=TOLD)
+            for fault, z in places.items()
+        ]
+        fits = family in ("description", "cost", "gate") or findings[0].passed
+        return ("describes" if fits else "fails"), [*findings, *blind]
+    findings += [
+        Finding(check="fault", passed=z >= NOTICED, world=world, detail=fault, value=z, bar=NOTICED)
+        for fault, z in evidence.faults.items()
+    ]
+    rho = evidence.monotone
+    if exact:
+        good = rho is not None and rho >= MONOTONE
+        findings.append(Finding(check="monotone", passed=good, world=world, value=rho, bar=MONOTONE))
+    if not all(finding.passed for finding in findings if finding.check == "order"):
+        return "fails", findings
+    if exact and (rho is None or rho < ORDERLESS):
+        return "fails", findings
+    return ("judges" if all(finding.passed for finding in findings) else "with care"), findings
