@@ -181,7 +181,7 @@ def shown_columns(table: Table) -> list[Column]:
 
 
 def remarks(table: Table) -> list[str]:
-    """Return one line per failure and per misfit, with its reason, and one per protocol that fits nothing here."""
+    """Return one line per failure and per part that was not applicable, with its reason."""
     shown = shown_columns(table)
     lines = []
     for row in table.rows:

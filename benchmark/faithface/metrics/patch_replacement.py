@@ -1,4 +1,4 @@
-"""``patch-replacement@1``: strange patches are pasted into the probe; can the map find them and mend the decision?
+"""``patch-replacement@1``: strange patches are pasted into the probe; can the map find them and correct the decision?
 
 Place in the flow: a metric that explains altered pairs; called by ``run``. May call ``_reexplain``, ``_forward``,
 ``perturb``, ``tasks``, ``contract``.
@@ -65,7 +65,7 @@ def _with_truth(item: Any, mask: np.ndarray) -> Any:
     return dataclasses.replace(item, truth={kind: lambda: np.stack([mask, np.zeros_like(mask)])})
 
 
-def mending_scores(model: FaceModel, samples: Samples, patched: Samples, orders: Tensor) -> Tensor:
+def restoring_scores(model: FaceModel, samples: Samples, patched: Samples, orders: Tensor) -> Tensor:
     """Return the similarity of the pairs while the patched probe gets its original pixels back.
 
     Args:
@@ -112,7 +112,7 @@ class PatchReplacement(Metric):
 
     Range and direction
         0 to 1. Lower is better. The best value is 0.0. Read it against ``random``: with 95 % of the pixels replaced
-        nearly every decision is mended, whatever the map.
+        nearly every decision is corrected, whatever the map.
 
     Which maps
         Both maps of the probe, on the patched pair; the maps of the unaltered pair are not used. The patched pairs
@@ -146,7 +146,7 @@ class PatchReplacement(Metric):
         id="patch-replacement@1",
         question=(
             "Patches of a wrong face lie on the probe. If the pixels that the map blames for the decision get "
-            "their original content back, is the decision mended, and how soon?"
+            "their original content back, is the decision corrected, and how soon?"
         ),
         better="lower",
         range=(0.0, 1.0),
@@ -188,7 +188,7 @@ class PatchReplacement(Metric):
         order = rank(_maps.finite(blamed), samples).order
         chance = [samples.rng(i, f"{PURPOSE}/control").permutation(order.shape[1]) for i in range(n)]
         orders = torch.stack([order.cpu(), torch.from_numpy(np.stack(chance))])
-        scores = mending_scores(model, samples, patched, orders)
+        scores = restoring_scores(model, samples, patched, orders)
         require_finite(model, samples.ids, scores.transpose(0, 1).flatten(1), "patches of another face")
         after = accepted(scores, threshold).numpy()
         error = (after != samples.genuine[:, None]).astype(np.float64)
