@@ -41,6 +41,7 @@ HEADINGS = (
     "Parameters",
     "Range and direction",
     "Which maps",
+    "The other samples",
     "Special cases",
     "Needs",
     "Differs from other libraries",
