@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ class Damaged(Wrapped):
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         maps = self.inner.explain(model, samples)
         ids = samples.views().seed_ids
-        changed = {}
+        changed: dict[str, Any] = {}
         for kind, values in maps.named().items():
             faces = values.flatten(0, 1) if samples.are_pairs else values
             done = self._changed(faces, [f"{one}/{kind}" for one in ids], samples.seed)
@@ -94,7 +94,8 @@ class Mirrored(Wrapped):
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         maps = self.inner.explain(model, samples)
-        return Maps(**{kind: values.flip(-1) for kind, values in maps.named().items()}, absent=maps.absent)
+        turned: dict[str, Any] = {kind: values.flip(-1) for kind, values in maps.named().items()}
+        return Maps(**turned, absent=maps.absent)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,8 @@ def _bars() -> str:
         f"{NOTICED:g}; where the subject is the model's own contributions, the mean values order it and its three "
         f"versions of each damage by strength, ρ ≥ {MONOTONE:g} in the mean of noise, shift and blur. *With care*: the "
         "order holds, something else does not. *Describes*: neither a mirrored map nor another sample's is noticed. "
-        f"*Fails*: the order does not hold, no map is told from another, or ρ < {ORDERLESS:g}. A metric has "
-        "the worst verdict of all worlds. A z is the mean of paired differences over its standard error."
+        f"*Fails*: the order does not hold, no map is told from another, or ρ < {ORDERLESS:g}. A metric has the worst "
+        "verdict of all worlds. A z is the mean of paired differences over its standard error."
     )
 
 

@@ -98,7 +98,7 @@ def _place(text: str) -> Place:
     if len(parts) != 3 or not all(parts):
         raise UsageError(f'--world is "{text}"; expected MODEL/DATASET/EXPLAINER, such as {PLACES[1].text}')
     known = next((place for place in PLACES if place.model == parts[0]), PLACES[0])
-    return Place(*parts, methods=known.methods)
+    return Place(parts[0], parts[1], parts[2], known.methods)
 
 
 def add_to(app: typer.Typer) -> None:
