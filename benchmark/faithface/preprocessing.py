@@ -165,7 +165,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 
 def balanced_error(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Return the smallest mean of the two error rates over all thresholds (score >= threshold is positive)."""
+    """Return the smallest mean of the two error rates over all thresholds (a score on it counts as positive)."""
     high, low = np.sort(scores[positive]), np.sort(scores[~positive])
     thresholds = np.append(np.unique(scores), np.inf)
     missed = np.searchsorted(high, thresholds, side="left") / len(high)

@@ -70,6 +70,18 @@ def pair_similarity(card: ModelCard, a: Tensor, b: Tensor) -> Tensor:
     return cosine(a, b)
 
 
+def relative_distance(card: ModelCard, a: Tensor, b: Tensor) -> Tensor:
+    """Return how far embeddings a, b (…×D each) are apart by what the card compares, relative to their size.
+
+    For the cosine the length of the difference of the unit vectors, which is the angle where it is small; for distances
+    the distance over the length of ``b``.
+    """
+    if card.output.similarity == "euclidean":
+        return torch.linalg.vector_norm(a - b, dim=-1) / torch.linalg.vector_norm(b, dim=-1).clamp(min=1e-30)
+    unit = torch.nn.functional.normalize
+    return torch.linalg.vector_norm(unit(a, dim=-1) - unit(b, dim=-1), dim=-1)
+
+
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine along the last axis; 0 where a norm is 0."""
     return torch.nn.functional.cosine_similarity(a, b, dim=-1, eps=1e-12)

@@ -42,6 +42,7 @@ HEADINGS = (
     "Range and direction",
     "Which maps",
     "The other samples",
+    "The parts",
     "Special cases",
     "Needs",
     "Differs from other libraries",

@@ -38,7 +38,10 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     """Return one table: its heading, the first protocol in full, and the others in short."""
     record = table.first
     data = record.dataset
-    lines = [heading(table), f"{data.samples} of {data.size} samples · {clean_text(record)}"]
+    facts = [f"{data.samples} of {data.size} samples", clean_text(record)]
+    if table.kind == "explainers" and record.model.threshold is not None:
+        facts.append(f"decision threshold {figure(record.model.threshold)}")
+    lines = [heading(table), " · ".join(facts)]
     lines = [line for one in lines for line in _wrap(one, width)]
     columns = shown_columns(table)
     full = columns if wide else columns[:1]

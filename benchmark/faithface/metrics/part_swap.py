@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value, Which
+from faithface.contract import (
+    PAIR_MAPS,
+    Dataset,
+    Explainer,
+    FaceModel,
+    Maps,
+    Metric,
+    Protocol,
+    Samples,
+    Scores,
+    Value,
+    Which,
+)
 from faithface.errors import NotApplicable, UsageError, nearest
 from faithface.lazy import torch
 from faithface.metrics import _maps
@@ -123,9 +135,12 @@ def _swapped_pairs(samples: Samples, model: FaceModel, parts: tuple[str, ...]) -
 
 
 def _with_truth(item: Any, mask: np.ndarray) -> Any:
-    """Return the pair with the exchanged part as its ground truth, so that an oracle can play."""
-    kind = "dissimilarity" if item.same else "similarity"
-    return dataclasses.replace(item, truth={kind: lambda: np.stack([mask, np.zeros_like(mask)])})
+    """Return the pair with the exchanged part as its ground truth, of either kind, so that an oracle can play."""
+
+    def exchanged() -> np.ndarray:
+        return np.stack([mask, np.zeros_like(mask)])
+
+    return dataclasses.replace(item, truth=dict.fromkeys(PAIR_MAPS, exchanged))
 
 
 def shares(maps: Tensor, weights: Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from faithface.card import ModelCard
-from faithface.tasks import ClassTarget, PairTarget, Target
+from faithface.tasks import ClassTarget, PairTarget, Target, relative_distance
 
 # Twice what twin and network are known to differ by, and never less than what float32 sums of some hundred terms lose.
 NOISE, FLOOR = 2.0, 1e-5
@@ -62,9 +62,4 @@ def _log_odds(classes: Tensor, before: Tensor, squashing: str) -> Tensor:
 
 def _are_equal(card: ModelCard, a: Tensor, b: Tensor, limit: float) -> Tensor:
     """Whether embeddings are equal to a relative ``limit``: in direction for the cosine, in value for distances."""
-    if card.output.similarity == "euclidean":
-        size = torch.linalg.vector_norm(b, dim=-1)
-        return torch.linalg.vector_norm(a - b, dim=-1) <= limit * size
-    unit = torch.nn.functional.normalize
-    # The length of the difference of unit vectors is the angle; 1 − cosine would be its square, below float32.
-    return torch.linalg.vector_norm(unit(a, dim=-1) - unit(b, dim=-1), dim=-1) <= limit
+    return relative_distance(card, a, b) <= limit

@@ -33,6 +33,8 @@ def require_finite(model: FaceModel, ids: Sequence[str], scores: np.ndarray | Te
     Raises:
         RunError: with the model, the first such sample, where along the S versions it is, and how many there are.
     """
+    if not len(ids):
+        return
     rows = np.asarray(scores, dtype=np.float64).reshape(len(ids), -1)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if not len(bad):
