@@ -284,7 +284,7 @@ def test_in_the_example_the_right_answer_beats_its_opposite_wherever_truth_is_as
                 continue
             samples = load_example(model, dataset, metric.judged_on, limit=3)
             good, bad = (
-                metric.score(model, samples, explainer.explain(model, samples)).values[""]
+                metric.score(model, samples, explainer.explain(model, samples), explainer).values[""]
                 for explainer in (Good(), Opposite())
             )
             assert np.nanmean(good) > np.nanmean(bad), metric.id
