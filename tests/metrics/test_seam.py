@@ -115,7 +115,7 @@ def test_every_metric_of_pairs_follows_the_cards_similarity(metric: Metric, both
         return
     if refusal is not None:  # no ground truth or second dataset here: on neither card
         assert metric_applies(cosine.card, DATA, Brightness(), metric) is not None
-        assert metric.protocol.needs & {"truth", "out-of-set"}
+        assert metric.protocol.needs & {"truth", "contributions", "out-of-set"}
         return
     if isinstance(metric, InpaintingGame):
         metric = InpaintingGame(
