@@ -243,7 +243,7 @@ def markdown(board: Board) -> str:
     for table in board.tables:
         columns = shown_columns(table)
         parts += [f"## {escape(heading(table))}", escape(setting(table)), table_markdown(table, columns[:SHORT])]
-        if table.kind == "explainers":
+        if table.kind == "explainers" and columns:
             parts.append(escape(f"{columns[0].protocol}: {claim(table, columns[0])}"))
         if len(columns) > SHORT:
             rest = table_markdown(table, columns[SHORT:])
