@@ -58,3 +58,19 @@ def test_a_run_directory_is_kept_only_when_asked_for(tmp_path: Path, pad_card: s
 def test_an_unknown_name_is_a_usage_error_with_the_nearest(pad_card: str, folder: str) -> None:
     with pytest.raises(faithface.UsageError, match='no explainer "grad-cm"; did you mean "grad-cam'):
         faithface.evaluate(pad_card, folder, ["grad-cm"], ["entropy@1"])
+
+
+def test_an_oracle_without_ground_truth_on_some_samples_has_not_failed() -> None:
+    result = faithface.evaluate(
+        model="planted-pad-guided-0",
+        dataset="planted-pad",
+        explainers=["oracle"],
+        metrics=["relevance-mass@1"],
+        limit=6,
+    )
+    values = result.values.filter(result.values["metric"] == "relevance-mass@1")
+    known = values.filter(values["value"].is_finite())
+    assert result.failures == ()
+    assert known["value"].to_list() == [1.0] * len(known)
+    assert 0 < len(known) < len(values)
+    assert not any("bona-fide" in name for name in known["sample"])
