@@ -270,7 +270,7 @@ def test_a_bad_dataset_is_a_usage_error_of_one_line(faithface: Any, made: Path) 
     cases = {
         "pairs:columns.csv": "column 'same' is missing",
         "pairs:empty.csv": "no pairs",
-        "folder:none": "at least two class sub-folders",
+        "folder:none": "expected class sub-folders with images",
     }
     for spec, words in cases.items():
         card = made / ("verification.toml" if spec.startswith("pairs") else "pad.toml")

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from faithface.card import InputCard
 from faithface.contract import FaceModel
 from faithface.errors import NotApplicable, UsageError
+from faithface.hashing import file_hash, model_digest
 from faithface.model import open_model
 from faithface.model.inspect import inspect_model
 from faithface.model.twin import preprocess
@@ -388,8 +389,11 @@ def test_the_digest_covers_weights_that_lie_beside_the_file(tiny_folder: Path, t
         (tmp_path / "weights.bin").unlink(missing_ok=True)
         onnx.save(proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
         opened = open_model(card.model_copy(update={"root": tmp_path, "file": "net.onnx"}))
-        lines = [f"{hashlib.sha256((tmp_path / n).read_bytes()).hexdigest()}  {n}" for n in ("net.onnx", "weights.bin")]
-        assert opened.sha256 == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        parts = [["", "net.onnx"], ["weights.bin", "weights.bin"]]
+        listed = [[name, hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()] for name, file in parts]
+        assert opened.sha256 != hashlib.sha256((tmp_path / "net.onnx").read_bytes()).hexdigest()
+        assert opened.sha256 == model_digest(path)
+        assert [file_hash(tmp_path / file) for _name, file in parts] == [digest for _name, digest in listed]
         digests.append(opened.sha256)
     assert digests[0] != digests[1]
     pinned = card.model_copy(update={"root": tmp_path, "file": "net.onnx", "sha256": digests[0]})

@@ -91,7 +91,7 @@ def test_inverted_takes_over_what_is_true_of_the_other_explainer(opened: Callabl
     turned = Inverted().with_argument("random(grid=7)", lambda text: {"random(grid=7)": RandomMap(grid=7)}[text])
     assert turned.name == "inverted:random(grid=7)"
     assert turned.info.seeded
-    assert turned.needs == frozenset()
+    assert turned.info.needs == frozenset()
 
 
 def test_inverted_turns_the_native_map_too(opened: Callable[..., Any]) -> None:

@@ -80,7 +80,7 @@ def test_any_members_are_resolved_by_name_and_averaged(opened: Callable[..., Any
     expected = (noise / noise.amax((1, 2), keepdim=True) + hill / hill.amax((1, 2), keepdim=True)) / 2
     torch.testing.assert_close(ensemble.explain(model, samples).relevance, expected)
     assert ensemble.info.seeded
-    assert ensemble.needs == frozenset()
+    assert ensemble.info.needs == frozenset()
 
 
 def test_a_member_that_is_not_resolved_is_named() -> None:

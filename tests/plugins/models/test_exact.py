@@ -194,7 +194,7 @@ def test_tags_are_judged_by_their_rule_on_every_face(rule, thousand):
             made = evaluate_exact.stamped(images, np.tile([one, two], (len(images), 1)))
             logits, _ = run(f"exact-tag-{rule}-0", made)
             expected = {"one": one, "and": one and two, "or": one or two, "xor": one ^ two}[rule]
-            np.testing.assert_allclose(logits[:, 1] - logits[:, 0], 4 if expected else -4, atol=1e-5)
+            np.testing.assert_allclose(logits[:, 1] - logits[:, 0], 4 if expected else -4, rtol=1e-5)
 
 
 # --- Shapley values in closed form

@@ -88,7 +88,7 @@ def pairs_of(model: FaceModel, a: Tensor, b: Tensor, threshold: float | None = 0
 
 def test_all_six_are_registered_for_pairs_only() -> None:
     assert [e.name for e in EXPLAINERS] == ["fggb", "corrrise", "xssab", "xface", "minplus", "fame"]
-    assert all(e.tasks == {"verification"} for e in EXPLAINERS)
+    assert all(e.info.tasks == {"verification"} for e in EXPLAINERS)
 
 
 @pytest.mark.parametrize(
