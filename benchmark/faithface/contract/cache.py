@@ -34,6 +34,10 @@ class Cache:
     def __len__(self) -> int:
         return len(self._found)
 
+    def values(self) -> tuple[Any, ...]:
+        """Return all results kept so far."""
+        return tuple(self._found.values())
+
     def clear(self) -> None:
         """Forget everything."""
         self._found.clear()

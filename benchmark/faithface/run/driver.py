@@ -17,11 +17,11 @@ import numpy as np
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.executors import Executor, Job
+from faithface.run.executors import Executor, Job, apply
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
-from faithface.run.readable import Readable, without_unreadable
+from faithface.run.readable import Readable, find_unreadable, skipping
 from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened, ShardSamples
 from faithface.run.store import Store, create_or_resume
 
@@ -74,10 +74,10 @@ def execute_plan(
         RunError: the directory cannot be written.
     """
     from faithface.model.target import providers_for
-    from faithface.run.executors.local import run_group
-    from faithface.run.family import score_family
-    from faithface.run.shard import metric_failure
+    if executor is None:
+        from faithface.run.executors.local import run_group
 
+        executor = run_group
     tell = reporter or Silent()
     providers_for(plan.request.device)
     with create_or_resume(directory, plan.identity) as store:
@@ -85,13 +85,16 @@ def execute_plan(
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, plan, group, tell, executor or run_group, readable)
+            error = do_group(store, plan, group, tell, executor, readable)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
             # Nothing ran for want of a model or a dataset: that is the request's fault, not the run's.
             raise refused[0]
         for job in plan.families:
+            from faithface.run.family import score_family
+            from faithface.run.shard import metric_failure
+
             try:
                 score_family(store, directory, plan, job)
             except FaithfaceError as error:
@@ -215,7 +218,7 @@ def do_group(
                 if store.groups()[group.number]["opened"]:
                     raise
         code = ReasonCode.DATASET_UNUSABLE
-        usable = check_readable(plan, group, tell, cache)
+        usable = check_readable(plan, group, tell, executor, cache)
         code = ReasonCode.MODEL_UNUSABLE
         attempt(usable)
     except UsageError as error:
@@ -233,11 +236,15 @@ def threshold_reads_all(group: Group) -> bool:
     return card.task == "verification" and card.output.threshold is None
 
 
-def check_readable(plan: Plan, group: Group, tell: Reporter, cache: dict[str, Readable]) -> Readable:
+def check_readable(
+    plan: Plan, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
+) -> Readable:
     """Return the group's dataset without images that cannot be read; each dataset is checked once in a run."""
     spec = group.dataset.spec
     if spec not in cache:
-        cache[spec] = without_unreadable(group.dataset.object, group.positions, plan.request.strict, tell.note)
+        dataset, positions = group.dataset.object, group.positions
+        bad = apply(executor, find_unreadable, dataset, positions, plan.request.strict)
+        cache[spec] = skipping(dataset, positions, bad, tell.note)
     return cache[spec]
 
 

@@ -54,7 +54,7 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob) -> N
             if not len(chosen):
                 continue
             scores = metric.score_family({k: m.take(chosen) for k, m in by_run.items()}, samples.take(chosen))
-            values = check_scores(metric, scores, len(chosen))
+            values = check_scores(metric, scores, len(chosen), model.card)
             shards = []
             for _group, cell in runs:
                 done = CellShard(cell.number, start, samples.ids)

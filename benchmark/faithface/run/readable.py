@@ -1,6 +1,6 @@
 """Find images that cannot be read before they can spoil a run: name them, and run without them.
 
-Place in the flow: ``driver`` calls :func:`without_unreadable` once per dataset. May call the contract and ``errors``.
+Place in the flow: ``driver`` has :func:`find_unreadable` called once per dataset, where plugins run, and then :func:`skipping`. May call the contract and ``errors``.
 """
 
 from __future__ import annotations
@@ -49,9 +49,6 @@ def without_unreadable(
 ) -> Readable:
     """Read the faces that a run needs once, and skip samples with one that cannot be read.
 
-    Of verification sets all faces are read, because the decision threshold needs them and any of them may be drawn as
-    somebody's stranger; of classifier sets the chosen ones.
-
     Args:
         positions: the chosen samples.
         strict: raise instead of skipping.
@@ -59,6 +56,25 @@ def without_unreadable(
 
     Raises:
         UsageError: ``strict`` and a face cannot be read, or none of the chosen samples is left.
+    """
+    return skipping(dataset, positions, find_unreadable(dataset, positions, strict), tell)
+
+
+def find_unreadable(
+    dataset: Dataset, positions: Sequence[int], strict: bool, beat: Callable[[], Any] = lambda: None
+) -> dict[str, str]:
+    """Return the faces of the samples that a run needs and that cannot be read: why, by face id.
+
+    Of verification sets all faces are read, because the decision threshold needs them and any of them may be drawn as
+    somebody's stranger; of classifier sets the chosen ones.
+
+    Args:
+        positions: the chosen samples.
+        strict: raise instead.
+        beat: called before each face.
+
+    Raises:
+        UsageError: ``strict`` and a face cannot be read.
     """
     items: Sequence[Any] = dataset.items()
     wanted = items if dataset.task == "verification" else [items[p] for p in positions]
@@ -68,14 +84,28 @@ def without_unreadable(
         for face in item.faces:
             if face.id not in seen:
                 seen.add(face.id)
+                beat()
                 problem = _problem(face)
                 if problem and strict:
                     raise UsageError(problem)
                 if problem:
                     bad[face.id] = problem
-                    tell(f"skipped: {problem}")
+    return bad
+
+
+def skipping(
+    dataset: Dataset, positions: Sequence[int], bad: dict[str, str], tell: Callable[[str], Any]
+) -> Readable:
+    """Return a dataset without the samples that hold an unreadable face (see :func:`find_unreadable`).
+
+    Raises:
+        UsageError: none of the chosen samples is left.
+    """
+    for problem in bad.values():
+        tell(f"skipped: {problem}")
     if not bad:
         return Readable(dataset, tuple(positions), bad)
+    items: Sequence[Any] = dataset.items()
     keep = [i for i, item in enumerate(items) if not any(face.id in bad for face in item.faces)]
     place = {old: new for new, old in enumerate(keep)}
     left = tuple(place[p] for p in positions if p in place)
@@ -90,7 +120,12 @@ def _problem(face: Face) -> str:
         face.read()
     except FaithfaceError as error:
         return str(error).splitlines()[0]
-    except Exception as error:  # decoders raise whatever they like
-        lines = str(error).strip().splitlines()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # decoders raise whatever they like
+        try:
+            lines = str(error).strip().splitlines()
+        except BaseException:
+            lines = []
         return f'image "{face.id}" cannot be read ({type(error).__name__}: {lines[0] if lines else ""})'
     return ""

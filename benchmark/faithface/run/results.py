@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -100,6 +100,23 @@ class Opened:
     group: int
     threshold: float | None
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a process does now: told before each step, so that whoever stops it or loses it knows what it was at.
+
+    Attributes:
+        kind: ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces, ahead of their use), ``load`` (the
+            clean scores), ``explain``, ``score``, ``call`` (a function), ``rest`` (between two steps).
+        cell: of ``explain`` and ``score``.
+        metric: of ``score``.
+    """
+
+    kind: Literal["open", "threshold", "read", "load", "explain", "score", "call", "rest"]
+    shard: int | None = None
+    cell: int | None = None
+    metric: str | None = None
 
 
 Event = Opened | ShardSamples | CellShard

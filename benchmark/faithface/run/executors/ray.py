@@ -18,8 +18,9 @@ from faithface.contract import Dataset, Metric
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.model.target import execution_target
 from faithface.reasons import ReasonCode
-from faithface.run.executors import Job
-from faithface.run.executors.local import drop_failures, group_threshold, model_facts, scored_here, shards, warm_up
+from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors.local import group_threshold, model_facts, shards, warm_up
+from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event, Opened, ShardSamples
@@ -35,13 +36,14 @@ class _Worker:
         self.dataset, self.request = dataset, request
         self.model = open_model(group.model.object, request.device, request.batch_size)
         warm_up(self.model, group)
+        self.watch = Watch(isolated=True)
 
     def opened(self, group: Group) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""
         return Opened(group.number, group_threshold(self.model, self.dataset), model_facts(self.model))
 
     def run(self, work: ShardWork, threshold: float | None, keep: bool) -> list[ShardSamples | CellShard]:
-        return list(run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep))
+        return list(run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep, watch=self.watch))
 
 
 class RayExecutor:
