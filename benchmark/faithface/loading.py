@@ -126,7 +126,7 @@ def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
     if not np.isfinite(scores).all():
         raise UsageError(
             f'model "{model.card.name}" returned embeddings that are not finite for {int((~np.isfinite(scores)).sum())} '
-            f"of {len(scores)} pairs of dataset \"{dataset.name}\"; check the file and the card's [input]",
+            f'of {len(scores)} pairs of dataset "{dataset.name}"; check the file and the card\'s [input]',
             ReasonCode.MODEL_UNUSABLE,
         )
     return equal_error_threshold(scores, same)

@@ -32,6 +32,7 @@ from faithface.model.products import vector_jacobian_products
 from faithface.model.session import Session, load_proto
 from faithface.model.target import execution_target
 from faithface.model.twin import Twin, preprocess
+from faithface.reasons import ReasonCode
 from faithface.tasks import Target, class_probabilities
 from faithface.threads import one_thread
 
@@ -132,6 +133,13 @@ class OnnxModel(FaceModel):
         alone = [self._forward_chunk(images[i : i + 1].to(self.device)) for i in range(3)]
         width = alone[0].shape[1]
         self._check_output(width)
+        again = self._forward_chunk(images[:1].to(self.device))
+        if torch.isfinite(alone[0]).all() and relative_difference(again, alone[0]) > self.execution_target.tolerance:
+            raise UsageError(
+                f"{self.card.path}: the same image gives other outputs in a second pass, so no score of this network "
+                "means anything; export it in evaluation mode, without dropout or random operators",
+                ReasonCode.MODEL_UNUSABLE,
+            )
         try:
             together = self._forward_chunk(images.to(self.device))
         except Exception:  # a baked-in Reshape fails inside ONNX Runtime with classes of its own

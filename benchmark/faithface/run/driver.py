@@ -74,6 +74,7 @@ def execute_plan(
         RunError: the directory cannot be written.
     """
     from faithface.model.target import providers_for
+
     if executor is None:
         from faithface.run.executors.local import run_group
 

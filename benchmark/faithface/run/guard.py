@@ -156,7 +156,9 @@ class Guard:
             inputs.append("the model")
         if inputs:
             self._restore()
-            text = f"changed {' and '.join(inputs + state)}, which all explainers and metrics share; alter copies instead"
+            text = (
+                f"changed {' and '.join(inputs + state)}, which all explainers and metrics share; alter copies instead"
+            )
             return Trespass(text, ReasonCode.INPUT_CHANGED)
         if state:
             shown = ", ".join(state[:4]) + (f" and {len(state) - 4} more" if len(state) > 4 else "")
@@ -216,7 +218,9 @@ class Guard:
 
 
 # State of a model that changes as it is used.
-_OWN_STATE = frozenset({"_passes", "_batching", "_last", "cache", "twin", "parity", "notes", "fixed_batch", "batch_size"})
+_OWN_STATE = frozenset(
+    {"_passes", "_batching", "_last", "cache", "twin", "parity", "notes", "fixed_batch", "batch_size"}
+)
 
 
 def twin_state(model: FaceModel, before: object = None) -> object:

@@ -34,7 +34,11 @@ def digest(array: Tensor | np.ndarray) -> bytes:
         if plain.layout != torch.strided or plain.is_quantized:
             return repr(plain).encode()
         shape, kind = tuple(plain.shape), str(plain.dtype)
-        raw = _smallest(plain).contiguous().reshape(-1).view(torch.uint8).numpy() if plain.numel() else np.empty(0, np.uint8)
+        raw = (
+            _smallest(plain).contiguous().reshape(-1).view(torch.uint8).numpy()
+            if plain.numel()
+            else np.empty(0, np.uint8)
+        )
     else:
         shape, kind = array.shape, array.dtype.str
         raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

@@ -93,9 +93,7 @@ def find_unreadable(
     return bad
 
 
-def skipping(
-    dataset: Dataset, positions: Sequence[int], bad: dict[str, str], tell: Callable[[str], Any]
-) -> Readable:
+def skipping(dataset: Dataset, positions: Sequence[int], bad: dict[str, str], tell: Callable[[str], Any]) -> Readable:
     """Return a dataset without the samples that hold an unreadable face (see :func:`find_unreadable`).
 
     Raises:

@@ -252,9 +252,7 @@ ROUNDING = 1e-4
 """How far a value may lie outside its metric's range, as a share of the range: rounding in float32, summed up."""
 
 
-def check_scores(
-    metric: Metric, scores: Scores, count: int, card: ModelCard | None = None
-) -> dict[str, np.ndarray]:
+def check_scores(metric: Metric, scores: Scores, count: int, card: ModelCard | None = None) -> dict[str, np.ndarray]:
     """Hold a metric's answer against its own declaration: the named values, one float per sample, the range.
 
     Args:

@@ -46,7 +46,14 @@ def run_group(job: Job) -> Iterator[Event]:
         if not cells:
             continue
         for event in run_shard(
-            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, job.keep_maps, pixels, watch
+            model,
+            dataclasses.replace(work, cells=cells),
+            request.seed,
+            threshold,
+            dataset,
+            job.keep_maps,
+            pixels,
+            watch,
         ):
             if isinstance(event, CellShard):
                 drop_failures(alive, event)

@@ -211,5 +211,3 @@ def failed(error: BaseException) -> Failed:
         return Failed(error, str(error))
     text = one_line(error)
     return Failed(None, f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
