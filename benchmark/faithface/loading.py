@@ -32,7 +32,8 @@ def read_face(face: Face, size: tuple[int, int]) -> Tensor:
         raise UsageError(
             f'face "{face.id}" was read as {pixels.dtype} {pixels.shape}; expected float32 H×W×3 in [0, 1]'
         )
-    image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))  # always a copy: it is clamped in place
+    # Always a copy, because it is clamped in place.
+    image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
     if tuple(image.shape[1:]) != tuple(size):
         image = torch.nn.functional.interpolate(
             image[None], size=tuple(size), mode="bilinear", antialias=True, align_corners=False
@@ -124,9 +125,10 @@ def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
         return given
     scores, same = dataset_scores(model, dataset)
     if not np.isfinite(scores).all():
+        bad = int((~np.isfinite(scores)).sum())
         raise UsageError(
-            f'model "{model.card.name}" returned embeddings that are not finite for {int((~np.isfinite(scores)).sum())} '
-            f'of {len(scores)} pairs of dataset "{dataset.name}"; check the file and the card\'s [input]',
+            f'model "{model.card.name}" returned embeddings that are not finite for {bad} of {len(scores)} pairs '
+            f'of dataset "{dataset.name}"; check the file and the card\'s [input]',
             ReasonCode.MODEL_UNUSABLE,
         )
     return equal_error_threshold(scores, same)

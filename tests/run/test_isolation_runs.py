@@ -207,7 +207,7 @@ def test_an_object_that_cannot_be_sent_is_refused_in_one_line(
     pool = ProcessExecutor()
     try:
         plan = make_plan(Request((pad_card,), (folder,), (Local(),), ("mean-relevance@1",)), registry)
-        with pytest.raises(UsageError, match="cannot be sent to a worker process .* use --workers 0"):
+        with pytest.raises(UsageError, match=r"cannot be sent to a worker process .* use --workers 0"):
             execute_plan(plan, tmp_path / "run", executor=pool)
     finally:
         pool.close()

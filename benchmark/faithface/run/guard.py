@@ -34,7 +34,7 @@ GRACE = 0.2  # seconds for threads to end that a plugin has told to end
 
 
 class Trespass(FaithfaceError):
-    """A plugin changed what is not its own, or left something running; the text goes on behind "explainer" or "metric"."""
+    """A plugin changed what is not its own, or left something running; the text follows "explainer" or "metric"."""
 
 
 def _silent(_step: Step) -> None: ...
@@ -69,7 +69,9 @@ class Guard:
     def __init__(self, model: FaceModel, samples: Samples, watch: Watch) -> None:
         self.model, self.watch = model, watch
         clean = samples.clean
-        self._given = samples
+        self._given = (samples.clean.threshold, samples.seed, samples.dataset)
+        self._items = copies(samples.items)
+        self._faces = tuple(map(what_faces_say, samples.items))
         self._kept = tuple(t.detach().clone() for t in (samples.images, clean.outputs, clean.scores, clean.predicted))
         self._fingerprint = tuple(map(digest, self._kept))
         self.samples = samples
@@ -112,7 +114,13 @@ class Guard:
         except BaseException as error:
             self.let_through(error)
             problem = error
-        trespass = self._left_running(threads, children) or self._changed()
+        try:
+            trespass = self._changed()
+            trespass = self._left_running(threads, children) or trespass
+        except BaseException as error:  # what this very look relies on may be gone
+            self.let_through(error)
+            text = f"left the process unusable ({type(error).__name__})"
+            trespass = Trespass(text, ReasonCode.STATE_CHANGED)
         if trespass is not None:
             self.watch.soiled = True
             raise trespass from problem
@@ -170,7 +178,8 @@ class Guard:
         now, clean = self.samples, self.samples.clean
         try:
             held = (now.images, clean.outputs, clean.scores, clean.predicted)
-            same = now.items == self._given.items and clean.threshold == self._given.clean.threshold
+            same = now.items == self._items and self._given == (clean.threshold, now.seed, now.dataset)
+            same = same and tuple(map(what_faces_say, now.items)) == self._faces
             return not same or tuple(map(digest, held)) != self._fingerprint
         except Exception:  # no tensors any more
             return True
@@ -196,9 +205,9 @@ class Guard:
     def _restore(self) -> None:
         """Give everybody who comes next the data as they were, and no cached values."""
         images, outputs, scores, predicted = (t.clone() for t in self._kept)
-        given = self._given
-        clean = Clean(outputs, scores, predicted, given.clean.threshold)
-        self.samples = Samples(given.items, images, clean, given.seed, given.dataset)
+        threshold, seed, dataset = self._given
+        clean = Clean(outputs, scores, predicted, threshold)
+        self.samples = Samples(copies(self._items), images, clean, seed, dataset)
         kept = self._kept_maps
         if kept is not None:
             self.hold(dataclasses.replace(kept, cache=type(kept.cache)()))
@@ -263,6 +272,18 @@ def forked_children() -> frozenset[int]:
 
 
 # --- what items give
+
+
+def copies(items: tuple[Any, ...]) -> Any:
+    """Return copies of items: the same faces and truth in other objects and mappings."""
+    return tuple(dataclasses.replace(i, truth=dict(i.truth), others=dict(i.others)) for i in items)
+
+
+def what_faces_say(item: Sample | Pair) -> tuple[Any, ...]:
+    """Return what comparing two items leaves out: their truth, and all about their faces."""
+    faces = (*item.faces, *item.others.values())
+    truth = tuple((kind, id(read)) for kind, read in item.truth.items())
+    return truth, tuple((face.id, face.identity, id(face.read)) for face in faces)
 
 
 def read_only(item: Sample | Pair) -> Sample | Pair:

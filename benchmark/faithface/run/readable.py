@@ -1,6 +1,7 @@
 """Find images that cannot be read before they can spoil a run: name them, and run without them.
 
-Place in the flow: ``driver`` has :func:`find_unreadable` called once per dataset, where plugins run, and then :func:`skipping`. May call the contract and ``errors``.
+Place in the flow: ``driver`` has :func:`find_unreadable` called once per dataset, where plugins run, and then calls
+:func:`skipping`. May call the contract and ``errors``.
 """
 
 from __future__ import annotations

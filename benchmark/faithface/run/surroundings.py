@@ -255,13 +255,13 @@ def seeded(*parts: object) -> Iterator[None]:
     """
     seed = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=4).digest(), "little")
     with warnings.catch_warnings():
-        before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+        before = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
         torch.random.default_generator.manual_seed(seed)
         try:
             yield
         finally:
             random.setstate(before[0])
-            np.random.set_state(before[1])
+            np.random.set_state(before[1])  # noqa: NPY002
             torch.random.set_rng_state(before[2])

@@ -1,8 +1,8 @@
 """Where the shards of a group are done: in worker processes of this machine, in this process, or on Ray.
 
 Place in the flow: ``driver`` makes a :class:`Job` per group and writes what the executor yields. ``processes.py`` keeps
-worker processes, in which ``worker.py`` runs; ``local.py`` works in this process; ``ray.py`` on many machines. All do the
-same :class:`Job`, and none writes into the run's store.
+worker processes, in which ``worker.py`` runs; ``local.py`` works in this process; ``ray.py`` on many machines. All do
+the same :class:`Job`, and none writes into the run's store.
 """
 
 from __future__ import annotations

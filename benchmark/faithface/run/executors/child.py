@@ -25,7 +25,7 @@ from typing import Any
 
 from faithface.run.results import Step
 
-PRELOADED = ("torch", "onnxruntime", "faithface.run.executors.worker", "faithface.metrics")
+PRELOADED = ("faithface.run.executors.preloaded",)
 MARK = re.compile(rb"\x00step (\d+)\x00")
 LAST = 4096  # bytes of output that are kept of a step for its reason
 CHUNK = 1 << 16
@@ -75,8 +75,9 @@ class Child:
     Attributes:
         step: what it is at, and since when; ``reading``: which shard's faces it reads beside that, and since when.
         state: ``new``, ``opening``, ``ready``, ``busy`` (more shards may be ordered), ``ending`` (no more may be).
-        orders: what it has to do, by the caller's own notes.
+        orders, job: what it has to do, by the caller's own notes.
         tail: the end of what its present step has printed.
+        soiled: it has said that a plugin has altered it, and ends.
     """
 
     def __init__(self, threads: int | None) -> None:
@@ -93,6 +94,8 @@ class Child:
         self.reading: tuple[Step, float] | None = None
         self.state = "new"
         self.orders: list[Any] = []
+        self.job: object = None
+        self.soiled = False
         self.steps: dict[int, Step] = {}
         self.tail = b""
         self._printing = Step("rest")

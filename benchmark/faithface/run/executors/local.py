@@ -1,8 +1,8 @@
 """The executor without processes: one open model at a time, shards one after another, in this process.
 
-Place in the flow: for the Python API, for debugging (``--workers 0``) and for tests; ``driver`` hands :func:`run_group` a
-job and writes what comes. A plugin that ends or holds up the process ends or holds up the run. ``worker`` uses the parts
-of it. May call ``model``, ``loading``, ``shard``, and ``prefetch``: the next shard's faces are read while the
+Place in the flow: for the Python API, for debugging (``--workers 0``) and for tests; ``driver`` hands :func:`run_group`
+a job and writes what comes. A plugin that ends or holds up the process ends or holds up the run. ``worker`` uses the
+parts of it. May call ``model``, ``loading``, ``shard``, and ``prefetch``: the next shard's faces are read while the
 network works on this one.
 """
 
@@ -26,6 +26,7 @@ from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.results import SHARD_SIZE, CellShard, Event, Opened
 from faithface.run.shard import CellWork, ShardWork, run_shard
+from faithface.run.surroundings import Surroundings
 
 
 def run_group(job: Job) -> Iterator[Event]:
@@ -40,7 +41,7 @@ def run_group(job: Job) -> Iterator[Event]:
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
     read = functools.partial(read_ahead, size=model.size)
-    watch = Watch()
+    watch = Watch(surroundings=surroundings_of(group))
     for work, pixels in prefetch(read, shards(job)):
         cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
@@ -94,6 +95,13 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
     if model.card.task != "verification":
         return None
     return clean_threshold(model, dataset)
+
+
+def surroundings_of(group: Group) -> Surroundings:
+    """Read the state of this process, in which the plugins of a group will run."""
+    kinds = {type(cell.explainer.object) for cell in group.cells}
+    kinds |= {type(metric.object) for cell in group.cells for metric in cell.metrics.values()}
+    return Surroundings.read(*sorted(kinds, key=repr))
 
 
 def warm_up(model: FaceModel, group: Group) -> None:

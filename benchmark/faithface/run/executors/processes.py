@@ -3,10 +3,10 @@
 Place in the flow: ``faithface run`` uses it unless told otherwise; the driver hands it a job per group and writes what
 comes. May call ``child``; imports no torch.
 
-A worker is warm: it keeps its process, the open model and the dataset, and is handed shards. When it dies, hangs or
-takes too much memory, the step that it was at says whose fault it was. That explainer or metric fails with the reason,
-and a fresh worker goes on with the rest of the shard. A death is tried again ``retries`` times before, because a process
-may be killed from outside; what exceeds a limit is not.
+A worker is warm: it keeps its process and the open model, and is handed shards. When it dies, hangs or takes too much
+memory, the step that it was at says whose fault it was. That explainer or metric fails with the reason, and a fresh
+worker does the rest of the shard. A death is tried again ``retries`` times before, because a process may be killed from
+outside; what exceeds a limit is not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LOG_LIMIT = 1_000_000  # bytes per log
 
 @dataclass
 class Todo:
-    """A shard that is not finished: the cells that still need it; ``alone``: done with nothing else at the same time."""
+    """A shard that is not finished: the cells that still need it; ``alone``: nothing else is done at the same time."""
 
     number: int
     left: set[int]
@@ -235,6 +235,8 @@ class _GroupRun:
     late: dict[tuple[int, int], dict[str, ShardFailure]] = field(default_factory=dict)
     tries: Counter[Any] = field(default_factory=Counter)
     written: dict[Path, int] = field(default_factory=dict)
+    children: list[Child] = field(default_factory=list)
+    data: bytes = b""
 
     def events(self) -> Iterator[Event]:
         job, pool = self.job, self.pool
@@ -254,7 +256,7 @@ class _GroupRun:
         while self.queue or any(child.orders for child in self.children) or not self.open:
             if self.open:
                 for child in self.children:
-                    if child.state == "new" or (child.state == "ready" and not getattr(child, "job", None) == id(self)):
+                    if child.state == "new" or (child.state == "ready" and child.job is not self):
                         self._start(child)
                     self._feed(child)
             ends: list[Any] = []
@@ -279,7 +281,7 @@ class _GroupRun:
 
     def _start(self, child: Child) -> None:
         child.state = "opening"
-        child.job = id(self)  # type: ignore[attr-defined]
+        child.job = self
         child.step = (Step("open"), time.monotonic())
         child.send("job", self.data, self.open)
 
@@ -309,24 +311,25 @@ class _GroupRun:
 
     def _listen(self, child: Child) -> Iterator[Event]:
         self._log(child, child.printed())
-        soiled = False
         for message in child.messages():
-            soiled |= message[0] == "soiled"
             yield from self._handle(child, message)
-        if soiled:
-            self._log(child, child.printed())
+        loss = None if child.soiled else self.pool.loss(child)
+        if loss is None and not child.soiled:
+            return
+        if loss is not None:
+            yield from self._last_words(child, loss)
+        if child.soiled or loss is None:
             self._replace(child)
-            return
-        loss = self.pool.loss(child)
-        if loss is None:
-            return
+        else:
+            yield from self._lost(child, loss)
+
+    def _last_words(self, child: Child, loss: Loss) -> Iterator[Event]:
+        """Hear what a lost worker has said before its end."""
         if loss.code is ReasonCode.TIME_LIMIT:
             self._log(child, child.ask_where())
-        # It may have ended well meanwhile, or told of an end before its own.
         for message in child.messages():
             yield from self._handle(child, message)
         self._log(child, child.printed())
-        yield from self._lost(child, loss)
 
     def _handle(self, child: Child, message: tuple[Any, ...]) -> Iterator[Event]:
         kind, *rest = message
@@ -337,6 +340,8 @@ class _GroupRun:
                 child.orders.pop(0)
         elif kind == "idle":
             child.state = "ready"
+        elif kind == "soiled":
+            child.soiled = True
         elif kind == "error":
             step = child.step[0]
             code = ReasonCode.MODEL_UNUSABLE if step.kind in ("open", "load") else ReasonCode.DATASET_UNUSABLE
@@ -393,7 +398,8 @@ class _GroupRun:
             raise GroupFailed(f"{self._who(at)} {text}", loss.code)
 
     def _blame(self, step: Step, loss: Loss) -> Iterator[Event]:
-        assert step.cell is not None and step.shard is not None
+        assert step.cell is not None
+        assert step.shard is not None
         self.tries[step] += 1
         if loss.code is ReasonCode.WORKER_LOST and self.tries[step] <= self.pool.retries:
             return

@@ -19,7 +19,7 @@ from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.model.target import execution_target
 from faithface.reasons import ReasonCode
 from faithface.run.executors import Job, drop_failures, scored_here
-from faithface.run.executors.local import group_threshold, model_facts, shards, warm_up
+from faithface.run.executors.local import group_threshold, model_facts, shards, surroundings_of, warm_up
 from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.request import Request
@@ -36,7 +36,7 @@ class _Worker:
         self.dataset, self.request = dataset, request
         self.model = open_model(group.model.object, request.device, request.batch_size)
         warm_up(self.model, group)
-        self.watch = Watch(isolated=True)
+        self.watch = Watch(isolated=True, surroundings=surroundings_of(group))
 
     def opened(self, group: Group) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""

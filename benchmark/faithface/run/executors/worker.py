@@ -3,9 +3,10 @@
 Place in the flow: ``processes`` starts :func:`main` in a process of its own and talks to it through a pipe. May call
 ``model``, ``local`` and ``shard``.
 
-Messages to the worker: ``("job", bytes)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``. Messages from it:
-``("step", Step)``, ``("event", Event)``, ``("done", shard)``, ``("idle",)``, ``("result", value)``, ``("error", Failed)``
-and ``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
+Messages to the worker: ``("job", bytes, opened)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
+``("quit",)``. Messages from it: ``("step", Step, number)``, ``("event", Event)``, ``("done", shard)``, ``("idle",)``,
+``("result", value)``, ``("error", Failed)`` and ``("soiled", shard)``: a plugin has altered something that all share;
+whoever gets this starts a fresh worker.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from faithface.loading import read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
 from faithface.run.executors import Job
-from faithface.run.executors.local import group_threshold, model_facts, shard_of, warm_up
+from faithface.run.executors.local import group_threshold, model_facts, shard_of, surroundings_of, warm_up
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.guard import Watch
 from faithface.run.results import CellShard, Opened, Step
@@ -67,10 +68,9 @@ def _settle(output: Connection, variables: Mapping[str, str], threads: int | Non
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
     os.environ.clear()
     os.environ.update(variables)
-    with contextlib.suppress(OSError):
-        # Where memory runs out before the limit is noticed, the system ends this process rather than the driver.
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+    # Where memory runs out before the limit is noticed, the system ends this process rather than the driver.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
@@ -157,16 +157,15 @@ class _Worker:
             self.tell(Step("open"))
         warm_up(model, job.group)
         self.clean.restore()
-        kinds = {type(c.explainer.object) for c in job.group.cells}
-        kinds |= {type(m.object) for c in job.group.cells for m in c.metrics.values()}
-        self.watch.surroundings = Surroundings.read(*sorted(kinds, key=repr))
+        self.watch.surroundings = surroundings_of(job.group)
         self.job, self.model = job, model
         self.send("event", Opened(job.group.number, threshold, model_facts(model)))
 
     def shards(self, first: Order) -> None:
         """Do the shards that are ordered, reading the faces of the next one meanwhile, until the end is ordered."""
         job, model = self.job, self.model
-        assert job is not None and model is not None
+        assert job is not None
+        assert model is not None
         dropped: set[tuple[int, str | None]] = set()
         items = job.dataset.items()
         work = ((order, shard_of(job, items, order.number, order.cells)) for order in self.orders(first))
@@ -176,6 +175,9 @@ class _Worker:
                 if (cell.cell, None) not in dropped:
                     metrics = {t: m for t, m in cell.metrics.items() if (cell.cell, t) not in dropped}
                     cells.append(dataclasses.replace(cell, metrics=metrics))
+            if not cells:
+                self.send("done", order.number)
+                continue
             mine = dataclasses.replace(shard, cells=tuple(cells))
             events = run_shard(
                 model, mine, job.request.seed, order.threshold, job.dataset, job.keep_maps, pixels, self.watch
