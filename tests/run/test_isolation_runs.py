@@ -246,6 +246,28 @@ def test_the_last_lines_are_one_line() -> None:
     assert said(b"a\n\nb\x1b[1m\nc\nd\n") == "; it last printed: b [1m | c | d"
 
 
+def test_a_fault_says_where_it_was() -> None:
+    dump = """before
+Fatal Python error: Segmentation fault
+
+Thread 0x1 (most recent call first):
+  File "/a/other.py", line 9 in wait
+
+Current thread 0x2 (most recent call first):
+  File "/lib/ctypes/__init__.py", line 519 in string_at
+  File "/a/zoo.py", line 12 in explain
+  File "/a/guard.py", line 13 in run
+
+Extension modules: numpy, torch (total: 2)
+"""
+    assert said(dump.encode()) == (
+        "; it was at __init__.py:519 (string_at), called from zoo.py:12 (explain); it last printed: before"
+    )
+    hung = 'Thread 0x1 (most recent call first):\n  File "/a/x.py", line 1 in wait\n'
+    hung += 'Thread 0x2 (most recent call first):\n  File "/a/y.py", line 2 in explain\n'
+    assert said(hung.encode()) == "; it was at y.py:2 (explain)"
+
+
 def test_a_cell_that_nothing_has_ended_is_a_failure(plan: Plan, tmp_path: Path) -> None:
     from faithface.run.outcome import summarise
     from faithface.run.store import create_or_resume

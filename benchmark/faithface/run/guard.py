@@ -78,15 +78,22 @@ class Guard:
         self.maps: Maps | None = None
         self._kept_maps: Maps | None = None
         self._map_digests: tuple[bytes, ...] = ()
-        self._seals = Seals()
-        self._seals.changed(model, samples.cache)
+        self._seal(model, samples)
         self._members = {k: v for k, v in vars(model).items() if k not in _OWN_STATE}
         self._twin_state = twin_state(model)
         if watch.surroundings is None:
             watch.surroundings = Surroundings.read()
 
+    def _seal(self, model: FaceModel, samples: Samples) -> None:
+        """Take digests of what is shared now, and of each cached value as it is made."""
+        self._seals = Seals()
+        self._seals.changed(model, samples.cache)
+        model.cache.seal = samples.cache.seal = self._seals.add
+
     def hold(self, maps: Maps | None) -> None:
         """Hold the maps of a cell against changes from now on; None: those of the last cell are done with."""
+        if maps is not None:
+            maps.cache.seal = self._seals.add
         self.maps, self._kept_maps, self._map_digests = maps, None, ()
         if maps is not None:
             copies = {name: t.detach().clone() for name, t in _tensors(maps).items()}
@@ -208,9 +215,6 @@ class Guard:
         threshold, seed, dataset = self._given
         clean = Clean(outputs, scores, predicted, threshold)
         self.samples = Samples(copies(self._items), images, clean, seed, dataset)
-        kept = self._kept_maps
-        if kept is not None:
-            self.hold(dataclasses.replace(kept, cache=type(kept.cache)()))
         model = self.model
         for key in self._hidden():
             delattr(model, key)
@@ -222,8 +226,9 @@ class Guard:
             if vars(model).pop(key, None) is not None and key == "_last":
                 setattr(model, key, {})
         self._twin_state = twin_state(model)
-        self._seals = Seals()
-        self._seals.changed(model)
+        self._seal(model, self.samples)
+        if self._kept_maps is not None:
+            self.hold(dataclasses.replace(self._kept_maps, cache=type(self._kept_maps.cache)()))
 
 
 # State of a model that changes as it is used.

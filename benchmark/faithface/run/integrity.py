@@ -99,6 +99,12 @@ class Seals:
     def __init__(self) -> None:
         self.known: dict[int, tuple[Tensor | np.ndarray, bytes]] = {}
 
+    def add(self, value: Any) -> None:
+        """Seal the arrays of a value that are not sealed yet."""
+        for array in arrays_in(value):
+            if id(array) not in self.known:
+                self.known[id(array)] = (array, digest(array))
+
     def changed(self, *holders: Any) -> bool:
         """Say whether an array of the holders has changed since it was sealed, and seal those that are new."""
         found = False

@@ -175,7 +175,12 @@ class Functions:
 
     @classmethod
     def of(cls, where: str, holder: Any, private: bool = False) -> Functions:
-        found = [(k, v) for k, v in vars(holder).items() if callable(v) and (private or not k.startswith("_"))]
+        # torch.Storage follows the default dtype, which is compared by itself.
+        found = [
+            (k, v)
+            for k, v in vars(holder).items()
+            if callable(v) and (private or not k.startswith("_")) and k != "Storage"
+        ]
         return cls(where, holder, tuple(k for k, _ in found), tuple(v for _, v in found))
 
     def replaced(self) -> list[str]:

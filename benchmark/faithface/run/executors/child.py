@@ -27,7 +27,7 @@ from faithface.run.results import Step
 
 PRELOADED = ("faithface.run.executors.preloaded",)
 MARK = re.compile(rb"\x00step (\d+)\x00")
-LAST = 4096  # bytes of output that are kept of a step for its reason
+LAST = 1 << 15  # bytes of output that are kept of a step for its reason
 CHUNK = 1 << 16
 
 

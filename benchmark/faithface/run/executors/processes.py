@@ -12,8 +12,10 @@ outside; what exceeds a limit is not.
 from __future__ import annotations
 
 import atexit
+import itertools
 import math
 import os
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -448,11 +450,27 @@ class _GroupRun:
             self.written[path] = before + len(data)
 
 
+FRAME = re.compile(r'\s*File "(.*)", line (\d+) in (.*)')
+
+
 def said(tail: bytes, lines: int = 3, longest: int = 300) -> str:
-    """Return the last lines that a step printed, for the end of its reason; "" if it printed nothing."""
-    text = [line.strip() for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
-    if not text:
-        return ""
-    shown = " | ".join(text[-lines:])
-    clean = "".join(c if c.isprintable() else " " for c in shown)
-    return f"; it last printed: {clean[-longest:]}"
+    """Return where a step was and the last lines that it printed, for the end of its reason; "" where neither is known.
+
+    Args:
+        tail: the end of its output; Python's fault handler has written there which lines its threads were at.
+    """
+    text = [line for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
+    places, at = [], len(text)
+    for i, line in enumerate(text):
+        if "(most recent call first)" in line or line.startswith("Fatal Python error"):
+            at = min(at, i)
+        if "(most recent call first)" in line:
+            # The thread that failed is named first or holds the lock; else the main thread is the last of all.
+            current = line.startswith("Current")
+            frames = list(itertools.takewhile(bool, map(FRAME.match, text[i + 1 :])))
+            places = [(current, frames)] if current or not any(c for c, _ in places) else places
+    frames = places[-1][1][:2] if places else []
+    where = ", called from ".join(f"{Path(f[1]).name}:{f[2]} ({f[3]})" for f in frames if f)
+    shown = " | ".join(line.strip() for line in text[:at][-lines:])
+    clean = "".join(c if c.isprintable() else " " for c in shown)[-longest:]
+    return (f"; it was at {where}" if where else "") + (f"; it last printed: {clean}" if clean else "")
