@@ -17,6 +17,7 @@ import re
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -77,7 +78,7 @@ class Child:
         state: ``new``, ``opening``, ``ready``, ``busy`` (more shards may be ordered), ``ending`` (no more may be).
         orders, job: what it has to do, by the caller's own notes.
         tail: the end of what its present step has printed.
-        soiled: it has said that a plugin has altered it, and ends.
+        soiled: it has said that a plugin has altered it, and ends; ``closed``: nothing more will come from it.
     """
 
     def __init__(self, threads: int | None) -> None:
@@ -95,11 +96,12 @@ class Child:
         self.state = "new"
         self.orders: list[Any] = []
         self.job: object = None
-        self.soiled = False
+        self.soiled = self.closed = False
         self.steps: dict[int, Step] = {}
         self.tail = b""
         self._printing = Step("rest")
         self._pending = b""
+        self._waiting: deque[tuple[Any, ...]] = deque()
 
     def send(self, *message: Any) -> None:
         with contextlib.suppress(OSError):  # it has died: that is noticed by whoever waits for it
@@ -107,15 +109,20 @@ class Child:
 
     def messages(self) -> Iterator[tuple[Any, ...]]:
         """Yield what has come; ends where there is no more for now, or the other side is gone."""
+        self._receive()
+        while self._waiting:
+            yield self._waiting.popleft()
+
+    def _receive(self) -> None:
         try:
             while self.connection.poll():
                 message = pickle.loads(self.connection.recv_bytes())
                 if message[0] == "step":
                     self._note(*message[1:])
                 else:
-                    yield message
+                    self._waiting.append(message)
         except (EOFError, OSError, pickle.UnpicklingError):
-            return
+            self.closed = True
 
     def _note(self, step: Step, number: int) -> None:
         if step.kind == "read":
@@ -153,6 +160,8 @@ class Child:
     def _piece(self, piece: bytes) -> Iterator[tuple[Step, bytes]]:
         if found := MARK.fullmatch(piece):
             number = int(found.group(1))
+            if number not in self.steps:
+                self._receive()  # a step is told before its mark is printed
             self._printing = self.steps.get(number, Step("rest"))
             self.steps = {n: s for n, s in self.steps.items() if n >= number}
             self.tail = b""

@@ -176,17 +176,9 @@ class ProcessExecutor:
             if begun is not None and begun[0].kind != "rest" and now - begun[1] > self.limit(begun[0]):
                 text = f"did not end within {self.limit(begun[0]):g} s (--timeout)"
                 return Loss(ReasonCode.TIME_LIMIT, text)
-        if not child.alive() or child.connection.closed or _gone(child):
+        if not child.alive() or child.closed:
             return Loss(ReasonCode.WORKER_LOST, child.how_it_ended)
         return None
-
-
-def _gone(child: Child) -> bool:
-    """Say whether the other end of a pipe is closed although the process lives: nothing more will come."""
-    try:
-        return child.connection.poll() and not child.connection._peek()  # type: ignore[attr-defined]
-    except (OSError, AttributeError):
-        return False
 
 
 def packed(value: object) -> bytes:
