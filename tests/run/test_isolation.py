@@ -23,7 +23,7 @@ from tests.support.zoo import EXPLAINERS, HANGS, HARMLESS, METRICS, READS, Bad, 
 GOOD = ("ramp", "shares", "grad-cam", "random")
 SCORED = ("mean-relevance@1", "entropy@1", "gap@1(grid=8,points=5)")
 GENEROUS = 60.0  # seconds for a step where nothing hangs: the machine may be busy
-SHORT = 8.0
+SHORT = 10.0
 ROOM = 2_500_000_000
 
 

@@ -99,7 +99,7 @@ def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
 
 def surroundings_of(group: Group) -> Surroundings:
     """Read the state of this process, in which the plugins of a group will run."""
-    kinds = {type(cell.explainer.object) for cell in group.cells}
+    kinds: set[type] = {type(cell.explainer.object) for cell in group.cells}
     kinds |= {type(metric.object) for cell in group.cells for metric in cell.metrics.values()}
     return Surroundings.read(*sorted(kinds, key=repr))
 

@@ -128,7 +128,7 @@ class ProcessExecutor:
             GroupFailed: it raised something else, or ended or held up the process.
         """
         child = self.children[0] if self.children else self.child()
-        child.step = (Step("call"), time.monotonic())
+        # Its time begins when the worker says so: starting a process is nobody's fault.
         child.send("call", packed((function, arguments)))
         what = "checking a dataset"
         while True:
@@ -276,7 +276,6 @@ class _GroupRun:
     def _start(self, child: Child) -> None:
         child.state = "opening"
         child.job = self
-        child.step = (Step("open"), time.monotonic())
         child.send("job", self.data, self.open)
 
     def _feed(self, child: Child) -> None:
@@ -452,7 +451,8 @@ def said(tail: bytes, lines: int = 3, longest: int = 300) -> str:
         tail: the end of its output; Python's fault handler has written there which lines its threads were at.
     """
     text = [line for line in tail.decode("utf-8", "replace").splitlines() if line.strip()]
-    places, at = [], len(text)
+    places: list[tuple[bool, list[Any]]] = []
+    at = len(text)
     for i, line in enumerate(text):
         if "(most recent call first)" in line or line.startswith("Fatal Python error"):
             at = min(at, i)
