@@ -136,6 +136,7 @@ class ProcessExecutor:
             for _ in child.printed():
                 pass
             for kind, *rest in child.messages():
+                child.step = (Step("rest"), time.monotonic())
                 if kind == "result":
                     child.state = "ready"
                     result: T = rest[0]
@@ -276,6 +277,7 @@ class _GroupRun:
     def _start(self, child: Child) -> None:
         child.state = "opening"
         child.job = self
+        child.step = (Step("rest"), time.monotonic())
         child.send("job", self.data, self.open)
 
     def _feed(self, child: Child) -> None:
