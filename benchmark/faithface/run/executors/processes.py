@@ -135,6 +135,7 @@ class ProcessExecutor:
             for _ in child.printed():
                 pass
             for kind, *rest in child.messages():
+                child.step = (Step("rest"), time.monotonic())
                 if kind == "result":
                     child.state = "ready"
                     result: T = rest[0]
@@ -275,6 +276,7 @@ class _GroupRun:
     def _start(self, child: Child) -> None:
         child.state = "opening"
         child.job = self
+        child.step = (Step("rest"), time.monotonic())
         child.send("job", self.data, self.open)
 
     def _feed(self, child: Child) -> None:
@@ -308,8 +310,11 @@ class _GroupRun:
         loss = None if child.soiled else self.pool.loss(child)
         if loss is None and not child.soiled:
             return
+        at = (child.step, child.reading)
         if loss is not None:
             yield from self._last_words(child, loss)
+        if loss is not None and loss.code is not ReasonCode.WORKER_LOST:
+            child.step, child.reading = at  # being asked may have woken it, but its time was over
         if child.soiled or loss is None:
             self._replace(child)
         else:
@@ -319,8 +324,9 @@ class _GroupRun:
         """Hear what a lost worker has said before its end."""
         if loss.code is ReasonCode.TIME_LIMIT:
             self._log(child, child.ask_where())
-        for message in child.messages():
-            yield from self._handle(child, message)
+        if loss.code is ReasonCode.WORKER_LOST:
+            for message in child.messages():
+                yield from self._handle(child, message)
         self._log(child, child.printed())
 
     def _handle(self, child: Child, message: tuple[Any, ...]) -> Iterator[Event]:
