@@ -11,6 +11,7 @@ changes one of them fails, because its values may rest on the change; what it ch
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -23,7 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from faithface.contract import Clean, Face, FaceModel, Maps, Pair, Sample, Samples
-from faithface.errors import FaithfaceError
+from faithface.errors import FaithfaceError, NotApplicable
 from faithface.reasons import ReasonCode
 from faithface.run.integrity import Seals, digest
 from faithface.run.results import Step
@@ -201,7 +202,10 @@ class Guard:
     def _model_changed(self) -> bool:
         now = vars(self.model)
         replaced = any(now.get(key) is not value for key, value in self._members.items())
-        return replaced or bool(self._hidden()) or self._twin_state != twin_state(self.model, self._twin_state)
+        twin, before = twin_state(self.model), self._twin_state
+        # One that was built since is no change, and is held from now on.
+        self._twin_state = before if before is not None else twin
+        return replaced or bool(self._hidden()) or (before is not None and twin is not None and twin != before)
 
     def _hidden(self) -> list[str]:
         """Return methods of the model that an attribute of the same name hides since the guard was made."""
@@ -222,9 +226,15 @@ class Guard:
             if vars(model).get(key) is not value:
                 setattr(model, key, value)
         model.cache.clear()
-        for key in ("twin", "derived", "_last"):  # made again when it is asked for
-            if vars(model).pop(key, None) is not None and key == "_last":
-                setattr(model, key, {})
+        had_twin = "twin" in vars(model)
+        for key in ("twin", "derived"):
+            vars(model).pop(key, None)
+        if "_last" in vars(model):
+            setattr(model, "_last", {})  # noqa: B010 - not every model has one
+        if had_twin:
+            # Made again now rather than when somebody asks for it, so that no plugin can change it unseen.
+            with contextlib.suppress(NotApplicable):
+                _ = model.twin
         self._twin_state = twin_state(model)
         self._seal(model, self.samples)
         if self._kept_maps is not None:
@@ -237,17 +247,13 @@ _OWN_STATE = frozenset(
 )
 
 
-def twin_state(model: FaceModel, before: object = None) -> object:
-    """Return what the weights do not say of a twin: training mode, hooks, and which weights ask for gradients.
-
-    A twin that was built since ``before``, the last state, is no change.
-    """
+def twin_state(model: FaceModel) -> tuple[int, int, int] | None:
+    """Return what the weights do not say of a twin: training mode, hooks, and which weights ask for gradients."""
     twin = vars(model).get("twin")
     if twin is None or not hasattr(twin, "modules"):
-        return before
+        return None
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in twin.modules())
-    state = (hooks, sum(m.training for m in twin.modules()), sum(p.requires_grad for p in twin.parameters()))
-    return state
+    return hooks, sum(m.training for m in twin.modules()), sum(p.requires_grad for p in twin.parameters())
 
 
 def _tensors(maps: Maps) -> dict[str, Any]:
