@@ -120,7 +120,7 @@ def samples_kind(samples: Samples) -> str:
     return "pairs" if samples.are_pairs else "classifiers"
 
 
-def what_happened(error: Exception) -> str:
+def what_happened(error: BaseException) -> str:
     """Say an exception in one line behind its origin: a message of ours as it is, another's with its class."""
     text = one_line(error)
     if isinstance(error, WrongReturn):
@@ -131,5 +131,9 @@ def what_happened(error: Exception) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    """Return the first line of an exception's text; "" if it has none, or cannot say it."""
+    try:
+        lines = str(error).strip().splitlines()
+    except BaseException:  # a plugin's own class, whose __str__ raises
+        return ""
     return lines[0][:300] if lines else ""

@@ -14,6 +14,7 @@ import numpy as np
 from faithface.contract import Clean, Dataset, Face, FaceModel, Pair, Sample, Samples
 from faithface.errors import UsageError
 from faithface.lazy import torch
+from faithface.reasons import ReasonCode
 from faithface.tasks import class_probabilities, decided, equal_error_threshold, pair_similarity, threshold_on
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def read_face(face: Face, size: tuple[int, int]) -> Tensor:
         raise UsageError(
             f'face "{face.id}" was read as {pixels.dtype} {pixels.shape}; expected float32 H×W×3 in [0, 1]'
         )
-    image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    # Always a copy, because it is clamped in place.
+    image = torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C"))
     if tuple(image.shape[1:]) != tuple(size):
         image = torch.nn.functional.interpolate(
             image[None], size=tuple(size), mode="bilinear", antialias=True, align_corners=False
@@ -121,4 +123,12 @@ def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
     given = threshold_on(model.card)
     if given is not None:
         return given
-    return equal_error_threshold(*dataset_scores(model, dataset))
+    scores, same = dataset_scores(model, dataset)
+    if not np.isfinite(scores).all():
+        bad = int((~np.isfinite(scores)).sum())
+        raise UsageError(
+            f'model "{model.card.name}" returned embeddings that are not finite for {bad} of {len(scores)} pairs '
+            f'of dataset "{dataset.name}"; check the file and the card\'s [input]',
+            ReasonCode.MODEL_UNUSABLE,
+        )
+    return equal_error_threshold(scores, same)

@@ -51,6 +51,11 @@ class ReasonCode(StrEnum):
     MODEL_UNUSABLE = "model-unusable"
     DATASET_UNUSABLE = "dataset-unusable"
     WORKER_LOST = "worker-lost"
+    TIME_LIMIT = "time-limit"
+    MEMORY_LIMIT = "memory-limit"
+    INPUT_CHANGED = "input-changed"
+    STATE_CHANGED = "state-changed"
+    LEFT_RUNNING = "left-running"
     USAGE = "usage"
     RUN = "run"
     # Remarks on values that are there.

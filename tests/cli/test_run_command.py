@@ -47,7 +47,7 @@ def test_an_interrupted_command_says_so_and_is_gone_on_with(
 
     registry = with_extras(plugins.load_registry(), Interrupts(2))
     monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
-    command = ramp(made, "--explainer", "interrupts", "-o", "r")
+    command = ramp(made, "--explainer", "interrupts", "--workers", "0", "-o", "r")
     said = faithface(*command)
     assert said.code == 130
     assert said.error == "interrupted; give the same command again to resume"
@@ -65,7 +65,7 @@ def interrupted(faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     registry = with_extras(plugins.load_registry(), Interrupts(2))
     monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
-    command = ramp(made, "--explainer", "interrupts", "-o", "a run")
+    command = ramp(made, "--explainer", "interrupts", "--workers", "0", "-o", "a run")
     assert faithface(*command).code == 130
     return command
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +70,24 @@ def run(
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
-    executor: Annotated[str, typer.Option(help="local, or ray for many processes or machines.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Ray workers; default: one per processor or GPU.")] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Worker processes; default: 1 (ray: one per processor or GPU); 0: none, for debugging."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Seconds that an explainer or metric may take for 16 samples; default: an hour or more."
+        ),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Memory that a worker may hold, such as 8GB; default: what is free."),
+    ] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a step whose worker died is tried again.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome and all numbers as JSON.")] = False,
 ) -> int:
@@ -87,6 +105,11 @@ def run(
     from faithface.plugins import load_registry
     from faithface.run.plan import default_directory, make_plan
 
+    if executor == "local" and workers != 0:
+        from faithface.run.executors.child import prepare
+
+        prepare()  # workers import what they need while the plan is made
+    limits = Limits(timeout, memory_size(memory), retries)
     registry = load_registry(strict=strict_plugins)
     warn_of_failed_plugins(registry, quiet)
     lists = {"models": model, "datasets": dataset, "explainers": explainer, "metrics": metric}
@@ -103,7 +126,7 @@ def run(
     plan = make_plan(make_request(registry, suite, lists, options), registry)
     directory = out or default_directory(plan)
     reporter = make_reporter(quiet or as_json)
-    runner = pick_executor(executor, workers)
+    runner = pick_executor(executor, workers, limits, directory)
     try:
         outcome, kept = execute(plan, directory, reporter, runner, retry_failed)
     finally:
@@ -172,22 +195,51 @@ def make_request(
     )
 
 
-def pick_executor(name: str, workers: int | None) -> Executor:
+@dataclass(frozen=True)
+class Limits:
+    """What a worker may take: seconds for a step, bytes, and how often a step is tried again."""
+
+    timeout: float | None = None
+    memory: int | None = None
+    retries: int = 1
+
+
+def memory_size(text: str | None) -> int | None:
+    """Return the bytes of a size such as ``800MB`` or ``8GB`` (powers of 1000); None for None.
+
+    Raises:
+        UsageError: no number, or another unit.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    size = int(float(found[1]) * 1000 ** " KMGT".index(found[2].upper() or " ")) if found else 0
+    if size < 1:
+        raise UsageError(f"--memory is '{text}'; expected a size such as 800MB or 8GB")
+    return size
+
+
+def pick_executor(name: str, workers: int | None, limits: Limits, directory: Path) -> Executor:
     """Return the executor of a name.
+
+    Args:
+        directory: the run directory, in which output of plugins is kept.
 
     Raises:
         UsageError: an unknown name, or Ray is not installed.
     """
     if name == "local":
-        from faithface.run.executors.local import run_group
+        if workers == 0:
+            from faithface.run.executors.local import run_group
 
-        if workers not in (None, 1):
-            raise UsageError("--workers needs --executor ray")
-        return run_group
+            return run_group
+        from faithface.run.executors.processes import ProcessExecutor
+
+        return ProcessExecutor(workers or 1, limits.timeout, limits.memory, limits.retries, directory)
     if name == "ray":
         from faithface.run.executors.ray import RayExecutor
 
-        return RayExecutor(workers)
+        return RayExecutor(workers or None)
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
 
 

@@ -18,21 +18,34 @@ class Cache:
 
     What a function returns is shared by all who ask: it must not be changed, unless the function returns a container
     that is meant to be filled.
+
+    Attributes:
+        seal: gets every new result before anybody has it, also of caches of what is kept here; None: nobody looks.
     """
 
     def __init__(self) -> None:
         self._found: dict[Hashable, Any] = {}
+        self.seal: Callable[[Any], None] | None = None
 
     def get(self, holder: H, function: Callable[Concatenate[H, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``function(holder, *args, **kwargs)``, computed once; the arguments must be hashable."""
         key = (function, args, tuple(sorted(kwargs.items())))
         if key not in self._found:
-            self._found[key] = function(holder, *args, **kwargs)
+            self._found[key] = new = function(holder, *args, **kwargs)
+            if self.seal is not None:
+                self.seal(new)
+                within = getattr(new, "cache", None)
+                if isinstance(within, Cache):
+                    within.seal = self.seal
         found: T = self._found[key]
         return found
 
     def __len__(self) -> int:
         return len(self._found)
+
+    def values(self) -> tuple[Any, ...]:
+        """Return all results kept so far."""
+        return tuple(self._found.values())
 
     def clear(self) -> None:
         """Forget everything."""

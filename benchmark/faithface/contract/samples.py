@@ -167,7 +167,7 @@ class Samples:
                 raise NotApplicable(
                     f'sample "{item.id}" has no "{kind}" ground truth (it has: {have})', ReasonCode.NO_GROUND_TRUTH
                 )
-            mask = torch.as_tensor(np.asarray(item.truth[kind](), dtype=np.float32))
+            mask = torch.as_tensor(np.array(item.truth[kind](), dtype=np.float32))
             expected = 3 if self.are_pairs else 2
             if mask.ndim != expected:
                 raise UsageError(

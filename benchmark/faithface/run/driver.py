@@ -18,11 +18,11 @@ from faithface.durable import write_whole
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.executors import Executor, Job
+from faithface.run.executors import Executor, Job, apply
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
-from faithface.run.readable import Readable, without_unreadable
+from faithface.run.readable import Readable, find_unreadable, skipping
 from faithface.run.results import CellShard, Event, Opened, ShardSamples
 from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
 from faithface.run.store import Store, create_or_resume
@@ -84,25 +84,29 @@ def execute_plan(
         RunError: the directory cannot be written, or another process is writing it.
     """
     from faithface.model.target import providers_for
-    from faithface.run.executors.local import run_group
-    from faithface.run.family import score_family
-    from faithface.run.shard import metric_failure
 
+    if executor is None:
+        from faithface.run.executors.local import run_group
+
+        executor = run_group
     tell = reporter or Silent()
     providers_for(plan.request.device)
     with create_or_resume(directory, plan.fixed) as store:
-        todo = prepare(store, plan, tell.note, only_failed)
+        todo = prepare(store, plan, tell.note, only_failed, reading(executor))
         plan = todo.plan
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, todo, group, tell, executor or run_group, readable)
+            error = do_group(store, todo, group, tell, executor, readable)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
             # Nothing ran for want of a model or a dataset: that is the request's fault, not the run's.
             raise refused[0]
         for job in plan.families:
+            from faithface.run.family import score_family
+            from faithface.run.shard import metric_failure
+
             try:
                 score_family(store, directory, plan, job, todo.basis)
             except RunError:
@@ -160,7 +164,7 @@ def do_group(
                 if store.group(group.number)["opened"]:
                     raise
         code = ReasonCode.DATASET_UNUSABLE
-        usable = check_readable(todo, group, tell, cache)
+        usable = check_readable(todo, group, tell, executor, cache)
         code = ReasonCode.MODEL_UNUSABLE
         attempt(usable)
     except UsageError as error:
@@ -212,12 +216,28 @@ def threshold_reads_all(group: Group) -> bool:
     return card.task == "verification" and card.output.threshold is None
 
 
-def check_readable(todo: Todo, group: Group, tell: Reporter, cache: dict[str, Readable]) -> Readable:
+def reading(executor: Executor) -> Callable[..., Any]:
+    """Return how datasets are read for digests: where the executor runs plugins; None instead of what it cannot."""
+
+    def read(function: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return apply(executor, function, *arguments)
+        except UsageError:
+            return None  # what cannot be read here is named when its samples are loaded
+
+    return read
+
+
+def check_readable(
+    todo: Todo, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
+) -> Readable:
     """Return the group's dataset without images that cannot be read; each dataset is checked once in a run."""
     spec = group.dataset.spec
     if spec not in cache:
-        strict, saw = todo.plan.request.strict, todo.basis.contents(group).saw
-        cache[spec] = without_unreadable(group.dataset.object, group.positions, strict, tell.note, saw)
+        dataset, positions = group.dataset.object, group.positions
+        found = apply(executor, find_unreadable, dataset, positions, todo.plan.request.strict)
+        todo.basis.contents(group).saw(found.seen)
+        cache[spec] = skipping(dataset, positions, found.bad, tell.note)
     return cache[spec]
 
 
@@ -261,7 +281,10 @@ def follow(
         elif event.cell not in ended:
             cell = cells[event.cell]
             save_maps(store.directory, group, cell, event)
-            store.put_shard(event, basis.of_shard(group, cell, asked[event.cell], shards[event.number]))
+            metrics = asked[event.cell]
+            if event.asked is not None:
+                metrics = metrics & (event.asked | set(event.metric_failures))
+            store.put_shard(event, basis.of_shard(group, cell, metrics, shards[event.number]))
             asked[event.cell] -= set(event.metric_failures)
             if event.failure is not None:
                 ended.add(event.cell)
@@ -303,7 +326,11 @@ def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
             store.set_cell(cell, Status.NOT_APPLICABLE, first)
             return Status.NOT_APPLICABLE, first
         status = Status.FAILED
-        reason = Reason(first.code, f"no map could be scored: explainer returned NaN ({first.detail})")
+        if first.code is ReasonCode.NON_FINITE_SCORE:
+            text = f"no sample could be scored: {first.detail}; check the file and the card's [input]"
+            reason = Reason(ReasonCode.MODEL_UNUSABLE, text)
+        else:
+            reason = Reason(first.code, f"no map could be scored: explainer returned NaN ({first.detail})")
     store.set_cell(cell, status, reason)
     return status, reason
 

@@ -28,7 +28,7 @@ def version_of(distribution: str) -> str:
 
 def describe_environment(device: str, batch_size: int | None) -> dict[str, Any]:
     """Return device, batch, versions and commit as plain JSON values; ``batch`` 0 = chosen by the model."""
-    from faithface.model.session import thread_count
+    from faithface.threads import thread_count
 
     versions = {name: found for name in (*PACKAGES, *RUNTIMES) if (found := version_of(name))}
     versions["python"] = platform.python_version()

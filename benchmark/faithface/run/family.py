@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from faithface.card import ModelCard
 from faithface.contract import Maps, Metric, Samples
 from faithface.errors import RunError
 from faithface.loading import load_samples
@@ -67,7 +68,7 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basi
             done = [CellShard(cell.number, number, tuple(item.id for item in wanted)) for _group, cell in runs]
             if wanted:
                 samples = load_samples(model, wanted, plan.request.seed, threshold, first.dataset.object)  # type: ignore[arg-type]
-                score_shard(directory, runs, job.metric, samples, done)
+                score_shard(directory, runs, job.metric, samples, done, model.card)
             store.put_family(done, text, inputs[number])
     except RunError:
         raise
@@ -83,6 +84,7 @@ def score_shard(
     resolved: Resolved[Metric],
     samples: Samples,
     done: Sequence[CellShard],
+    card: ModelCard,
 ) -> None:
     """Score one chunk of samples, and put the values into ``done``, one for each run."""
     text, metric = resolved.spec, resolved.object
@@ -93,7 +95,7 @@ def score_shard(
     if not len(chosen):
         return
     scores = metric.score_family({k: m.take(chosen) for k, m in by_run.items()}, samples.take(chosen))
-    values = check_scores(metric, scores, len(chosen))
+    values = check_scores(metric, scores, len(chosen), card)
     for one in done:
         put_scores(one, text, values, scores, [samples.ids[at] for at in chosen])
 

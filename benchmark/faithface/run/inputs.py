@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from faithface.run.environment import version_of
 
 Item = Sample | Pair
 Inputs = Mapping[str, str]
+K = TypeVar("K")
 
 NUMERICAL = (
     "captum", "numpy", "onnx2pytorch", "onnxruntime", "onnxruntime-gpu", "onnxscript", "openvino", "pillow",
@@ -82,48 +83,66 @@ def _files(explainer: Explainer, sample_ids: Sequence[str]) -> Iterable[Path]:
                 yield from _files(one, sample_ids)
 
 
+UNREADABLE = "unreadable"
+"""In the place of a digest: such a sample is skipped, until it can be read."""
+
+
+class Read(Protocol):
+    """Calls a function that reads pixels or masks, wherever plugins run; None: it ended otherwise than by returning."""
+
+    def __call__(self, function: Callable[..., list[str]], /, *arguments: object) -> list[str] | None: ...
+
+
+def here(function: Callable[..., list[str]], /, *arguments: object) -> list[str] | None:
+    """Read in this process."""
+    return function(*arguments, beat=lambda: None)
+
+
 class Contents:
-    """Digests of what a dataset holds; each face and mask is read once.
+    """Digests of what a dataset holds; each face and mask is read once, by ``read``.
 
     A face that offers ``digest`` (a callable that returns a text which changes with its pixels) is not read.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset, read: Read = here) -> None:
+        self.dataset, self.read = dataset, read
         self.items: dict[str, Item] = {item.id: item for item in dataset.items()}
         self._faces: dict[str, str] = {}
+        self._others: dict[tuple[str, str], str] = {}
         self._truths: dict[str, str] = {}
         self._whole: str | None = None
         self._partner: str | None = None
 
-    def saw(self, face: Face, pixels: np.ndarray) -> None:
-        """Take note of a face that somebody else has read."""
-        if getattr(face, "digest", None) is None:
-            self._faces[face.id] = array_digest(pixels)
-
-    def face(self, face: Face) -> str:
-        if face.id not in self._faces:
-            self._faces[face.id] = _attempt(lambda: face_digest(face))
-        return self._faces[face.id]
+    def saw(self, digests: Mapping[str, str]) -> None:
+        """Take the digests of faces that somebody else has read, by face id."""
+        self._faces.update(digests)
 
     def samples(self, ids: Sequence[str]) -> str:
         """Return the digest of some samples: names, labels, identities, pixels, further faces."""
-        return digest([self._sample(self.items[one]) for one in ids])
+        items = [self.items[one] for one in ids]
+        faces = {face.id: face for item in items for face in item.faces if face.id not in self._faces}
+        self._faces |= self._read(faces, face_digests)
+        # Further faces (the twin of an attack) may share an id with one that looks otherwise: known by their sample.
+        further = {(item.id, role): face for item in items for role, face in item.others.items()}
+        self._others |= self._read({key: f for key, f in further.items() if key not in self._others}, face_digests)
+        return digest([self._sample(item) for item in items])
 
     def _sample(self, item: Item) -> list[Any]:
-        # Further faces (the twin of an attack) may share an id with one that looks otherwise: read, never looked up.
-        others = [[role, _attempt(lambda f=f: face_digest(f))] for role, f in sorted(item.others.items())]  # type: ignore[misc]
-        return [*_listed(item), *(self.face(face) for face in item.faces), others]
+        others = [[role, self._others[item.id, role]] for role in sorted(item.others)]
+        return [*_listed(item), *(self._faces[face.id] for face in item.faces), others]
+
+    def _read(self, things: Mapping[K, Any], function: Callable[..., list[str]]) -> dict[K, str]:
+        """Return the digests of faces or items, by their key; "unreadable" where reading ended otherwise."""
+        if not things:
+            return {}
+        found = self.read(function, tuple(things.values()))
+        return dict(zip(things, found or [UNREADABLE] * len(things), strict=True))
 
     def truths(self, ids: Sequence[str]) -> str:
         """Return the digest of the ground truth of some samples."""
-        return digest([self._truth(self.items[one]) for one in ids])
-
-    def _truth(self, item: Item) -> str:
-        if item.id not in self._truths:
-            kinds = sorted(item.truth.items())
-            self._truths[item.id] = digest([[kind, _attempt(lambda m=m: array_digest(m()))] for kind, m in kinds])  # type: ignore[misc]
-        return self._truths[item.id]
+        items = {one: self.items[one] for one in ids if one not in self._truths}
+        self._truths |= self._read(items, truth_digests)
+        return digest([self._truths[one] for one in ids])
 
     def whole(self) -> str:
         """Return the digest of all samples."""
@@ -135,7 +154,7 @@ class Contents:
         """Return the digest of the out-of-set partner's samples; "" without one."""
         if self._partner is None:
             partner = self.dataset.out_of_set()
-            self._partner = "" if partner is None else Contents(partner).whole()
+            self._partner = "" if partner is None else Contents(partner, self.read).whole()
         return self._partner
 
     def of_shard(self, ids: Sequence[str], explainer: Explainer, metric: Metric | None) -> dict[str, str]:
@@ -151,6 +170,25 @@ class Contents:
         if files := explainer_files(explainer, ids):
             found["the maps that were given"] = files
         return found
+
+
+def face_digests(faces: Sequence[Face], beat: Callable[[], Any]) -> list[str]:
+    """Return the digest of each face; ``beat`` is called before each."""
+    found = []
+    for face in faces:
+        beat()
+        found.append(_attempt(lambda face=face: face_digest(face)))  # type: ignore[misc]
+    return found
+
+
+def truth_digests(items: Sequence[Item], beat: Callable[[], Any]) -> list[str]:
+    """Return the digest of each sample's ground truth; ``beat`` is called before each."""
+    found = []
+    for item in items:
+        beat()
+        kinds = sorted(item.truth.items())
+        found.append(digest([[kind, _attempt(lambda m=m: array_digest(m()))] for kind, m in kinds]))  # type: ignore[misc]
+    return found
 
 
 def face_digest(face: Face) -> str:
@@ -192,9 +230,11 @@ def _attempt(read: Any) -> str:
     try:
         return str(read())
     except FaithfaceError:
-        return "unreadable"
-    except Exception:  # decoders raise whatever they like
-        return "unreadable"
+        return UNREADABLE
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # decoders raise whatever they like
+        return UNREADABLE
 
 
 def opening(card: ModelCard, code: Inputs, contents: Contents) -> dict[str, str]:

@@ -51,6 +51,10 @@ def summarise(store: Store) -> Outcome:
     for row in rows:
         outcome.cells += 1
         name = f"{row['model']} / {row['dataset']} / {row['explainer']}"
+        if row["status"] is Status.PENDING:
+            # Nothing should leave a cell so; whatever does, the run is not whole and does not say that it is.
+            outcome.failures.append(f"{name}: not finished; give the same command again")
+            continue
         if row["status"] is Status.FAILED:
             outcome.failures.append(f"{name}: {row['reason']}")
             continue

@@ -79,3 +79,12 @@ def maps_file(root: Path, model: str, dataset: str, explainer: str, sample: str,
     ``folder``: ``maps``, or ``native`` for the maps as they were before they were resized.
     """
     return root / folder / safe(model) / safe(dataset) / safe(explainer) / f"{safe(sample)}.npz"
+
+
+def log_file(root: Path, model: str, dataset: str, explainer: str | None) -> Path:
+    """Return where output of plugins is kept: ``logs/<model>/<dataset>/<explainer>.log``.
+
+    ``explainer`` None: what the model and the dataset print, in ``_group.log``, a name that no explainer has.
+    """
+    name = "_group" if explainer is None else safe(explainer)
+    return root / "logs" / safe(model) / safe(dataset) / f"{name}.log"

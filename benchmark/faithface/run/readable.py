@@ -1,6 +1,7 @@
 """Find images that cannot be read before they can spoil a run: name them, and run without them.
 
-Place in the flow: ``driver`` calls :func:`without_unreadable` once per dataset. May call the contract and ``errors``.
+Place in the flow: ``driver`` has :func:`find_unreadable` called once per dataset, where plugins run, and then calls
+:func:`skipping`. May call ``inputs`` (digests), the contract and ``errors``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from faithface.contract import Dataset, Face, Pair, Sample
 from faithface.errors import FaithfaceError, UsageError
+from faithface.run.inputs import array_digest
 from faithface.tasks import Task
 
 
@@ -46,45 +46,60 @@ class Readable:
     skipped: dict[str, str]
 
 
-def without_unreadable(
-    dataset: Dataset,
-    positions: Sequence[int],
-    strict: bool,
-    tell: Callable[[str], Any],
-    saw: Callable[[Face, np.ndarray], Any] | None = None,
-) -> Readable:
-    """Read the faces that a run needs once, and skip samples with one that cannot be read.
+@dataclass(frozen=True)
+class Found:
+    """What reading faces has found, by face id: why one cannot be read, else a digest of its pixels."""
+
+    bad: dict[str, str]
+    seen: dict[str, str]
+
+
+def find_unreadable(
+    dataset: Dataset, positions: Sequence[int], strict: bool, beat: Callable[[], Any] = lambda: None
+) -> Found:
+    """Read the faces of the samples that a run needs, once each, and say which cannot be read.
 
     Of verification sets all faces are read, because the decision threshold needs them and any of them may be drawn as
     somebody's stranger; of classifier sets the chosen ones.
 
     Args:
         positions: the chosen samples.
-        strict: raise instead of skipping.
-        tell: gets one line for each unreadable face, and those that the dataset itself has to tell.
-        saw: gets each face that was read, with its pixels.
+        strict: raise instead.
+        beat: called before each face.
 
     Raises:
-        UsageError: ``strict`` and a face cannot be read, or none of the chosen samples is left.
+        UsageError: ``strict`` and a face cannot be read.
     """
     items: Sequence[Any] = dataset.items()
     wanted = items if dataset.task == "verification" else [items[p] for p in positions]
-    for note in dataset.notes():
-        tell(f"{dataset.name}: {note}")
-    bad: dict[str, str] = {}
-    seen: set[str] = set()
+    found = Found({}, {})
+    known: set[str] = set()
     for item in wanted:
         for face in item.faces:
-            if face.id not in seen:
-                seen.add(face.id)
-                problem = _problem(face, saw)
+            if face.id not in known:
+                known.add(face.id)
+                beat()
+                problem = _problem(face, found.seen)
                 if problem and strict:
                     raise UsageError(problem)
                 if problem:
-                    bad[face.id] = problem
-                    tell(f"skipped: {problem}")
+                    found.bad[face.id] = problem
+    return found
+
+
+def skipping(dataset: Dataset, positions: Sequence[int], bad: dict[str, str], tell: Callable[[str], Any]) -> Readable:
+    """Return a dataset without the samples that hold an unreadable face (see :func:`find_unreadable`).
+
+    Raises:
+        UsageError: none of the chosen samples is left.
+    """
+    for note in dataset.notes():
+        tell(f"{dataset.name}: {note}")
+    for problem in bad.values():
+        tell(f"skipped: {problem}")
     if not bad:
         return Readable(dataset, tuple(positions), bad)
+    items: Sequence[Any] = dataset.items()
     keep = [i for i, item in enumerate(items) if not any(face.id in bad for face in item.faces)]
     place = {old: new for new, old in enumerate(keep)}
     left = tuple(place[p] for p in positions if p in place)
@@ -93,15 +108,20 @@ def without_unreadable(
     return Readable(Filtered(dataset, [items[i] for i in keep]), left, bad)  # type: ignore[arg-type]
 
 
-def _problem(face: Face, saw: Callable[[Face, np.ndarray], Any] | None) -> str:
-    """Return why a face cannot be read, in one line; "" if it can."""
+def _problem(face: Face, seen: dict[str, str]) -> str:
+    """Return why a face cannot be read, in one line; "" if it can, and then note its digest in ``seen``."""
     try:
         pixels = face.read()
-        if saw is not None:
-            saw(face, pixels)
+        if getattr(face, "digest", None) is None:
+            seen[face.id] = array_digest(pixels)
     except FaithfaceError as error:
         return str(error).splitlines()[0]
-    except Exception as error:  # decoders raise whatever they like
-        lines = str(error).strip().splitlines()
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # decoders raise whatever they like
+        try:
+            lines = str(error).strip().splitlines()
+        except BaseException:
+            lines = []
         return f'image "{face.id}" cannot be read ({type(error).__name__}: {lines[0] if lines else ""})'
     return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class CellShard:
         invalid: by sample id, why its map cannot be scored (values that are not finite).
         failure: why the whole cell ended here; then ``values`` holds what was found before.
         metric_failures: the same for single metrics.
+        asked: the metrics that were to be scored; None: all that the cell still needs.
         maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
         native: the headline map before it was resized, only where maps are kept and the method has one.
     """
@@ -83,6 +84,7 @@ class CellShard:
     note: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, np.ndarray] | None = None
     native: np.ndarray | None = None
+    asked: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,23 @@ class Opened:
     group: int
     threshold: float | None
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a process does now: told before each step, so that whoever stops it or loses it knows what it was at.
+
+    Attributes:
+        kind: ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces, ahead of their use), ``load``
+            (the clean scores), ``explain``, ``score``, ``call`` (a function), ``rest`` (between two steps).
+        cell: of ``explain`` and ``score``.
+        metric: of ``score``.
+    """
+
+    kind: Literal["open", "threshold", "read", "load", "explain", "score", "call", "rest"]
+    shard: int | None = None
+    cell: int | None = None
+    metric: str | None = None
 
 
 Event = Opened | ShardSamples | CellShard

@@ -19,7 +19,7 @@ from typing import Any
 from faithface.contract import Metric
 from faithface.reasons import Status
 from faithface.run.choice import choose
-from faithface.run.inputs import Contents, differing, opening
+from faithface.run.inputs import Contents, Read, differing, here, opening
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.reading import EXPLAINED, Done
@@ -36,13 +36,14 @@ Tell = Callable[[str], Any]
 class Basis:
     """What the numbers of a plan depend on, each digest computed once and when it is first asked for."""
 
+    read: Read = here
     _contents: dict[str, Contents] = field(default_factory=dict)
     _texts: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
     def contents(self, group: Group) -> Contents:
         spec = group.dataset.spec
         if spec not in self._contents:
-            self._contents[spec] = Contents(group.dataset.object)
+            self._contents[spec] = Contents(group.dataset.object, self.read)
         return self._contents[spec]
 
     def code(self, group: Group, cell: Cell, metric: str) -> str:
@@ -114,13 +115,14 @@ class _Changes:
             )
 
 
-def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False) -> Todo:
+def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, read: Read = here) -> Todo:
     """Write down what will be done, and forget what failed, was damaged, or depends on something that has changed.
 
     Args:
         only_failed: leave what was never done, and do again only what failed.
+        read: calls what reads a dataset's pixels and masks.
     """
-    basis, changes = Basis(), _Changes()
+    basis, changes = Basis(read), _Changes()
     plan = numbered(store, widened(store, plan, tell))
     command = {"line": plan.request.command, "folder": plan.request.folder}
     with store.transaction():

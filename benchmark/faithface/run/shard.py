@@ -2,7 +2,7 @@
 
 Place in the flow: the executors call :func:`run_shard` for 16 samples at a time and hand what it yields to the driver.
 It is a pure function of its arguments: nothing is written, and running it twice gives the same
-values. May call ``loading``, ``explaining`` and the contract.
+values. May call ``guard``, ``loading``, ``explaining`` and the contract.
 
 Inside a shard all explainers see the same batch one after another, so that they share what can be shared (one
 forward pass for all CAMs, one set of masks), and all metrics of an explainer see the same maps.
@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from faithface.card import ModelCard
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
 from faithface.errors import NotApplicable
 from faithface.explaining import WrongReturn, check_maps, explain, one_line, what_happened
 from faithface.loading import load_samples
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.results import CellShard, Curve, SampleFacts, ScoredValue, ShardFailure, ShardSamples
+from faithface.run.guard import Guard, Trespass, Watch, read_only
+from faithface.run.results import CellShard, Curve, SampleFacts, ScoredValue, ShardFailure, ShardSamples, Step
 
 
 @dataclass(frozen=True)
@@ -52,45 +54,65 @@ def run_shard(
     dataset: Dataset,
     keep_maps: bool = False,
     pixels: Mapping[str, Tensor] | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[ShardSamples | CellShard]:
     """Load the samples, then explain and score them for each cell.
 
     Args:
         pixels: the samples' faces by id, where they were read ahead.
+        watch: is told of each step, and knows the surroundings that plugins must leave as they are.
 
     Yields:
         First the samples' facts, then one :class:`CellShard` per cell, in order. A cell that fails says so in its
         result; the others go on.
     """
-    samples = load_samples(model, work.items, seed, threshold, dataset, pixels)
+    watch = watch or Watch()
+    watch.tell(Step("load", work.number))
+    items: Any = tuple(read_only(item) for item in work.items)
+    samples = load_samples(model, items, seed, threshold, dataset, pixels)
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
+    guard = Guard(model, samples, watch)
     for cell in work.cells:
-        yield run_cell(model, samples, cell, work.number, keep_maps)
+        yield run_cell(model, samples, cell, work.number, keep_maps, guard)
+    watch.tell(Step("rest", work.number))
 
 
-def run_cell(model: FaceModel, samples: Samples, work: CellWork, number: int, keep_maps: bool = False) -> CellShard:
+def run_cell(
+    model: FaceModel,
+    samples: Samples,
+    work: CellWork,
+    number: int,
+    keep_maps: bool = False,
+    guard: Guard | None = None,
+) -> CellShard:
     """Explain and score one batch for one cell; an explainer's exception ends the cell, a metric's that metric."""
+    guard = guard or Guard(model, samples, Watch())
+    step = Step("explain", number, work.cell)
     try:
-        maps = explain(model, samples, work.explainer)
-        problems = check_maps(maps, samples) | without_score(samples)
-    except Exception as error:  # a plugin may raise anything, and must not end the run
-        return CellShard(work.cell, number, samples.ids, failure=explainer_failure(error))
-    cost = maps.cost or Cost(0.0, 0, 0)
-    result = CellShard(
-        work.cell,
-        number,
-        samples.ids,
-        invalid={samples.ids[i]: reason for i, reason in problems.items()},
-        seconds=cost.seconds,
-        forward=cost.forward,
-        backward=cost.backward,
-        note=plain(maps.note),
-        maps={name: m.detach().cpu().numpy() for name, m in maps.named().items()} if keep_maps else None,
-        native=maps.native.detach().cpu().numpy() if keep_maps and maps.native is not None else None,
-    )
-    valid = np.array([i for i in range(len(samples)) if i not in problems], dtype=int)
+        maps = guard.run(step, lambda samples, _: explain(model, samples, work.explainer))
+        problems = check_maps(maps, guard.samples) | without_score(guard.samples)
+        cost = maps.cost or Cost(0.0, 0, 0)
+        result = CellShard(
+            work.cell,
+            number,
+            guard.samples.ids,
+            invalid={guard.samples.ids[i]: reason for i, reason in problems.items()},
+            seconds=cost.seconds,
+            forward=cost.forward,
+            backward=cost.backward,
+            note=plain(maps.note),
+            asked=frozenset(work.metrics),
+            maps={name: m.detach().cpu().numpy() for name, m in maps.named().items()} if keep_maps else None,
+            native=maps.native.detach().cpu().numpy() if keep_maps and maps.native is not None else None,
+        )
+    except BaseException as error:  # a plugin may raise anything, and must not end the run
+        guard.let_through(error)
+        return CellShard(work.cell, number, guard.samples.ids, failure=explainer_failure(error))
+    guard.hold(maps)
+    valid = np.array([i for i in range(len(guard.samples)) if i not in problems], dtype=int)
     for text, metric in work.metrics.items():
-        score_metric(model, samples, maps, work.explainer, text, metric, valid, problems, result)
+        score_metric(model, guard, work, text, metric, valid, problems, result)
+    guard.hold(None)
     return result
 
 
@@ -105,9 +127,8 @@ def without_score(samples: Samples) -> dict[int, Reason]:
 
 def score_metric(
     model: FaceModel,
-    samples: Samples,
-    maps: Maps,
-    explainer: Explainer,
+    guard: Guard,
+    work: CellWork,
     text: str,
     metric: Metric,
     valid: np.ndarray,
@@ -115,24 +136,32 @@ def score_metric(
     result: CellShard,
 ) -> None:
     """Score one metric on the samples it is judged on, and put values, curves and failures into ``result``."""
-    judged = samples.where(metric.judged_on)
-    ids = samples.ids
-    for i in judged:
-        if int(i) in problems:
-            reason = problems[int(i)]
-            result.values.extend(
-                ScoredValue(text, name, ids[i], float("nan"), reason) for name in metric.protocol.value_names
-            )
-    chosen = np.intersect1d(judged, valid)
-    if not len(chosen):
-        return
+    ids = guard.samples.ids
+    found = CellShard(result.cell, result.number, ids)
     try:
-        scores = metric.score(model, samples.take(chosen), maps.take(chosen), explainer)
-        values = check_scores(metric, scores, len(chosen))
-    except Exception as error:  # as above: a metric's failure is that metric's alone
+        judged = guard.samples.where(metric.judged_on)
+        for i in judged:
+            if int(i) in problems:
+                reason = problems[int(i)]
+                found.values.extend(
+                    ScoredValue(text, name, ids[i], float("nan"), reason) for name in metric.protocol.value_names
+                )
+        chosen = np.intersect1d(judged, valid)
+        if len(chosen):
+
+            def score(samples: Samples, maps: Maps | None) -> Scores:
+                assert maps is not None
+                return metric.score(model, samples.take(chosen), maps.take(chosen), work.explainer)
+
+            scores = guard.run(Step("score", result.number, work.cell, text), score)
+            values = check_scores(metric, scores, len(chosen), model.card)
+            put_scores(found, text, values, scores, [ids[at] for at in chosen])
+    except BaseException as error:  # as above: a metric's failure is that metric's alone
+        guard.let_through(error)
         result.metric_failures[text] = metric_failure(error)
         return
-    put_scores(result, text, values, scores, [ids[at] for at in chosen])
+    result.values.extend(found.values)
+    result.curves.extend(found.curves)
 
 
 def put_scores(
@@ -152,14 +181,33 @@ def put_scores(
             result.curves.append(Curve(text, name, sample, np.asarray(points[i], dtype=np.float32)))
 
 
-def check_scores(metric: Metric, scores: Scores, count: int) -> dict[str, np.ndarray]:
-    """Hold a metric's answer against its own declaration: the named values, one float per sample."""
+ROUNDING = 1e-4
+"""How far a value may lie outside its metric's range, as a share of the range: rounding in float32, summed up."""
+
+
+def check_scores(metric: Metric, scores: Scores, count: int, card: ModelCard | None = None) -> dict[str, np.ndarray]:
+    """Hold a metric's answer against its own declaration: the named values, one float per sample, the range.
+
+    Args:
+        card: of the model, on which the range may depend.
+
+    Raises:
+        WrongReturn: the values differ from the declaration; the range is the headline's.
+    """
+    if not isinstance(scores, Scores):
+        raise WrongReturn(f"returned {type(scores).__name__}; expected Scores")
     values = {name: np.asarray(column, dtype=np.float64) for name, column in scores.values.items()}
     if set(values) != set(metric.protocol.value_names):
         raise WrongReturn(f"returned values {sorted(values)}; expected {sorted(metric.protocol.value_names)}")
     for name, column in values.items():
         if column.shape != (count,):
             raise WrongReturn(f"returned shape {column.shape} for value '{name}'; expected ({count},)")
+    low, high = metric.range_on(card)
+    ends = [abs(end) for end in (low, high) if np.isfinite(end)]
+    slack = ROUNDING * max(1.0, *ends) if ends else 0.0
+    outside = (values[""] < low - slack) | (values[""] > high + slack)
+    if outside.any():
+        raise WrongReturn(f"returned {values[''][outside][0]:g}, but it declares the range [{low:g}, {high:g}]")
     return {name: values[name] for name in metric.protocol.value_names}
 
 
@@ -194,19 +242,21 @@ def is_right(model: FaceModel, dataset: Dataset | None, label: str | None, predi
     return None
 
 
-def explainer_failure(error: Exception) -> ShardFailure:
+def explainer_failure(error: BaseException) -> ShardFailure:
     """Say what an exception of an explainer makes of its cell."""
     return _failure(error, "explainer", ReasonCode.EXPLAINER_RAISED, ReasonCode.EXPLAINER_RETURNED)
 
 
-def metric_failure(error: Exception) -> ShardFailure:
+def metric_failure(error: BaseException) -> ShardFailure:
     """Say what an exception of a metric makes of it."""
     return _failure(error, "metric", ReasonCode.METRIC_RAISED, ReasonCode.METRIC_RETURNED)
 
 
-def _failure(error: Exception, whose: str, raised: ReasonCode, returned: ReasonCode) -> ShardFailure:
+def _failure(error: BaseException, whose: str, raised: ReasonCode, returned: ReasonCode) -> ShardFailure:
     if isinstance(error, NotApplicable):
         return ShardFailure(Status.NOT_APPLICABLE, Reason(error.code, one_line(error)))
+    if isinstance(error, Trespass):
+        return ShardFailure(Status.FAILED, Reason(error.code, f"{whose} {error}"))
     code = returned if isinstance(error, WrongReturn) else raised
     return ShardFailure(Status.FAILED, Reason(code, f"{whose} {what_happened(error)}"))
 

@@ -161,8 +161,9 @@ class Store(Reading):
                 self._put_done(done, EXPLAINED, ENDED, inputs[EXPLAINED], "")
                 return
             for metric, failure in done.metric_failures.items():
-                self.set_metric(done.cell, metric, failure.status, failure.reason)
-                self._put_done(done, metric, ENDED, inputs[metric], "")
+                if metric in inputs:
+                    self.set_metric(done.cell, metric, failure.status, failure.reason)
+                    self._put_done(done, metric, ENDED, inputs[metric], "")
             if done.note:
                 self.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
             for metric in wanted:

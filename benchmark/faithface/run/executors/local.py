@@ -1,7 +1,8 @@
-"""The executor for one machine: one open model at a time, shards one after another, in this process.
+"""The executor without processes: one open model at a time, shards one after another, in this process.
 
-Place in the flow: ``driver`` hands :func:`run_group` a job and writes what comes; ``ray.py`` does the same job in many
-processes. May call ``model``, ``loading``, ``shard``, and ``prefetch``: the next shard's faces are read while the
+Place in the flow: for the Python API, for debugging (``--workers 0``) and for tests; ``driver`` hands :func:`run_group`
+a job and writes what comes. A plugin that ends or holds up the process ends or holds up the run. ``worker`` uses the
+parts of it. May call ``model``, ``loading``, ``shard``, and ``prefetch``: the next shard's faces are read while the
 network works on this one.
 """
 
@@ -9,21 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel, Metric
+from faithface.contract import Dataset, FaceModel
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.plugins import Resolved
-from faithface.run.executors import Job
+from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.results import CellShard, Event, Opened
 from faithface.run.shard import CellWork, ShardWork, run_shard
+from faithface.run.surroundings import Surroundings
 
 
 def run_group(job: Job) -> Iterator[Event]:
@@ -38,12 +40,20 @@ def run_group(job: Job) -> Iterator[Event]:
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
     read = functools.partial(read_ahead, size=model.size)
+    watch = Watch(surroundings=surroundings_of(group))
     for work, pixels in prefetch(read, shards(job)):
         cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
             continue
         for event in run_shard(
-            model, dataclasses.replace(work, cells=cells), request.seed, threshold, dataset, job.keep_maps, pixels
+            model,
+            dataclasses.replace(work, cells=cells),
+            request.seed,
+            threshold,
+            dataset,
+            job.keep_maps,
+            pixels,
+            watch,
         ):
             if isinstance(event, CellShard):
                 drop_failures(alive, event)
@@ -55,34 +65,42 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
     return work, read_faces(work.items, size)
 
 
-def drop_failures(alive: dict[int, dict[str, Metric]], event: CellShard) -> None:
-    if event.failure is not None:
-        alive.pop(event.cell, None)
-    for text in event.metric_failures:
-        alive.get(event.cell, {}).pop(text, None)
-
-
 def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs, in order."""
-    group, items = job.group, job.dataset.items()
+    items = job.dataset.items()
     for number, positions in sorted(job.shards.items()):
-        cells = tuple(
-            CellWork(cell.number, cell.explainer.object, scored_here(cell.metrics))
-            for cell in group.cells
+        wanted = {
+            cell.number: tuple(scored_here(cell.metrics))
+            for cell in job.group.cells
             if number in job.pending.get(cell.number, ())
-        )
-        if cells and positions:
-            yield ShardWork(number, positions, tuple(items[p] for p in positions), cells)  # type: ignore[arg-type]
+        }
+        if wanted and positions:
+            yield shard_of(job, items, number, wanted)
 
 
-def scored_here(metrics: Mapping[str, Resolved[Metric]]) -> dict[str, Metric]:
-    """Return the metrics that are scored in a shard: all but those that need several models at once."""
-    return {text: m.object for text, m in metrics.items() if "family" not in m.object.protocol.needs}
+def shard_of(job: Job, items: Sequence[Any], number: int, wanted: Mapping[int, Collection[str]]) -> ShardWork:
+    """Return one shard of a dataset's items, with the metrics (by their text) that some of its cells still need."""
+    positions = job.shards[number]
+    cells = []
+    for cell in job.group.cells:
+        if cell.number in wanted:
+            metrics = {t: m for t, m in scored_here(cell.metrics).items() if t in wanted[cell.number]}
+            cells.append(CellWork(cell.number, cell.explainer.object, metrics))
+    return ShardWork(number, positions, tuple(items[p] for p in positions), tuple(cells))
 
 
 def group_threshold(model: FaceModel, dataset: Dataset) -> float | None:
     """Return the decision threshold of a verification model on a whole dataset; None for classifiers."""
-    return clean_threshold(model, dataset) if model.card.task == "verification" else None
+    if model.card.task != "verification":
+        return None
+    return clean_threshold(model, dataset)
+
+
+def surroundings_of(group: Group) -> Surroundings:
+    """Read the state of this process, in which the plugins of a group will run."""
+    kinds: set[type] = {type(cell.explainer.object) for cell in group.cells}
+    kinds |= {type(metric.object) for cell in group.cells for metric in cell.metrics.values()}
+    return Surroundings.read(*sorted(kinds, key=repr))
 
 
 def warm_up(model: FaceModel, group: Group) -> None:

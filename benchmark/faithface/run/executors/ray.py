@@ -22,8 +22,9 @@ from faithface.contract import Dataset, FaceModel, Metric
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.model.target import execution_target
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.executors import Job
-from faithface.run.executors.local import drop_failures, group_threshold, model_facts, scored_here, shards, warm_up
+from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors.local import group_threshold, model_facts, shards, surroundings_of, warm_up
+from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
@@ -47,13 +48,19 @@ class _Worker:
         warm_up(model, self.group)
         return model
 
+    @functools.cached_property
+    def watch(self) -> Watch:
+        """What plugins must leave as it is: the state of this process once the model is open."""
+        _ = self.model
+        return Watch(isolated=True, surroundings=surroundings_of(self.group))
+
     def opened(self) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""
         threshold = group_threshold(self.model, self.dataset)
         return Opened(self.group.number, threshold, model_facts(self.model))
 
     def run(self, work: ShardWork, threshold: float | None, keep: bool) -> Iterator[ShardSamples | CellShard]:
-        yield from run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep)
+        yield from run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep, watch=self.watch)
 
 
 class _Lost(Exception):
