@@ -23,9 +23,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in gone]
 
 
+@pytest.fixture
+def _same_folder() -> Iterator[None]:
+    """A test that leaves the process in another folder breaks those after it, Ray's workers among them."""
+    before = Path.cwd()
+    yield
+    if Path.cwd() != before:
+        os.chdir(before)
+        pytest.fail(f"the test left the process in another folder than {before}")
+
+
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may be downloaded in a test: a connection to anything but this machine fails at once."""
+def _no_network(_same_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be downloaded in a test: a connection to anything but this machine fails at once.
+
+    The folder is asked for before ``monkeypatch``, and so looked at after that has taken its changes back.
+    """
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> object:

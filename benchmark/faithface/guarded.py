@@ -110,15 +110,16 @@ def _child(asked: str) -> None:
     try:
         report = inspect_model(path, device, allow_outside)
         said: dict[str, Any] = {"report": report.as_dict(), "text": report.text()}
-    except FaithfaceError as error:
-        said = {"error": " ".join(str(error).split()), "code": error.exit_code}
     except Exception as error:  # ONNX, ONNX Runtime and torch raise unrelated classes on networks that they cannot take
-        if isinstance(error, MemoryError) or is_out_of_memory(error):
-            said = {"error": f"{path} is refused: computing it took more than {readable_size(memory)} of memory"}
+        code = UsageError.exit_code
+        if is_out_of_memory(error):
+            text = f"{path} is refused: computing it took more than {readable_size(memory)} of memory"
+        elif isinstance(error, FaithfaceError):
+            text, code = " ".join(str(error).split()), error.exit_code
         else:
             first = (str(error).strip().splitlines() or [""])[0][:300]
-            said = {"error": f"{path} cannot be inspected ({type(error).__name__}: {first})"}
-        said["code"] = UsageError.exit_code
+            text = f"{path} cannot be inspected ({type(error).__name__}: {first})"
+        said = {"error": text, "code": code}
     Path(answer).write_text(json.dumps(said), encoding="utf-8")
 
 

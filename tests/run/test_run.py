@@ -176,7 +176,7 @@ def test_a_directory_that_cannot_be_written_is_a_run_error(
 def test_the_batch_size_moves_no_value(
     registry: Registry, tmp_path: Path, pair_card: str, pairs: str, batch: int
 ) -> None:
-    explainers = ["grad-cam", "rise(masks=20)"]
+    explainers = ["grad-cam", "rise(masks=20)", "random"]
     metrics = [
         "gap-similarity-score@1(grid=8)",
         "gap-dissimilarity-score@1(grid=8)",
@@ -187,11 +187,11 @@ def test_the_batch_size_moves_no_value(
         do(registry, tmp_path / str(size), [pair_card], [pairs], explainers, metrics, limit=18, batch_size=size)
     one, many = frame(tmp_path / str(batch)), frame(tmp_path / "32")
     assert one.drop("value").equals(many.drop("value"))
-    pixels = (one["metric"] == "gap-similarity-score@1").to_numpy()
+    # Two batches' maps of a network differ by a rounding, by which nearly tied pixels change places; random's do not.
+    swapped = ((one["metric"] == "gap-similarity-score@1") & (one["explainer"] != "random")).to_numpy()
     a, b = one["value"].to_numpy(), many["value"].to_numpy()
-    np.testing.assert_allclose(a[~pixels], b[~pixels], atol=1e-4)
-    # Maps of two batches differ by a rounding, by which single pixels that are nearly tied change places.
-    np.testing.assert_allclose(a[pixels], b[pixels], atol=5e-4)
+    np.testing.assert_allclose(a[~swapped], b[~swapped], atol=1e-4)
+    np.testing.assert_allclose(a[swapped], b[swapped], atol=5e-4)
 
 
 def test_the_values_of_a_sample_do_not_depend_on_what_else_is_in_the_run(

@@ -1,7 +1,7 @@
 """Which batches a file takes, and whether the rows of a batch are independent of each other.
 
-Place in the flow: called by ``onnx_model.py`` on opening. May call ``graph`` and ``errors``. Runs the network through a
-function that it is given.
+Place in the flow: called by ``onnx_model.py`` on opening. May call ``graph``, ``parity``, ``contract`` and ``errors``.
+Runs the network through a function that it is given.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from faithface.contract.running import is_out_of_memory
 from faithface.errors import RunError, UsageError
 from faithface.model.graph import attributes, constants, opset
 from faithface.model.parity import relative_difference
@@ -60,6 +61,7 @@ def find_batches(
 
     Raises:
         UsageError: no batch size works, results are random, or rows influence each other in a batch that is fixed.
+        RunError: memory ran out on so few images.
     """
     if declared:
         whole = images(declared)
@@ -70,12 +72,16 @@ def find_batches(
         three = images(3)
         alone = torch.cat([run(three[i : i + 1]) for i in range(3)])
     except RunError as error:
+        if is_out_of_memory(error):  # no batch is smaller than one image
+            raise
         return _baked(run, images, proto, what, tolerance, error)
     _check_repeats(run, three[:1], alone[:1], proto, what, tolerance)
     removed = _removed_note(proto, what)
     try:
         together = run(three)
-    except RunError:
+    except RunError as error:
+        if is_out_of_memory(error):
+            raise
         return Batches(1, alone.shape[1], _baked_note(proto, what, 1), alone)
     if together.shape != alone.shape:
         return Batches(1, alone.shape[1], _baked_note(proto, what, 1), alone)
