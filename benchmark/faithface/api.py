@@ -32,7 +32,7 @@ from faithface.run.store import Store, open_run
 
 @dataclass(frozen=True)
 class Result:
-    """What :func:`evaluate` found.
+    """The result of :func:`evaluate`.
 
     Attributes:
         values: one row per value: ``model, dataset, explainer, metric, sample, value`` (polars).
@@ -88,7 +88,7 @@ def evaluate(
         registry: plugins; None to load what is installed.
 
     Raises:
-        UsageError: an unknown name, or something that cannot apply at all.
+        UsageError: an unknown name, or something that is not applicable at all.
         RunError: the run directory cannot be written.
     """
     request = Request(
@@ -125,10 +125,10 @@ def execute(
     executor: Executor | None = None,
     only_failed: bool = False,
 ) -> tuple[Outcome, list[Kept]]:
-    """Carry out a plan in a run directory and write the records beside the store; return what came of it.
+    """Carry out a plan in a run directory and write the records beside the store; return the result.
 
     Args:
-        only_failed: do again what failed, and nothing else; while cells are pending, there are no records.
+        only_failed: repeat what failed, and nothing else; while cells are pending, there are no records.
     """
     kept: list[Kept] = []
 

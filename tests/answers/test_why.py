@@ -287,7 +287,7 @@ def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], 
     torch.nn.init.zeros_(net.head.weight)
     (onnx,) = tmp_path.glob("*.onnx")
     export(net, (3, SIZE, SIZE), onnx)
-    with pytest.raises(FaithfaceError, match="does not move when regions are replaced"):
+    with pytest.raises(FaithfaceError, match="does not change when regions are replaced"):
         why([made["crops"] / "p0_0.png"], str(card), masks=made["masks"], fills=2)
 
 

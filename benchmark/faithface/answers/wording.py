@@ -1,9 +1,9 @@
-"""The sentence on top of a page: a decision in plain language, from the exact values alone.
+"""The sentence at the top of a page: a decision in plain language, from the exact values alone.
 
 Place in the flow: between ``why`` and ``page``. Imports ``why``'s Answer and numpy.
 
 A region is named only where its interval over fills excludes zero; a single fill (the partner) has no interval, there
-the regions that make up most of the difference are named. Nothing is said of single regions where the order of regions
+the regions that make up most of the difference are named. No single region is named where the order of regions
 is not reliable.
 """
 
@@ -76,7 +76,7 @@ def standing_out(values: RegionValues, names: tuple[str, ...], sign: int) -> lis
     """Return at most three regions of one sign, largest first, that make up 60 % of all values of that sign.
 
     With several fills only those whose 95 % interval excludes zero; a sign with less than a tenth of the magnitude of
-    all values is not worth a word.
+    all values is not mentioned.
     """
     mean, margin = sign * values.mean, np.nan_to_num(values.margin)
     total = float(mean[mean > 0].sum())

@@ -14,13 +14,13 @@ P = ParamSpec("P")
 
 
 class Cache:
-    """Results of functions by function and arguments, kept for as long as the object that holds the cache.
+    """Results of functions by function and arguments, stored for as long as the object that holds the cache exists.
 
-    What a function returns is shared by all who ask: it must not be changed, unless the function returns a container
+    What a function returns is shared by all callers: it must not be changed, unless the function returns a container
     that is meant to be filled.
 
     Attributes:
-        seal: gets every new result before anybody has it, also of caches of what is kept here; None: nobody looks.
+        seal: receives every new result first, also those of the caches of stored objects; None: no check.
     """
 
     def __init__(self) -> None:
@@ -44,9 +44,9 @@ class Cache:
         return len(self._found)
 
     def values(self) -> tuple[Any, ...]:
-        """Return all results kept so far."""
+        """Return all results stored so far."""
         return tuple(self._found.values())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all results."""
         self._found.clear()
