@@ -89,9 +89,7 @@ class OnnxModel(FaceModel):
         self.proto = load_proto(card.path)
         self.sha256 = model_digest(card.path)
         if card.sha256 and card.sha256 != self.sha256:
-            raise UsageError(
-                f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file"
-            )
+            raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
         self.session = Session(card.path, card.output.name, device, what=str(card.path))
         self.provider = self.session.provider
         self._check_input()

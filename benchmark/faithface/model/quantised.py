@@ -135,7 +135,7 @@ class _Rewriter:
         elif node.op_type == "Round" and node.output[0] in self.on_path:
             self.put("Identity", [node.input[0]], node.output[0], node)
         elif node.op_type in self.kinds and node.op_type != "Round":
-            raise refuse(f"operator {node.op_type} is not understood")
+            raise refuse(f"operator {node.op_type} is not supported")
         else:
             self.move(node)
 
@@ -310,7 +310,7 @@ class _Rewriter:
     def unary(self, node: onnx.NodeProto, kind: str) -> None:
         attrs = attributes(node)
         if attrs.pop("channels_last", 0):
-            raise refuse(f"{node.op_type} with channels last is not understood")
+            raise refuse(f"{node.op_type} with channels last is not supported")
         if kind == "Softmax":
             attrs.pop("opset", None)
         x, y = self.scale_at(node, 1), self.scale_at(node, 3)

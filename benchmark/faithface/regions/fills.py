@@ -60,8 +60,8 @@ def check_kind(kind: str, pairs: bool, dataset: Dataset | None) -> None:
         )
     if kind in ("stranger", "partner") and dataset is not None and not dataset.aligned:
         raise NotApplicable(
-            f'data set "{dataset.name}" declares that its faces are not aligned, so fill "{kind}" would put an eye where '
-            "a cheek is: align them first, or use blur",
+            f'data set "{dataset.name}" declares that its faces are not aligned, so fill "{kind}" would put an eye '
+            "where a cheek is: align them first, or use blur",
             ReasonCode.NOT_ALIGNED,
         )
 
