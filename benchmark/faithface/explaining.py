@@ -131,7 +131,7 @@ def what_happened(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an exception's text; "" if it has none, or raises when asked for it."""
+    """Return the first line of an exception's text; "" if it has none, or raises."""
     try:
         lines = str(error).strip().splitlines()
     except BaseException:  # a plugin's own class, whose __str__ raises

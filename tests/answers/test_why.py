@@ -103,8 +103,8 @@ def test_a_rejected_pair_is_held_against_its_partner_and_strangers(made: dict[st
     ramp = by_name["ramp", "partner"]
     assert ramp.kind == "dissimilarity"
     # The ramp falls from left to right: left quarters weigh more; ranks as scipy gives them, by hand.
-    left = np.linspace(1, 0, SIZE)[: SIZE // 2].sum() * SIZE // 2
-    assert ramp.sums[0] == pytest.approx(left, rel=0.05)
+    left = np.linspace(1, 0, SIZE)[: SIZE // 2].sum() * (SIZE // 2)
+    assert ramp.sums[0] == pytest.approx(left, rel=1e-5)
     from scipy.stats import spearmanr
 
     assert ramp.spearman == pytest.approx(spearmanr(ramp.sums, -partner.mean).statistic)

@@ -37,7 +37,7 @@ def _accepted(answer: Answer) -> str:
     agree, differ = standing_out(values, names, +1), standing_out(values, names, -1)
     if values.fill == "blur":
         said = f"{_list(agree)} carry the match" if agree else "no region carries the match by itself"
-        return said + (f"; {_list(differ)} {_verb(differ, 'speaks', 'speak')} against it" if differ else "")
+        return said + (f"; {_list(differ)} {_verb(differ, 'weakens', 'weaken')} it" if differ else "")
     if not agree and not differ:
         return "no region stands out against other people's"
     said = f"{_list(agree)} {_verb(agree, 'agrees', 'agree')}" if agree else "no region agrees clearly"
@@ -68,8 +68,8 @@ def _classified(answer: Answer) -> str:
     if _unreliable(values):
         return "no single region can be made responsible; the answer changes with what replaces the regions"
     for_, against = standing_out(values, names, +1), standing_out(values, names, -1)
-    said = f"{_list(for_)} {_verb(for_, 'speaks', 'speak')} for it" if for_ else "no region speaks for it by itself"
-    return said + (f"; {_list(against)} {_verb(against, 'speaks', 'speak')} against it" if against else "")
+    said = f"{_list(for_)} {_verb(for_, 'supports', 'support')} it" if for_ else "no region supports it by itself"
+    return said + (f"; {_list(against)} {_verb(against, 'weakens', 'weaken')} it" if against else "")
 
 
 def standing_out(values: RegionValues, names: tuple[str, ...], sign: int) -> list[str]:

@@ -22,7 +22,7 @@ ROWS = {"cpu": 16, "cuda": 64}
 
 
 class KeptGraph:
-    """One forward pass of some images, whose graph is kept for any number of vector-Jacobian products.
+    """One forward pass of some images, whose graph serves any number of vector-Jacobian products.
 
     Args:
         network: maps N×C×H×W to outputs N×K, row by row.

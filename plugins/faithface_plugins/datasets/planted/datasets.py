@@ -1,4 +1,4 @@
-"""The three planted datasets of the contract: light items whose pixels and masks are rendered when asked for.
+"""The three planted datasets of the contract: light items whose pixels and masks are rendered on demand.
 
 * ``planted-pad``: bona fide against print, replay, mask and partial attacks;
 * ``planted-synthetic``: real against generator artefacts in known places;
