@@ -124,7 +124,7 @@ def test_pairs_are_measured_on_their_similarity_maps(tmp_path):
 
 
 # The published network has 11,689,512 with 1,000 classes, each of which takes 512 weights and a bias. The stand-in
-# should cost what the zoo's classifier does, so that a size within 2 % is what is meant.
+# should cost what the zoo's classifier does, so its size may differ by 2 %.
 @pytest.mark.parametrize(
     ("network", "parameters", "near"), [(ResNet18, 11_689_512 - 998 * 513, 0), (Small, 4.9e4, 0.02)]
 )
