@@ -32,7 +32,7 @@ from faithface.run.store import Store, open_run
 
 @dataclass(frozen=True)
 class Result:
-    """The result of :func:`evaluate`.
+    """What :func:`evaluate` found.
 
     Attributes:
         values: one row per value: ``model, dataset, explainer, metric, sample, value`` (polars).

@@ -60,7 +60,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _verdicts(record: AuditRecord) -> str:
     rows = [[f"`{one.metric}`", one.family, f"**{one.verdict}**", _short(one)] for one in sorted_metrics(record)]
-    return _table(["metric", "family", "verdict", "failed checks"], rows)
+    return _table(["metric", "family", "verdict", "what speaks against it"], rows)
 
 
 def _short(one: Examined) -> str:
@@ -68,19 +68,19 @@ def _short(one: Examined) -> str:
     against = [finding for finding in one.findings if not finding.passed]
     if one.verdict == "not examined":
         return against[0].detail if against else ""
-    general = {"monotone": "order of damaged maps", "same": "does not distinguish maps"}
+    general = {"monotone": "order of damaged maps", "same": "tells no map from another"}
     names = dict.fromkeys(general.get(one.check, one.detail) for one in against if one.check != "applies")
     return ", ".join(names)
 
 
 def _bars() -> str:
     return (
-        f"*Judges*: subject > random > inverted subject at z ≥ {TOLD:g}; every planted fault is detected at z ≥ "
+        f"*Judges*: subject > random > inverted subject at z ≥ {TOLD:g}; every planted fault is noticed at z ≥ "
         f"{NOTICED:g}; where the subject is the model's own contributions, the mean values order it and its three "
         f"versions of each damage by strength, ρ ≥ {MONOTONE:g} in the mean of noise, shift and blur. *With care*: the "
-        "order holds, another check fails. *Describes*: neither a mirrored map nor another sample's is detected. "
-        f"*Fails*: the order does not hold, no map is distinguished from another, or ρ < {ORDERLESS:g}. A metric has "
-        "the worst verdict of all worlds. A z is the mean of paired differences over its standard error."
+        "order holds, something else does not. *Describes*: neither a mirrored map nor another sample's is noticed. "
+        f"*Fails*: the order does not hold, no map is told from another, or ρ < {ORDERLESS:g}. A metric has the worst "
+        "verdict of all worlds. A z is the mean of paired differences over its standard error."
     )
 
 
@@ -155,8 +155,8 @@ def _sentence(finding: Finding) -> str:
         return f"{finding.detail}{place}"
     what = {
         "order": f"{finding.detail} at z",
-        "fault": f"{finding.detail} map detected at z",
-        "place": f"{finding.detail} map changes it by z",
+        "fault": f"{finding.detail} map noticed at z",
+        "place": f"{finding.detail} map moves it by z",
         "same": "largest difference between maps, z",
         "monotone": "damaged versions ordered with ρ",
     }[finding.check]

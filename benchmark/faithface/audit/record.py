@@ -1,4 +1,4 @@
-"""What an audit writes: one JSON file, from which its page is made.
+"""What an audit leaves behind: one JSON file, from which its page is made.
 
 Place in the flow: ``audit`` writes it, ``page`` reads it; the modules beside it make its parts. Imports pydantic.
 """
@@ -25,7 +25,7 @@ class Finding(_Strict):
 
     Attributes:
         check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``applies``, or ``world``.
-        passed: whether the check is passed.
+        passed: whether it speaks for the metric.
         world: where; "" for everywhere.
         detail: which fault, or which two maps.
         value: the number that was compared: a z value or a correlation; None where there is none.

@@ -1,15 +1,15 @@
-"""From evidence to a verdict: a pure function, so that a changed threshold needs no new exam.
+"""From evidence to a verdict: a pure function, so that a bar that is moved needs no new exam.
 
-Place in the flow: ``audit`` calls it for each metric. May call ``record``.
+Place in the flow: ``audit`` asks for each metric. May call ``record``.
 
 In each world, in this order:
 
-1. **fails** if it distinguishes no map from another (all |z| below 2).
-2. **describes** if neither a mirrored map nor another sample's map is detected (|z| below 2): it does not measure
-   where a map points. A metric that claims more than a description must still put the subject above random, else it
+1. **fails** if it tells no map from another (all |z| below 2).
+2. **describes** if neither a mirrored map nor another sample's map is noticed (|z| below 2): whatever it says, it does
+   not say where. A metric that claims more than a description must still put the subject above random, else it
    **fails**.
 3. **fails** unless subject > random > inverted subject, each at z ≥ 2.
-4. **judges** if every fault is detected at z ≥ 3 and, where the truth is exact, the subject and its versions are
+4. **judges** if every fault is noticed at z ≥ 3 and, where the truth is exact, the subject and its versions are
    ordered by the strength of the damage with ρ ≥ 0.98, mean over noise, shift and blur. Else **with care**; below
    ρ = 0.5 it **fails**.
 
@@ -23,10 +23,10 @@ from typing import get_args
 
 from faithface.audit.record import Evidence, Finding, Verdict
 
-TOLD = 2.0  # z from which two maps are distinguished
-NOTICED = 3.0  # z from which a planted fault is detected
+TOLD = 2.0  # z from which two maps are told apart
+NOTICED = 3.0  # z from which a planted fault is noticed
 MONOTONE, ORDERLESS = 0.98, 0.5
-PLACES = ("another", "mirrored")  # faults that preserve the map's values and move them
+PLACES = ("another", "mirrored")  # faults that keep the map's values and move them
 WORST = tuple(reversed(get_args(Verdict)[:4]))  # fails, describes, with care, judges
 
 

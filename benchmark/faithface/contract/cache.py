@@ -20,7 +20,7 @@ class Cache:
     that is meant to be filled.
 
     Attributes:
-        seal: receives every new result first, also those of the caches of stored objects; None: no check.
+        seal: gets every new result before anybody has it, also of caches of what is kept here; None: nobody looks.
     """
 
     def __init__(self) -> None:

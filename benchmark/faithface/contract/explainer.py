@@ -39,8 +39,8 @@ class Method:
         seeded: whether it draws random numbers (always from :meth:`Samples.rng`).
         source: the paper.
         reexplains: False for maps that cannot be computed for altered images (precomputed ones).
-        control: True for references that show what a number means, such as random maps or the ground truth;
-            boards list them separately and do not rank them.
+        control: True for what is no method but shows what a number means, such as random maps or the ground truth;
+            boards show it apart and do not rank it.
 
     Raises:
         TypeError: ``tasks`` or ``needs`` is not a frozenset of known words; the nearest is suggested.

@@ -11,9 +11,9 @@ from faithface.contract import FaceModel, Views
 
 
 class ExplainedScalar(nn.Module):
-    """The explained scalar as a module, as captum expects: ``module(images n×3×H×W, rows n) -> n``; counts its passes.
+    """The explained scalar as a module, captum's way: ``module(images n×3×H×W, rows n) -> n``; counts its passes.
 
-    ``rows`` says which view each image belongs to, so that captum may repeat images.
+    ``rows`` says which view each image belongs to, so that captum may repeat images as it likes.
     """
 
     def __init__(self, model: FaceModel, views: Views) -> None:
