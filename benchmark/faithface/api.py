@@ -88,7 +88,7 @@ def evaluate(
         registry: plugins; None to load what is installed.
 
     Raises:
-        UsageError: an unknown name, or something that is not applicable at all.
+        UsageError: an unknown name, or something that cannot apply at all.
         RunError: the run directory cannot be written.
     """
     request = Request(

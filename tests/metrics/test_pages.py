@@ -43,6 +43,7 @@ HEADINGS = (
     "Values",
     "Range and direction",
     "Which maps",
+    "Passed or failed",
     "Needs",
     "Special cases",
     "Differs from other libraries",
