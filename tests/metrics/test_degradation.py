@@ -88,7 +88,9 @@ def test_the_inverted_map_changes_the_sign_up_to_8_bit_rounding(pad: tuple[FaceM
     inverted = Changed(Brightness(), lambda m: m.amax(dim=(-2, -1), keepdim=True) - m)
     a = METRIC.score(model, samples, maps, Brightness()).values[""]
     b = METRIC.score(model, samples, inverted.explain(model, samples), inverted).values[""]
-    np.testing.assert_allclose(a, -b, atol=0.02)
+    # On this network values are of the order of 1e-4, so the bound is relative: rounding a map to 8 bits and its blur to
+    # tenths moves them by about a tenth. Directions that did not change places would differ by twice their size.
+    np.testing.assert_allclose(a, -b, atol=0.15 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("task", ["pad", "faces"])
