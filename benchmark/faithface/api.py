@@ -125,10 +125,10 @@ def execute(
     executor: Executor | None = None,
     only_failed: bool = False,
 ) -> tuple[Outcome, list[Kept]]:
-    """Carry out a plan in a run directory and write the records beside the store; return what came of it.
+    """Carry out a plan in a run directory and write the records beside the store; return the result.
 
     Args:
-        only_failed: do again what failed, and nothing else; while cells are pending, there are no records.
+        only_failed: repeat what failed, and nothing else; while cells are pending, there are no records.
     """
     kept: list[Kept] = []
 

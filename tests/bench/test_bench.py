@@ -123,10 +123,14 @@ def test_pairs_are_measured_on_their_similarity_maps(tmp_path):
     np.testing.assert_allclose(found["deletion"], work.area(expected.scores["deletion"]), atol=1e-6)
 
 
-@pytest.mark.parametrize(("network", "parameters"), [(ResNet18, 11.2e6), (Small, 4.9e4)])
-def test_the_networks_built_here_have_the_size_that_they_are_named_after(network, parameters):
+# The published network has 11,689,512 with 1,000 classes, each of which takes 512 weights and a bias. The stand-in
+# should cost what the zoo's classifier does, so its size may differ by 2 %.
+@pytest.mark.parametrize(
+    ("network", "parameters", "near"), [(ResNet18, 11_689_512 - 998 * 513, 0), (Small, 4.9e4, 0.02)]
+)
+def test_the_networks_built_here_have_the_size_that_they_are_named_after(network, parameters, near):
     made = network()
-    assert sum(p.numel() for p in made.parameters()) == pytest.approx(parameters, rel=0.02)
+    assert sum(p.numel() for p in made.parameters()) == pytest.approx(parameters, rel=near, abs=0)
     assert made(torch.zeros(1, 3, 112, 112)).shape == (1, 2)
 
 

@@ -1,6 +1,6 @@
 """Everything that ``faithface bench`` measures, in order.
 
-Place in the flow: called by the command line, which hands the plain data on to ``report``; calls ``efficiency``,
+Place in the flow: called by the command line, which passes the plain data to ``report``; calls ``efficiency``,
 ``explainers``, ``gpu`` and ``memory``.
 """
 
@@ -23,7 +23,7 @@ from faithface.model.target import execution_target
 from faithface.threads import thread_count
 
 IMAGES = {"small": (16, 32), "middle": (1, 4), "ResNet-18 size": (1, 4)}  # quick, whole
-MORE = {"cpu": 1, "cuda": 32}  # times as many images: a device is done with a few before Python has begun
+MORE = {"cpu": 1, "cuda": 32}  # times as many images: a device finishes a few before Python has started
 REPEATS = (2, 4)
 PACKAGES = (
     "faithface",
@@ -53,7 +53,7 @@ def run_bench(
         say: called with one line before each step.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: the device is not available.
     """
     begun = time.perf_counter()
     on = execution_target(device).torch
@@ -99,7 +99,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold the figures against what the project promises; a figure that was not measured has value None."""
+    """Compare the figures with what the project promises; a figure that was not measured has value None."""
     rows = {row["role"]: row for row in result["engine"]}
     peaks = {row["samples"]: row.get("peak_mib") for row in result["growth"]}
     large, small = rows.get("ResNet-18 size", {}), rows.get("small", {})

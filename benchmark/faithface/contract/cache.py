@@ -14,9 +14,9 @@ P = ParamSpec("P")
 
 
 class Cache:
-    """Results of functions by function and arguments, kept for as long as the object that holds the cache.
+    """Results of functions by function and arguments, stored for as long as the object that holds the cache exists.
 
-    What a function returns is shared by all who ask: it must not be changed, unless the function returns a container
+    What a function returns is shared by all callers: it must not be changed, unless the function returns a container
     that is meant to be filled.
 
     Attributes:
@@ -44,9 +44,9 @@ class Cache:
         return len(self._found)
 
     def values(self) -> tuple[Any, ...]:
-        """Return all results kept so far."""
+        """Return all results stored so far."""
         return tuple(self._found.values())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all results."""
         self._found.clear()

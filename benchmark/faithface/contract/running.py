@@ -1,6 +1,6 @@
 """How rows go through a model: the meter, the batching policy, the feed, and what happens when memory runs out.
 
-Place in the flow: parts of ``model.FaceModel``, used by whoever runs a model (the perturbation engine, ``run``,
+Place in the flow: parts of ``model.FaceModel``, used by all that run a model (the perturbation engine, ``run``,
 ``bench``). Imports only ``errors`` and ``lazy``.
 """
 
@@ -18,7 +18,7 @@ from faithface.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ say that memory ran out.
+# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ report that memory ran out.
 MEMORY_WORDS = (
     "out of memory",
     "failed to allocate memory",
@@ -64,7 +64,7 @@ class Feed:
             dtype. Each value of a row depends on the same pixel of its image only.
         run: contiguous rows → outputs N×K, float32, which belong to the caller. Where the model's batching policy has
             several workers, it is called from as many threads, each with rows of its own.
-        channels_last: whether the channels of a pixel lie side by side.
+        channels_last: whether the channels of a pixel are adjacent in memory.
         fixed_batch: the only number of rows that ``run`` accepts; None: any.
         counts: whether ``run`` counts its passes on the model's meter; otherwise the caller does, by
             ``FaceModel.count``, and omits rows that only fill a batch.
@@ -77,7 +77,7 @@ class Feed:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFeed(Feed):
-    """A feed whose rows lie in the host's memory, as numpy arrays."""
+    """A feed whose rows are in the host's memory, as numpy arrays."""
 
     prepare: Callable[[Tensor], np.ndarray]
     run: Callable[[np.ndarray], Tensor]
@@ -85,7 +85,7 @@ class HostFeed(Feed):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFeed(Feed):
-    """A feed whose rows lie in a device's memory, as torch tensors; so do the outputs."""
+    """A feed whose rows are in a device's memory, as torch tensors; so do the outputs."""
 
     prepare: Callable[[Tensor], Tensor]
     run: Callable[[Tensor], Tensor]

@@ -4,7 +4,7 @@ Place in the flow: opened once per model and device by ``run``; everything above
 ``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``endings``, ``explained``, ``products``, ``target``,
 ``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is held against
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is compared with
 ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
 and only black-box explainers run.
 """
@@ -56,7 +56,7 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
         batch_size: the largest number of images in one pass; default 32.
 
     Raises:
-        UsageError: the file cannot be opened, does not fit its card, or the device is not there.
+        UsageError: the file cannot be opened, does not fit its card, or the device is not available.
     """
     model = OnnxModel(card, device, batch_size or DEFAULT_BATCH)
     model.batch_given = batch_size
@@ -70,7 +70,7 @@ class OnnxModel(FaceModel):
         execution_target: where it runs; ``device`` is its torch device.
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
-        batch_given: the batch size that the user named; None: the batching policy is measured.
+        batch_given: the batch size that the user set; None: the batching policy is measured.
 
     Args:
         like: a model with the same operators and other weights, whose checks are not repeated.
@@ -202,7 +202,7 @@ class OnnxModel(FaceModel):
             like = self if same_operators(self.proto, proto) else None
             opened = OnnxModel(card, self.execution_target.name, self.batch_given or DEFAULT_BATCH, like)
             opened.batch_given = self.batch_given
-            opened.use_batching(self.batching)  # now, while the file is there: other threads open the session anew
+            opened.use_batching(self.batching)  # now, while the file exists: more threads reopen the session
         return opened
 
     def outputs(self, images: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class OnnxModel(FaceModel):
             raise UsageError(f"count is {count}; expected at least 1 image")
         self.count(forward=count)
         few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers)
-        # A handful of images is not worth the measurement; who sends more will send many.
+        # A few images are not worth the measurement; a caller with more images usually has many.
         policy = self.batching if count > FEW else few
         while True:
             try:
@@ -229,7 +229,7 @@ class OnnxModel(FaceModel):
             return torch.cat([self._forward_rows(make(part)) for part in slices])
 
         def alone(part: slice) -> Tensor:
-            with one_thread():  # the other cores have passes of their own
+            with one_thread():  # the other cores run passes of their own
                 return self._forward_rows(make(part))
 
         return torch.cat(list(self.session.pool.map(alone, slices)))
@@ -384,7 +384,7 @@ class OnnxModel(FaceModel):
         return torch.cat([one(start, images[start : start + self.batch_size]) for start in starts])
 
     def forget(self) -> None:
-        """Forget the activations of the last batch, which otherwise serve all CAMs of the same images."""
+        """Remove the activations of the last batch, which otherwise serve all CAMs of the same images."""
         self._last = {}
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
+"""ONNX Runtime sessions: the requested provider or an error, repeatable options, a known batch axis.
 
 Place in the flow: used by ``onnx_model.py``; the perturbation engine runs the same session from its own buffers,
 through ``FaceModel.feed``. May call ``target``, ``threads``, ``screen`` and ``errors`` only. Knows nothing of cards or
@@ -72,8 +72,8 @@ def open_session(
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
         raise UsageError(
-            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its libraries did "
-            "not load; install the CUDA, cuDNN or TensorRT that this onnxruntime-gpu wants, or use --device cpu"
+            f"{wanted} was requested, but ONNX Runtime fell back to {session.get_providers()[0]}: its libraries did "
+            "not load; install the CUDA, cuDNN or TensorRT that this onnxruntime-gpu needs, or use --device cpu"
         )
     return session
 
@@ -82,7 +82,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """Read an ``.onnx`` file.
 
     Raises:
-        UsageError: it is not there, truncated, not ONNX, or asks for too much (see :mod:`faithface.model.screen`).
+        UsageError: it is not there, truncated, not ONNX, or demands too much (see :mod:`faithface.model.screen`).
     """
     return read_proto(path)
 
@@ -103,7 +103,7 @@ class Session:
         output: the chosen output's name.
         fixed_batch: the only batch size that the file accepts; None: any.
         execution_target: where it runs; ``device`` is its torch device.
-        provider: the provider that really runs.
+        provider: the provider in use.
         workers: how many passes are meant to run side by side (:meth:`share_out`).
     """
 
@@ -134,7 +134,7 @@ class Session:
     def share_out(self, workers: int) -> None:
         """Divide the host's threads among so many passes side by side; 1: each pass has them all.
 
-        ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
+        ONNX Runtime fixes the threads of a session when it opens, so it is reopened and the old one dropped.
         """
         self.ort = open_session(self._source, self.execution_target.name, self._what, max(1, thread_count() // workers))
         self.workers = workers
@@ -144,7 +144,7 @@ class Session:
 
     @property
     def pool(self) -> ThreadPoolExecutor:
-        """One thread for each pass that runs side by side. ONNX Runtime lets go of Python's lock during a pass."""
+        """One thread for each pass that runs side by side. ONNX Runtime releases Python's lock during a pass."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
         return self._pool
@@ -179,7 +179,7 @@ class Session:
         return self.run_bound(batch.to(TORCH_DTYPES[self.dtype]).contiguous())
 
     def run_bound(self, batch: torch.Tensor) -> torch.Tensor:
-        """Run by IOBinding: the input is read where it lies, the output stays on the device.
+        """Run by IOBinding: the input is read in place, the output stays on the device.
 
         Args:
             batch: contiguous, in the network's dtype, on the device of the session (the host's memory serves as well).

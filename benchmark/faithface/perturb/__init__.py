@@ -1,9 +1,9 @@
 """Altering images where a map points, and running the network on them.
 
 Place in the flow: ``metrics → perturb → contract``; a model is run through the contract's
-:class:`~faithface.contract.FaceModel` alone. :func:`curves` is the whole job for deletion and insertion; the parts
+:class:`~faithface.contract.FaceModel` alone. :func:`curves` does all of deletion and insertion; the parts
 serve other metrics: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impute_linear`` (by what),
-:class:`MaskingPlan` and :func:`run_masking_plan` (many altered images through the network at its own speed).
+:class:`MaskingPlan` and :func:`run_masking_plan` (many altered images through the network at full speed).
 
 ``ranking.py`` · ``fills.py`` (``strangers.py``, ``linear.py``) · ``masking_plan.py`` · ``engine.py`` (``lanes.py``)
 · ``curves.py`` · ``prefetch.py``

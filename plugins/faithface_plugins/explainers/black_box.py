@@ -34,11 +34,11 @@ class Occlusion(Explainer):
         fill: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour).
         score: classifiers: ``logit`` of the predicted class, or its ``probability``. Pairs: the cosine.
 
-    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901. Where the windows fit the image without a rest, equal to
-    captum's Occlusion; where they do not, captum lets the last window of a row hang over the border, so that it covers
-    less, and here it is moved up to the border and covers as much as the others. Cost: one forward pass per window and
-    image, 100 at the defaults and 112×112; no backward pass. Left open by the paper: window, step and fill (grey
-    there); the logit is used because a saturated probability falls by nothing.
+    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901. Where the windows fit the image exactly, equal to
+    captum's Occlusion; elsewhere captum lets the last window of a row extend beyond the border, so that it covers
+    less, and here it is moved back to the border and covers as much as the others. Cost: one forward pass per window
+    and image, 100 at the defaults and 112×112; no backward pass. Not specified by the paper: window, step and fill
+    (grey there); the logit is used because a saturated probability does not fall.
     """
 
     window: float = 0.2
@@ -106,10 +106,10 @@ class Rise(Explainer):
         score: classifiers: ``probability`` of the predicted class (the paper's), or its ``logit``. Pairs: the cosine.
 
     Source: Petsiuk et al., BMVC 2018, arXiv:1806.07421, and its official code. Cost: ``masks`` forward passes per
-    image, no backward pass. Left open: pairs. Without centring, a cosine that stays positive under every mask would
-    give a map that is positive everywhere and follows how often each pixel happened to be seen. The official notebooks
-    use N = 5000 or 6000 with p1 = 0.1, which hides nine tenths of a face at a time. As in the official code there is no
-    division by each pixel's own coverage.
+    image, no backward pass. Not specified: pairs. Without centring, a cosine that stays positive under every mask would
+    give a map that is positive everywhere and follows how often each pixel happened to be visible. The official
+    notebooks use N = 5000 or 6000 with p1 = 0.1, which hides nine tenths of a face in each mask. As in the official
+    code there is no division by each pixel's own coverage.
     """
 
     masks: int = 1000
@@ -169,8 +169,8 @@ class RiseMasks:
     def render(self, part: slice, device: torch.device | str = "cpu") -> Tensor:
         """Return masks n×H×W, float32 in [0, 1].
 
-        Bilinear upsampling is separable: the rows and columns of each possible crop lie ready as one matrix per axis,
-        which costs a small product of matrices instead of enlarging and cropping every mask.
+        Bilinear upsampling is separable: the rows and columns of each possible crop are prepared as one matrix per
+        axis, which costs a small product of matrices instead of enlarging and cropping every mask.
         """
         down, across = (crops[self.offsets[part, axis]] for axis, crops in enumerate(self.crops))
         if torch.device(device).type == "cpu":

@@ -27,14 +27,14 @@ class ScoreCam(Explainer):
 
     Parameters:
         layer: name of the layer ("" = the card's, else automatic).
-        fill: what a mask of 0 leaves: ``black`` (the mask multiplies the pixels in [0, 1]) or ``mean`` (it multiplies
+        fill: what a mask of 0 shows: ``black`` (the mask multiplies the pixels in [0, 1]) or ``mean`` (it multiplies
             the normalised tensor, as in the authors' code and pytorch-grad-cam; the same where the card's mean is 0).
 
     Source: Wang et al., CVPRW 2020, arXiv:1910.01279. Cost: 1 + C forward passes per image for a layer of C channels,
-    no backward pass. Left open: y is the logit (libraries agree; the softmax of a probability would be almost uniform);
-    subtracting the score of a baseline image, as in the paper, does not change a softmax; scaling before or after
-    upsampling (here after, as pytorch-grad-cam). The softmax acts on absolute differences of y: on a cosine it is close
-    to uniform, and the map close to the plain mean of the channels.
+    no backward pass. Not specified: y is the logit (libraries agree; the softmax of a probability would be almost
+    uniform); subtracting the score of a baseline image, as in the paper, does not change a softmax; scaling before or
+    after upsampling (here after, as pytorch-grad-cam). The softmax acts on absolute differences of y: on a cosine it is
+    close to uniform, and the map close to the plain mean of the channels.
     """
 
     layer: str = ""

@@ -3,9 +3,9 @@
 Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that they
 run wherever ONNX Runtime does, without a twin, and perturbed images are made while others are scored.
 
-Both cut the image into segments, fill random subsets of them, score what is left, and fit a linear model from "which
-segments are seen" to the score. The map paints each segment with its coefficient: signed; for pairs the positive part
-is similarity, the negative part dissimilarity.
+Both cut the image into segments, fill random subsets of them, score the result, and fit a linear model from "which
+segments are visible" to the score. The map paints each segment with its coefficient: signed; for pairs the positive
+part is similarity, the negative part dissimilarity.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
     """Cut an image 3×H×W into about ``count`` segments: int64 H×W, numbered from 0 without gaps.
 
     ``slic``: superpixels (skimage, compactness 10, sigma 1). ``grid``: ⌊√count⌉² rectangles. An image that slic cannot
-    cut (a constant one may come back whole) gets the grid.
+    cut (a constant one may stay whole) gets the grid.
     """
     height, width = image.shape[1:]
     if how == "slic":
@@ -49,7 +49,7 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
 
 
 def segments(samples: Samples, segmentation: Segmentation, count: int) -> list[Tensor]:
-    """Return the segments of every view of a batch; asked for through :meth:`Samples.cached`."""
+    """Return the segments of every view of a batch; called through :meth:`Samples.cached`."""
     return [segment(image, segmentation, count) for image in samples.views().images]
 
 
@@ -123,7 +123,7 @@ class Lime(Explainer):
         score: classifiers: ``probability`` of the predicted class (the paper's) or its ``logit``. Pairs: the cosine.
 
     Source: Ribeiro et al., KDD 2016, arXiv:1602.04938, and its code for images. Cost: ``samples``
-    forward passes per image, no backward pass. Left open: the segmentation (the authors' code uses quickshift), the
+    forward passes per image, no backward pass. Not specified: the segmentation (the authors' code uses quickshift), the
     number of samples, the
     regression: ridge as in the authors' code, because captum's lasso with its fixed penalty gives a map of zeros on
     scores as close together as cosines. The authors' code fills with each superpixel's mean colour, here one colour
@@ -166,8 +166,8 @@ class KernelShap(Explainer):
     """Kernel SHAP: Shapley values of superpixels, estimated by a weighted linear regression.
 
     Formula: as LIME without regularisation; the number of seen segments is drawn in proportion to the Shapley kernel
-    (M − 1)/(k·(M − k)), and the empty and the whole image are held to their scores. The coefficients then sum to
-    y(image) − y(filled image).
+    (M − 1)/(k·(M − k)), and the empty and the whole image are fitted exactly to their scores. The coefficients then sum
+    to y(image) − y(filled image).
 
     Parameters:
         samples: 500, perturbed images per image; should be several times the number of segments.
@@ -177,7 +177,7 @@ class KernelShap(Explainer):
         score: classifiers: ``logit`` of the predicted class or its ``probability``. Pairs: the cosine.
 
     Source: Lundberg & Lee, NeurIPS 2017, arXiv:1705.07874; equal to captum's KernelShap. Cost: ``samples``
-    forward passes per image, no backward pass. Left open: what "absent" means for a superpixel, and the score; the
+    forward passes per image, no backward pass. Not specified: what "absent" means for a superpixel, and the score; the
     logit because it adds up where a probability saturates.
     """
 
