@@ -43,12 +43,16 @@ class Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)
 
 
+ONNX_RUNTIME, OPENVINO = "onnxruntime", "openvino"
+
+
 @dataclass(frozen=True)
 class BatchingPolicy:
-    """How a model is run: rows per pass, and how many passes run side by side (one per worker thread)."""
+    """How a model is run: rows per pass, how many passes run side by side (one per worker thread), and by what."""
 
     batch: int
     workers: int = 1
+    engine: str = ONNX_RUNTIME
 
 
 @dataclass(frozen=True, kw_only=True)
