@@ -46,7 +46,7 @@ class OpenVino:
     def __init__(self, source: bytes | Path, streams: int, what: str) -> None:
         import openvino
 
-        self._what = what
+        self.streams, self._what = streams, what
         self._own = threading.local()
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",

@@ -117,6 +117,8 @@ class Session:
         self._source, self._what = model, what
         self._pool: ThreadPoolExecutor | None = None
         self._openvino: OpenVino | None = None
+        self._last_compiled: OpenVino | None = None
+        self._ort_workers = 1
         self.provider = self.ort.get_providers()[0]
         self.inputs, self.outputs = ports(self.ort.get_inputs()), ports(self.ort.get_outputs())
         names = [port.name for port in self.outputs]
@@ -141,9 +143,12 @@ class Session:
         ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
         """
         self.ort = open_session(self._source, self.execution_target.name, self._what, max(1, thread_count() // workers))
+        self._ort_workers = workers
         self._set_workers(workers)
 
     def _set_workers(self, workers: int) -> None:
+        if workers == self.workers:
+            return
         self.workers = workers
         if self._pool is not None:
             self._pool.shutdown()
@@ -162,11 +167,22 @@ class Session:
         if policy.engine == self.engine and policy.workers == self.workers:
             return
         if policy.engine == OPENVINO:
-            self._openvino = OpenVino(self._source, policy.workers, self._what)
-            self._set_workers(policy.workers)
-            return
-        self._openvino = None
-        self.share_out(policy.workers)
+            self._openvino = self._compiled(policy.workers)
+        else:
+            self._openvino = None
+            if policy.workers != self._ort_workers:
+                self.share_out(policy.workers)
+        self._set_workers(policy.workers)
+
+    def _compiled(self, streams: int) -> OpenVino:
+        """Return the network compiled by OpenVINO; the last one stays, because the engines are timed in turns."""
+        if self._last_compiled is None or self._last_compiled.streams != streams:
+            self._last_compiled = OpenVino(self._source, streams, self._what)
+        return self._last_compiled
+
+    def drop_unused(self) -> None:
+        """Let go of what OpenVINO compiled, unless it is in use."""
+        self._last_compiled = self._openvino
 
     @property
     def pool(self) -> ThreadPoolExecutor:
