@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface_plugins.explainers.cams import cam_maps
 from faithface_plugins.explainers.common import Fill, fill_color, scores_of
 
@@ -53,11 +54,11 @@ class ScoreCam(Explainer):
         scores = []
         for i, (image, channels) in enumerate(zip(views.images, seen.values, strict=True)):
 
-            def make(part: slice, image: Tensor = image, channels: Tensor = channels) -> Tensor:
-                masks = channel_masks(channels[part], model.size)[:, None].to(image.device)
-                return torch.addcmul(fill, masks, image - fill)
+            def masks(part: slice, image: Tensor = image, channels: Tensor = channels) -> Tensor:
+                return channel_masks(channels[part], model.size).to(image.device)
 
-            scores.append(scores_of(model, len(channels), make, views.target.take(slice(i, i + 1))))
+            outputs = blended_outputs(model, image, fill, len(channels), masks)
+            scores.append(scores_of(model.card, outputs, views.target.take(slice(i, i + 1))))
         y = torch.stack(scores).to(seen.values.device)
 
         def cam(weights: Tensor) -> Tensor:

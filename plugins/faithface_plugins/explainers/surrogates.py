@@ -1,6 +1,6 @@
 """Surrogate explainers: lime and kernel-shap, a linear model of the score over superpixels.
 
-Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that they
+Place in the flow: registered by the package; call ``perturb.blended``, so that they
 run wherever ONNX Runtime does, without a twin, and perturbed images are made while others are scored.
 
 Both cut the image into segments, fill random subsets of them, score what is left, and fit a linear model from "which
@@ -18,6 +18,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.seeds import seed_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scores_of
 
@@ -79,11 +80,11 @@ def paint_coefficients(
         seen = draw(int(labels.max()) + 1, generator)
         shown = seen.to(image)
 
-        def make(part: slice, image: Tensor = image, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
-            visible = shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
-            return torch.addcmul(color, visible[:, None], image - color)
+        def visible(part: slice, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
+            return shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
 
-        y = scores_of(model, len(seen), make, views.target.take(slice(i, i + 1)), score)
+        outputs = blended_outputs(model, image, color, len(seen), visible)
+        y = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), score)
         found = fit(seen.double().numpy(), y.double().cpu().numpy())
         maps.append(torch.from_numpy(found).to(labels.device)[labels])
     return Maps.from_views(torch.stack(maps), samples)
