@@ -7,6 +7,7 @@ Place in the flow: parts of ``model.FaceModel``, used by whoever runs a model (t
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,10 +82,15 @@ class Feed:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFeed(Feed):
-    """A feed whose rows lie in the host's memory, as numpy arrays."""
+    """A feed whose rows lie in the host's memory, as numpy arrays.
+
+    Attributes:
+        pool: threads for passes side by side, which live as long as the model; None: the caller makes its own.
+    """
 
     prepare: Callable[[Tensor], np.ndarray]
     run: Callable[[np.ndarray], Tensor]
+    pool: Executor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

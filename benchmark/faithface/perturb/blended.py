@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from threading import local
 from typing import TYPE_CHECKING
 
@@ -49,15 +50,16 @@ def blended_outputs(
     feed = model.feed()
     if not isinstance(feed, HostFeed):
         return model.outputs_of(count, lambda part: torch.addcmul(color, masks(part)[:, None], image - color))
-    shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
-    difference = shown - hidden
-    plain = not hidden.any()
+    with one_thread():
+        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
+    base, difference = torch.from_numpy(hidden), torch.from_numpy(shown - hidden)
 
     def write(part: slice, rows: np.ndarray) -> None:
-        mask = masks(part).cpu().numpy()
-        np.multiply(mask[..., None] if feed.channels_last else mask[:, None], difference, out=rows, casting="same_kind")
-        if not plain:
-            rows += hidden
+        mask = masks(part).to(base)
+        # One pass over the rows, where numpy would make two.
+        torch.addcmul(
+            base, mask[..., None] if feed.channels_last else mask[:, None], difference, out=torch.from_numpy(rows)
+        )
 
     return _run(model, feed, shown, count, write)
 
@@ -75,7 +77,8 @@ def covered_outputs(model: FaceModel, image: Tensor, color: Tensor, windows: Seq
             return covered
 
         return model.outputs_of(len(windows), make)
-    shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
+    with one_thread():
+        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
 
     def write(part: slice, rows: np.ndarray) -> None:
         rows[:] = shown
@@ -122,5 +125,6 @@ def _run_by(policy: BatchingPolicy, feed: HostFeed, like: np.ndarray, count: int
         with one_thread():  # the other cores have passes of their own
             return forward(part)
 
-    with ThreadPoolExecutor(policy.workers) as pool:
+    # Threads that live longer than this call have torch's and the network's state ready.
+    with nullcontext(feed.pool) if feed.pool else ThreadPoolExecutor(policy.workers) as pool:
         return torch.cat(list(pool.map(alone, parts)))

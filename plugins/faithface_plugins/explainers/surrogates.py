@@ -212,17 +212,21 @@ class KernelShap(Explainer):
 def shapley_coalitions(samples: int, segments: int, generator: torch.Generator) -> Tensor:
     """Draw coalitions, bool S×M: first all segments, then none, then k of them with p(k) ∝ (M − 1)/(k·(M − k)).
 
-    In the order in which captum draws, so that the same seed gives the same coalitions.
+    In the order in which captum draws, so that the same seed gives the same coalitions: for each row first a size by
+    ``torch.multinomial``, which is the largest ratio of a share to an exponential number, then M normal numbers whose
+    ``size`` largest are seen. The numbers are drawn row by row, and evaluated for all rows at once.
     """
-    sizes = torch.arange(segments, dtype=torch.float32)
-    share = (segments - 1) / (sizes * (segments - sizes))
+    k = torch.arange(segments, dtype=torch.float32)
+    share = (segments - 1) / (k * (segments - k))
     share[0] = 0.0
-    seen = torch.zeros(samples, segments, dtype=torch.bool)
-    seen[0] = True
-    for row in seen[2:]:
-        size = int(torch.multinomial(share, 1, replacement=True, generator=generator))
-        row[torch.randn(1, segments, generator=generator)[0].topk(size).indices] = True
-    return seen
+    exponential, normal = torch.ones(samples, segments), torch.zeros(samples, segments)
+    for i in range(2, samples):
+        exponential[i].exponential_(1, generator=generator)
+        normal[i].normal_(generator=generator)
+    sizes = (share / exponential).argmax(dim=1)
+    sizes[:2] = torch.tensor([segments, 0])
+    place = normal.argsort(dim=1, descending=True).argsort(dim=1)
+    return place < sizes[:, None]
 
 
 def _check_counts(samples: int, segments: int) -> None:
