@@ -6,6 +6,7 @@ siblings ``cache`` and ``running``.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ class FaceModel(ABC):
             raise error
         if policy.batch == 1 or self.fixed_batch:
             raise no_memory(self.card.name, policy.batch) from error
-        smaller = BatchingPolicy(policy.batch // 2, policy.workers)
+        smaller = dataclasses.replace(policy, batch=policy.batch // 2)
         self.use_batching(smaller)
         return smaller
 

@@ -7,6 +7,7 @@ Place in the flow: parts of ``model.FaceModel``, used by all that run a model (t
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,16 @@ class Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)
 
 
+ONNX_RUNTIME, OPENVINO = "onnxruntime", "openvino"
+
+
 @dataclass(frozen=True)
 class BatchingPolicy:
-    """How a model is run: rows per pass, and how many passes run side by side (one per worker thread)."""
+    """How a model is run: rows per pass, how many passes run side by side (one per worker thread), and by what."""
 
     batch: int
     workers: int = 1
+    engine: str = ONNX_RUNTIME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +82,15 @@ class Feed:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFeed(Feed):
-    """A feed whose rows are in the host's memory, as numpy arrays."""
+    """A feed whose rows are in the host's memory, as numpy arrays.
+
+    Attributes:
+        pool: threads for passes side by side, which live as long as the model; None: the caller makes its own.
+    """
 
     prepare: Callable[[Tensor], np.ndarray]
     run: Callable[[np.ndarray], Tensor]
+    pool: Executor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

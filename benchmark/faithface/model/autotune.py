@@ -88,11 +88,11 @@ def autotune(
     if cores < 2 or not alone:
         return whole
     rows = rows.astype(session.dtype)
-    divided = _per_image(session, rows, whole)
+    divided = seconds_per_image(session, rows, whole)
     if divided * whole.batch > SLOW:
         return whole
     session.share_out(cores)
-    times = {BatchingPolicy(n, cores): _per_image(session, rows, BatchingPolicy(n, cores)) for n in alone}
+    times = {BatchingPolicy(n, cores): seconds_per_image(session, rows, BatchingPolicy(n, cores)) for n in alone}
     fastest = min(times.values())
     if fastest > divided * (1 + TIE) + BETWEEN * (1 - 1 / cores):
         session.share_out(1)
@@ -103,8 +103,8 @@ def autotune(
     )
 
 
-def _per_image(session: Session, rows: np.ndarray, policy: BatchingPolicy) -> float:
-    """Return seconds per image: the best of three spans of passes."""
+def seconds_per_image(session: Session, rows: np.ndarray, policy: BatchingPolicy) -> float:
+    """Return seconds per image by a policy to which the session is set: the best of three spans of passes."""
 
     def passes(count: int) -> None:
         for _ in range(count):

@@ -29,6 +29,7 @@ def session_feed(session: Session, card: InputCard, fixed_batch: int | None) -> 
             channels_last=last,
             fixed_batch=fixed_batch,
             counts=False,
+            pool=session.pool if session.workers > 1 else None,
         )
     dtype = TORCH_DTYPES[session.dtype]
     return DeviceFeed(

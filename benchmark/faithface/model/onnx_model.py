@@ -31,6 +31,7 @@ from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.batches import find_batches
 from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
 from faithface.model.endings import ending, problem_with_kind
+from faithface.model.engines import choose_engine
 from faithface.model.explained import explained_scalar, needs_before
 from faithface.model.feeding import session_feed
 from faithface.model.parity import Parity
@@ -173,8 +174,7 @@ class OnnxModel(FaceModel):
         return out.reshape(out.shape[0], -1)
 
     def use_batching(self, policy: BatchingPolicy) -> None:
-        if policy.workers != self.session.workers:
-            self.session.share_out(policy.workers)
+        self.session.use(policy)
         super().use_batching(policy)
 
     def _choose_batching(self) -> BatchingPolicy:
@@ -189,7 +189,10 @@ class OnnxModel(FaceModel):
         else:
             alone = ALONE
             whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
-        return autotune(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
+        if self.device != "cpu":
+            return whole
+        policy = autotune(self.session, ready.numpy(), whole, alone)
+        return choose_engine(self.session, ready.numpy(), policy, self.sha256)
 
     def feed(self) -> HostFeed | DeviceFeed:
         return session_feed(self.session, self.card.input, self.fixed_batch)
@@ -213,7 +216,7 @@ class OnnxModel(FaceModel):
         if count < 1:
             raise UsageError(f"count is {count}; expected at least 1 image")
         self.count(forward=count)
-        few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers)
+        few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers, self.session.engine)
         # A few images are not worth the measurement; a caller with more images usually has many.
         policy = self.batching if count > FEW else few
         while True:

@@ -1,6 +1,6 @@
 """Black-box explainers: occlusion and RISE. They need outputs only, so they run on every model that ONNX Runtime runs.
 
-Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that
+Place in the flow: registered by the package; call ``perturb.blended``, so that
 altered images are made while others are scored.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs, covered_outputs
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scalar_of, scores_of
 
@@ -65,22 +66,16 @@ class Occlusion(Explainer):
         corners = window_corners(model.size, side, max(1, round(self.stride * side)))
         fill = fill_color(model.card.input, self.fill).to(views.images)
         falls = []
+        windows = [(y, x, y + side, x + side) for y, x in corners]
         for i, image in enumerate(views.images):
-
-            def make(part: slice, image: Tensor = image) -> Tensor:
-                covered = image.repeat(part.stop - part.start, 1, 1, 1)
-                for one, (y, x) in zip(covered, corners[part], strict=True):
-                    one[:, y : y + side, x : x + side] = fill
-                return covered
-
-            target = views.target.take(slice(i, i + 1))
-            falls.append(clean[i] - scores_of(model, len(corners), make, target, self.score))
+            outputs = covered_outputs(model, image, fill, windows)
+            falls.append(clean[i] - scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), self.score))
         total = torch.zeros((len(falls), *model.size), dtype=torch.float64, device=views.images.device)
-        windows = torch.zeros_like(total[0])
+        times = torch.zeros_like(total[0])
         for (y, x), fall in zip(corners, torch.stack(falls).double().T, strict=True):
             total[:, y : y + side, x : x + side] += fall[:, None, None]
-            windows[y : y + side, x : x + side] += 1
-        return Maps.from_views(total / windows, samples)
+            times[y : y + side, x : x + side] += 1
+        return Maps.from_views(total / times, samples)
 
 
 def window_corners(size: tuple[int, int], side: int, step: int) -> list[tuple[int, int]]:
@@ -137,10 +132,11 @@ class Rise(Explainer):
         for i, (image, seed_id) in enumerate(zip(views.images, views.seed_ids, strict=True)):
             masks = RiseMasks.draw(rng_for(samples.seed, seed_id, "rise"), self.masks, self.cells, self.p1, model.size)
 
-            def make(part: slice, image: Tensor = image, masks: RiseMasks = masks) -> Tensor:
-                return torch.addcmul(fill, masks.render(part, image.device)[:, None], image - fill)
+            def rendered(part: slice, image: Tensor = image, masks: RiseMasks = masks) -> Tensor:
+                return masks.render(part, image.device)
 
-            weights = scores_of(model, self.masks, make, views.target.take(slice(i, i + 1)), self.score).double()
+            outputs = blended_outputs(model, image, fill, self.masks, rendered)
+            weights = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), self.score).double()
             weights = weights - weights.mean() if samples.are_pairs else weights
             maps.append(masks.weighted_sum(weights.cpu().numpy()) / (self.masks * self.p1))
         return Maps.from_views(torch.from_numpy(np.stack(maps)).to(views.images.device), samples)

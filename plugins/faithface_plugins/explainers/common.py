@@ -6,7 +6,7 @@ Place in the flow: imported by the explainers beside it; may call ``faithface.co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from faithface.card import InputCard, ModelCard
@@ -31,19 +31,16 @@ def chunks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def scores_of(
-    model: FaceModel, count: int, make: Callable[[slice], Tensor], target: Target, score: Score = "logit"
-) -> Tensor:
-    """Return the explained scalar of ``count`` altered versions of one image, by ONNX Runtime: float32 count.
+def scores_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "logit") -> Tensor:
+    """Return the explained scalar of several altered versions of one image: float32 N.
 
     Args:
-        make: makes some of them, n×3×H×W; see :meth:`~faithface.contract.FaceModel.outputs_of` for what it must not do.
+        outputs: of the altered images, N×K.
         target: of that image: one row.
         score: for classifiers, the logit of the target's class or its probability; for pairs it is the cosine.
     """
-    outputs = model.outputs_of(count, make)
-    rows = target.take(torch.zeros(count, dtype=torch.int64, device=outputs.device))
-    return scalar_of(model.card, outputs, rows, score)
+    rows = target.take(torch.zeros(len(outputs), dtype=torch.int64, device=outputs.device))
+    return scalar_of(card, outputs, rows, score)
 
 
 def scalar_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "logit") -> Tensor:

@@ -1,6 +1,6 @@
 """CorrRISE: per pixel, the correlation between its visibility and the similarity of the pair.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and ``pair_common``.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.seeds import rng_for
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.common import Fill, fill_color
@@ -95,7 +96,7 @@ class CorrRise(Explainer):
 
     def _masked_embeddings(self, model: FaceModel, image: Tensor, masks: Tensor) -> Tensor:
         color = fill_color(model.card.input, self.fill).to(image)
-        return model.outputs_of(len(masks), lambda part: torch.addcmul(color, masks[part, None], image - color))
+        return blended_outputs(model, image, color, len(masks), masks.__getitem__)
 
 
 def square_masks(rng: np.random.Generator, n: int, squares: int, side: int, size: tuple[int, int]) -> np.ndarray:

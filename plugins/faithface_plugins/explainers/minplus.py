@@ -1,6 +1,6 @@
 """MinPlus and its relatives S0, S1, S−, S+ and AVG: remove parts of a face, or add them to an empty image.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and ``pair_common``.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.pair_common import pair_maps, partners, require_pairs, scaled
 
@@ -98,7 +99,7 @@ class MinPlus(Explainer):
         """Return the signed map H×W of one image against its partner's embedding."""
 
         def score(masks: Tensor) -> Tensor:
-            embedded = model.outputs_of(len(masks), lambda part: image * masks[part, None])
+            embedded = blended_outputs(model, image, image.new_zeros(3, 1, 1), len(masks), masks.__getitem__)
             return pair_similarity(model.card, embedded, other.expand_as(embedded))
 
         def paint(heat: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Surrogate explainers: lime and kernel-shap, a linear model of the score over superpixels.
 
-Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that they
+Place in the flow: registered by the package; call ``perturb.blended``, so that they
 run wherever ONNX Runtime does, without a twin, and perturbed images are made while others are scored.
 
 Both cut the image into segments, fill random subsets of them, score the result, and fit a linear model from "which
@@ -18,6 +18,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.seeds import seed_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scores_of
 
@@ -79,11 +80,11 @@ def paint_coefficients(
         seen = draw(int(labels.max()) + 1, generator)
         shown = seen.to(image)
 
-        def make(part: slice, image: Tensor = image, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
-            visible = shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
-            return torch.addcmul(color, visible[:, None], image - color)
+        def visible(part: slice, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
+            return shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
 
-        y = scores_of(model, len(seen), make, views.target.take(slice(i, i + 1)), score)
+        outputs = blended_outputs(model, image, color, len(seen), visible)
+        y = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), score)
         found = fit(seen.double().numpy(), y.double().cpu().numpy())
         maps.append(torch.from_numpy(found).to(labels.device)[labels])
     return Maps.from_views(torch.stack(maps), samples)
@@ -211,17 +212,21 @@ class KernelShap(Explainer):
 def shapley_coalitions(samples: int, segments: int, generator: torch.Generator) -> Tensor:
     """Draw coalitions, bool S×M: first all segments, then none, then k of them with p(k) ∝ (M − 1)/(k·(M − k)).
 
-    In the order in which captum draws, so that the same seed gives the same coalitions.
+    In the order in which captum draws, so that the same seed gives the same coalitions: for each row first a size by
+    ``torch.multinomial``, which is the largest ratio of a share to an exponential number, then M normal numbers whose
+    ``size`` largest are seen. The numbers are drawn row by row, and evaluated for all rows at once.
     """
-    sizes = torch.arange(segments, dtype=torch.float32)
-    share = (segments - 1) / (sizes * (segments - sizes))
+    k = torch.arange(segments, dtype=torch.float32)
+    share = (segments - 1) / (k * (segments - k))
     share[0] = 0.0
-    seen = torch.zeros(samples, segments, dtype=torch.bool)
-    seen[0] = True
-    for row in seen[2:]:
-        size = int(torch.multinomial(share, 1, replacement=True, generator=generator))
-        row[torch.randn(1, segments, generator=generator)[0].topk(size).indices] = True
-    return seen
+    exponential, normal = torch.ones(samples, segments), torch.zeros(samples, segments)
+    for i in range(2, samples):
+        exponential[i].exponential_(1, generator=generator)
+        normal[i].normal_(generator=generator)
+    sizes = (share / exponential).argmax(dim=1)
+    sizes[:2] = torch.tensor([segments, 0])
+    place = normal.argsort(dim=1, descending=True).argsort(dim=1)
+    return place < sizes[:, None]
 
 
 def _check_counts(samples: int, segments: int) -> None:

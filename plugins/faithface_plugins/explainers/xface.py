@@ -1,6 +1,6 @@
 """xFace: occlude patches of three sizes and measure how far the distance of the pair changes.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and ``pair_common``.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import covered_outputs
 from faithface_plugins.explainers.pair_common import (
     equal_images,
     pair_maps,
@@ -119,14 +120,9 @@ class XFace(Explainer):
         groups = equal_images(images)
         result: Tensor | None = None
         for same in groups:
-
-            def make(part: slice, image: Tensor = images[same[0]]) -> Tensor:
-                covered = image.repeat(part.stop - part.start, 1, 1, 1)
-                for one, (y, x) in zip(covered, places[part], strict=True):
-                    one[:, y : y + side + 1, x : x + side + 1] = 0
-                return covered
-
-            embedded = unit(model.outputs_of(len(places), make))
+            windows = [(y, x, y + side + 1, x + side + 1) for y, x in places]
+            image = images[same[0]]
+            embedded = unit(covered_outputs(model, image, image.new_zeros(3, 1, 1), windows))
             result = embedded.new_empty((len(images), *embedded.shape)) if result is None else result
             result[torch.tensor(same, device=result.device)] = embedded
             model.count(forward=len(places) * (len(same) - 1))

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from faithface.contract import Dataset, FaceModel
+from faithface.contract.running import ONNX_RUNTIME
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
@@ -117,7 +118,8 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
     policy = model.batching
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
-    facts |= {"provider": model.provider, "notes": list(model.notes)}
+    provider = model.provider if policy.engine == ONNX_RUNTIME else policy.engine
+    facts |= {"provider": provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts
