@@ -69,7 +69,7 @@ def fills_memory() -> None:
     held = []
     while True:
         held.append(np.ones(8_000_000))
-        time.sleep(0.02)
+        time.sleep(0.002)
 
 
 def forever() -> None:
@@ -251,6 +251,34 @@ class BadMetric(Metric):
         return METRICS[self.way][0](model, samples, maps)  # type: ignore[no-any-return]
 
 
+FAMILY: dict[str, tuple[Callable[[Samples], Any], ReasonCode, str]] = {
+    "family-raises": (lambda s: raises(ZeroDivisionError("no score")), ReasonCode.METRIC_RAISED, "ZeroDivisionError"),
+    "family-exit": (lambda s: sys.exit(0), ReasonCode.METRIC_RAISED, "raised SystemExit: 0"),
+    "family-hard-exit": (lambda s: os._exit(0), LOST, "exit code 0"),
+    "family-segfault": (lambda s: ctypes.string_at(0), LOST, "signal SIGSEGV"),
+    "family-hangs": (lambda s: forever(), LATE, "did not end within"),
+    "family-memory": (lambda s: fills_memory(), MEMORY, "memory"),
+    "family-images": (lambda s: s.images.zero_(), INPUT, "samples"),
+    "family-dtype": (lambda s: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
+}
+
+
+@dataclass(frozen=True)
+class BadFamily(Metric):
+    """A metric of several training runs that does one bad thing, and then gives good values."""
+
+    way: str = "family-raises"
+
+    protocol = Protocol(id="bad-family@1", range=(0.0, 1.0), needs=frozenset({"family"}))
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        raise AssertionError("not scored by cell")
+
+    def score_family(self, runs: Any, samples: Samples) -> Scores:
+        FAMILY[self.way][0](samples)
+        return value(samples)
+
+
 def pixels(i: int) -> np.ndarray:
     rng = np.random.default_rng(i)
     return rng.random((32, 32, 3), dtype=np.float32)
@@ -263,6 +291,20 @@ READS: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
     "read-escapes": (lambda: raises(Escapes("out")), ReasonCode.DATASET_UNUSABLE, "Escapes"),
     "read-hangs": (lambda: forever(), LATE, "did not end within"),
 }
+
+
+LISTS: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
+    "list-hangs": (lambda: forever(), LATE, "did not end within"),
+    "list-hard-exit": (lambda: os._exit(0), LOST, "exit code 0"),
+    "list-segfault": (lambda: ctypes.string_at(0), LOST, "signal SIGSEGV"),
+    "list-kills": (lambda: os.kill(os.getpid(), signal.SIGKILL), LOST, "signal SIGKILL"),
+    "list-exit": (lambda: sys.exit(0), ReasonCode.DATASET_UNUSABLE, "raised SystemExit: 0"),
+    "list-raises": (lambda: raises(ZeroDivisionError("no list")), ReasonCode.DATASET_UNUSABLE, "ZeroDivisionError"),
+    "list-memory": (lambda: fills_memory(), MEMORY, "memory"),
+    "list-dtype": (lambda: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
+    "list-patches": (lambda: setattr(np, "argsort", patched), STATE, "numpy.argsort"),
+}
+"""What a dataset does when it is asked for its samples."""
 
 
 class BadDataset(Dataset):
@@ -280,6 +322,8 @@ class BadDataset(Dataset):
         self.mark = folder / way
 
     def items(self) -> list[Sample]:
+        if self.way in LISTS:
+            LISTS[self.way][0]()
         names = ("bona-fide", "attack")
         return [Sample(f"s{i:02d}", Face(f"f{i}", functools.partial(self.read, i)), names[i % 2]) for i in range(18)]
 

@@ -6,6 +6,7 @@ the numbers in it; calls ``statistics`` and ``record``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shutil
@@ -40,6 +41,7 @@ from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_f
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.inputs import digest
+from faithface.run.listed import real_of
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import Store
@@ -296,14 +298,14 @@ def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> Dataset
         spec=short(group.dataset.spec),
         name=dataset.name,
         revision=dataset.revision,
-        parameters={k: short(v) for k, v in _parameters(dataset).items()},
+        parameters={k: short(v) for k, v in _parameters(real_of(dataset)).items()},
         size=len(dataset.items()),
         samples=len(samples),
         limit=plan.request.limit,
         seed=plan.request.seed,
         licence=dataset.licence,
         source=dataset.source,
-        origin=_origin(group.dataset),
+        origin=_origin(dataclasses.replace(group.dataset, object=real_of(dataset))),
     )
 
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from faithface.contract import Dataset, Pair, Sample
 from faithface.durable import write_whole
-from faithface.errors import FaithfaceError, RunError, UsageError
+from faithface.errors import UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.executors import Executor, Job, apply
+from faithface.run.executors import Executor, GroupFailed, Job, apply, names_digest
+from faithface.run.family import score_family
+from faithface.run.listed import problem_of
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
@@ -97,24 +99,20 @@ def execute_plan(
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, todo, group, tell, executor, readable)
+            if problem := problem_of(group.dataset.object):
+                error: UsageError | None = GroupFailed(problem.detail, problem.code)
+                for cell in group.cells:
+                    if cell.reason is None:
+                        tell.end(cell, Status.FAILED, problem)
+            else:
+                error = do_group(store, todo, group, tell, executor, readable)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
             # Nothing ran for want of a model or a dataset: that is the request's fault, not the run's.
             raise refused[0]
         for job in plan.families:
-            from faithface.run.family import score_family
-            from faithface.run.shard import metric_failure
-
-            try:
-                score_family(store, directory, plan, job, todo.basis)
-            except RunError:
-                raise  # the store or the disk, of which the metric knows nothing
-            except FaithfaceError as error:
-                failure = metric_failure(error)
-                for _group, cell in job.cells:
-                    store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
+            score_family(store, plan, job, todo.basis, executor)
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
         if finish is not None and all(
@@ -135,7 +133,7 @@ def do_group(
     plan = todo.plan
     missing = {cell.number: todo.missing[cell.number] for cell in group.cells if cell.number in todo.missing}
     for cell in group.cells:
-        if cell.number not in missing and not todo.only_failed and store.cell_status(cell.number) is Status.PENDING:
+        if cell.number in todo.complete and store.cell_status(cell.number) is Status.PENDING:
             settle_cell(store, cell.number)  # its last shard was written, its end was not
     if not missing:
         return None
@@ -147,7 +145,9 @@ def do_group(
             keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
-            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards)
+            names = names_digest(usable.dataset.items())
+            opened = bool(row["opened"])
+            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], opened, keep, shards, names)
             digest_first(store, todo.basis, group, each)
             follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
 
@@ -235,7 +235,8 @@ def check_readable(
     spec = group.dataset.spec
     if spec not in cache:
         dataset, positions = group.dataset.object, group.positions
-        found = apply(executor, find_unreadable, dataset, positions, todo.plan.request.strict)
+        about = f'dataset "{spec}", while its faces were read for the first time,'
+        found = apply(executor, find_unreadable, dataset, positions, todo.plan.request.strict, about=about)
         todo.basis.contents(group).saw(found.seen)
         cache[spec] = skipping(dataset, positions, found.bad, tell.note)
     return cache[spec]

@@ -109,13 +109,14 @@ class Step:
     """What a process does now: told before each step, so that whoever stops it or loses it knows what it was at.
 
     Attributes:
-        kind: ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces, ahead of their use), ``load``
-            (the clean scores), ``explain``, ``score``, ``call`` (a function), ``rest`` (between two steps).
+        kind: ``list`` (a dataset's samples), ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces,
+            ahead of their use), ``load`` (the clean scores), ``explain``, ``score``, ``call`` (a function), ``rest``
+            (between two steps).
         cell: of ``explain`` and ``score``.
         metric: of ``score``.
     """
 
-    kind: Literal["open", "threshold", "read", "load", "explain", "score", "call", "rest"]
+    kind: Literal["list", "open", "threshold", "read", "load", "explain", "score", "call", "rest"]
     shard: int | None = None
     cell: int | None = None
     metric: str | None = None

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faithface.contract import Metric
-from faithface.reasons import Status
+from faithface.reasons import Reason, Status
 from faithface.run.choice import choose
-from faithface.run.inputs import Contents, Read, differing, here, opening
+from faithface.run.inputs import MASKS, SAMPLES, Contents, Read, differing, here, opening
+from faithface.run.listed import problem_of
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.reading import EXPLAINED, Done
@@ -82,14 +83,14 @@ class Todo:
 
     Attributes:
         plan: the plan, its groups and cells numbered as the store numbers them.
-        missing: by cell, what is missing.
-        only_failed: whether what was never done is left.
+        missing: by cell, what is missing and to be done.
+        complete: the cells of which nothing is missing.
     """
 
     plan: Plan
     missing: Mapping[int, Missing]
+    complete: frozenset[int]
     basis: Basis
-    only_failed: bool = False
 
 
 @dataclass
@@ -135,10 +136,16 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
         rows = {row["id"]: row for row in store.cells()}
         known = {row["id"] for row in store.groups()}
         missing: dict[int, Missing] = {}
+        complete: set[int] = set()
         shards = 0
         for group in plan.groups:
             if group.number not in known:
                 store.add_group(group.number, group.model.object.name, group.dataset.spec)
+            if problem := problem_of(group.dataset.object):
+                for cell in group.cells:
+                    _unlisted(store, group, cell, cell.number in rows, problem)
+                    store.set_command(cell.number, command)
+                continue
             _shards(store, group, basis, changes)
             reopen(store, group, basis)
             there = store.shards(group.number)
@@ -151,11 +158,13 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
                 before = rows.get(cell.number)
                 failed = before is not None and has_failed(before)
                 left = _cell(store, plan, group, cell, before, basis, texts, there, changes)
-                if left and (failed or not only_failed):
+                if not left:
+                    complete.add(cell.number)
+                elif failed or not only_failed:
                     missing[cell.number] = left
                 store.set_command(cell.number, command)
     changes.tell(shards, tell)
-    return Todo(plan, missing, basis, only_failed)
+    return Todo(plan, missing, frozenset(complete), basis)
 
 
 def numbered(store: Store, plan: Plan) -> Plan:
@@ -207,6 +216,7 @@ def _shards(store: Store, group: Group, basis: Basis, changes: _Changes) -> None
     contents = basis.contents(group)
     ids = list(contents.items)
     wanted = [ids[position] for position in group.positions]
+    contents.wanted |= dict.fromkeys(wanted)
     chosen = set(wanted)
     placed: set[str] = set()
     numbers = [-1]
@@ -237,6 +247,15 @@ def opened_on(group: Group, basis: Basis) -> dict[str, str]:
     return opening(group.model.object, group.fingerprint, basis.contents(group))
 
 
+def _unlisted(store: Store, group: Group, cell: Cell, known: bool, problem: Reason) -> None:
+    """Mark a cell whose dataset could not be listed; what an earlier command has made of it stays in the store."""
+    status, reason = (Status.NOT_APPLICABLE, cell.reason) if cell.reason else (Status.FAILED, problem)
+    if known:
+        store.set_cell(cell.number, status, reason)
+    else:
+        store.add_cell(cell.number, group.number, cell.explainer.spec, status, reason)
+
+
 def _cell(
     store: Store,
     plan: Plan,
@@ -258,8 +277,13 @@ def _cell(
         same = ended and not any(_parts(basis, group, cell, None, done, texts, shards) for done in ended)
         if row["status"] is Status.NOT_APPLICABLE and same:
             return {}
-        store.clear_cell(number)
-        row = {**row, "status": Status.PENDING, "metrics": []}
+        if row["status"] is Status.FAILED and len(store.invalid(number)) < store.explained(number):
+            store.drop(number, EXPLAINED, ENDED)  # what was done before it failed is compared below, as ever
+            store.set_cell(number, Status.PENDING)
+            row = {**row, "status": Status.PENDING}
+        else:
+            store.clear_cell(number)
+            row = {**row, "status": Status.PENDING, "metrics": []}
     states = {metric["metric"]: metric for metric in row["metrics"]}
     for ordinal, metric in enumerate(plan.metrics):
         reason = cell.not_applicable.get(metric.spec)
@@ -361,8 +385,8 @@ def _parts(
     if done.number != ENDED:
         data = texts[done.data]
         now = json.loads(basis.data(group, cell, metric, shards[done.number]))
-        if not known and "the masks" in data:
-            now["the masks"] = basis.contents(group).truths(shards[done.number])
+        if not known and MASKS in data:
+            now[MASKS] = basis.contents(group).truths(shards[done.number])
         found += _compare(data, now, known)
     return found
 
@@ -390,7 +414,7 @@ def _unnamed(
         same = code == dict(group.fingerprint)
         if same and done.number != ENDED:
             data, ids = texts[done.data], shards.get(done.number)
-            same = ids is not None and data["the images and labels"] == contents.samples(ids)
+            same = ids is not None and data[SAMPLES] == contents.samples(ids)
         if not same:
             changes.removed.append(f"{row['model']} / {row['dataset']} / {row['explainer']}")
             store.remove_cell(row["id"])

@@ -20,7 +20,7 @@ from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors import Job, drop_failures, items_of, scored_here
 from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.results import CellShard, Event, Opened
@@ -67,7 +67,7 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
 
 def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs, in order."""
-    items = job.dataset.items()
+    items = items_of(job)
     for number, positions in sorted(job.shards.items()):
         wanted = {
             cell.number: tuple(scored_here(cell.metrics))

@@ -17,17 +17,15 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cloudpickle
-
-from faithface.errors import FaithfaceError, UsageError
+from faithface.errors import RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.executors import GroupFailed, Job, drop_failures, scored_here
+from faithface.run.executors import GroupFailed, Job, drop_failures, packed, scored_here
 from faithface.run.executors.child import Child, prepare
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.paths import log_file
@@ -119,41 +117,95 @@ class ProcessExecutor:
                 if child.state != "ready":
                     self.drop(child)
 
-    def apply(self, function: Callable[..., T], *arguments: object) -> T:
+    def apply(self, function: Callable[..., T], *arguments: object, about: str = "") -> T:
         """Return ``function(*arguments, beat=…)``, called in a worker; each ``beat()`` begins its time anew.
+
+        Args:
+            about: what is at fault if it ends or holds up the process, as the beginning of a sentence.
 
         Raises:
             UsageError: the function's own.
             GroupFailed: it raised something else, or ended or held up the process.
         """
+        data = packed((function, arguments))
+        for lost in itertools.count():
+            try:
+                *_, result = self._call("call", data, {"call": about})
+                return result  # type: ignore[no-any-return]
+            except GroupFailed as error:
+                # A process may be killed from outside; what exceeds a limit is not tried again.
+                if error.code is not ReasonCode.WORKER_LOST or lost >= self.retries:
+                    raise
+        raise AssertionError
+
+    def stream(self, function: Callable[..., Iterator[T]], *arguments: object, about: Mapping[str, str]) -> Iterator[T]:
+        """Yield what ``function(*arguments, watch=…)`` yields in a worker, each as it comes.
+
+        Args:
+            about: what is at fault, by the kind of step, as the beginning of a sentence.
+
+        Raises:
+            UsageError: the function's own.
+            GroupFailed: it raised something else, or ended or held up the process.
+        """
+        yield from self._call("stream", packed((function, arguments)), about)
+
+    def _call(self, kind: str, data: bytes, about: Mapping[str, str]) -> Iterator[Any]:
+        """Yield the parts, or the one result, of a function that is called in a worker."""
         child = self.children[0] if self.children else self.child()
         # Its time begins when the worker says so: starting a process is nobody's fault.
-        child.send("call", packed((function, arguments)))
-        what = "checking a dataset"
-        while True:
-            wait([child.connection, child.process.sentinel, child.output], POLL)
-            for _ in child.printed():
-                pass
-            for kind, *rest in child.messages():
-                child.step = (Step("rest"), time.monotonic())
-                if kind == "result":
-                    child.state = "ready"
-                    result: T = rest[0]
-                    return result
-                if kind == "error":
-                    child.state = "ready"
-                    self._raise(rest[0], what, ReasonCode.DATASET_UNUSABLE)
-            loss = self.loss(child)
-            if loss is not None:
+        child.send(kind, data)
+        child.state = "busy"
+        try:
+            while child.state == "busy":
+                wait([child.connection, child.process.sentinel, child.output], POLL)
+                self._drain(child)
+                yield from self._answers(child, kind, about)
+                if child.soiled:
+                    return
+                if child.state == "busy" and (loss := self.loss(child)) is not None:
+                    if loss.code is ReasonCode.TIME_LIMIT:
+                        for _ in child.ask_where():
+                            pass
+                    yield from self._answers(child, kind, about)  # what it said before its end
+                    if child.state == "busy":
+                        self._drain(child)
+                        subject = about.get(child.step[0].kind, next(iter(about.values())))
+                        raise GroupFailed(f"{subject} {loss.text}{said(child.tail)}", loss.code)
+        finally:
+            if child.state != "ready":
                 self.drop(child)
-                raise GroupFailed(f"{what}: the dataset {loss.text}", loss.code)
+
+    @staticmethod
+    def _drain(child: Child) -> None:
+        for _ in child.printed():
+            pass
+
+    def _answers(self, child: Child, called: str, about: Mapping[str, str]) -> Iterator[Any]:
+        for kind, *rest in child.messages():
+            if kind == "part":
+                yield rest[0]
+            elif kind == "soiled":
+                child.soiled = True
+            elif kind in ("result", "error"):
+                subject = about.get(child.step[0].kind, next(iter(about.values())))
+                child.step = (Step("rest"), time.monotonic())
+                child.state = "ready"
+                if kind == "error" and called == "stream" and type(rest[0].error) is RunError:
+                    raise rest[0].error  # the run directory, of which no plugin knows anything
+                if kind == "error":
+                    self._raise(rest[0], subject, ReasonCode.DATASET_UNUSABLE)
+                if called == "call":
+                    yield rest[0]
 
     @staticmethod
     def _raise(failed: Failed, what: str, code: ReasonCode) -> None:
         if isinstance(failed.error, UsageError):
             raise failed.error
-        if isinstance(failed.error, FaithfaceError):
+        if failed.error is not None:
             raise GroupFailed(str(failed.error), failed.error.code)
+        if failed.code is not None:
+            raise GroupFailed(f"{what} {failed.text}", failed.code)
         raise GroupFailed(f"{what} raised {failed.text}", code)
 
     # --- limits
@@ -179,22 +231,6 @@ class ProcessExecutor:
         if not child.alive() or child.closed:
             return Loss(ReasonCode.WORKER_LOST, child.how_it_ended)
         return None
-
-
-def packed(value: object) -> bytes:
-    """Return a value as bytes for a worker; classes of the main module and of functions go along.
-
-    Raises:
-        UsageError: it cannot be sent to another process.
-    """
-    try:
-        data: bytes = cloudpickle.dumps(value)
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise UsageError(
-            f"a plugin object cannot be sent to a worker process ({type(error).__name__}: {first}); use --workers 0"
-        ) from None
-    return data
 
 
 def free_memory() -> int:
@@ -419,6 +455,7 @@ class _GroupRun:
         group = self.job.group
         model, data = f'model "{group.model.object.name}"', f'dataset "{group.dataset.spec}"'
         return {
+            "list": f"{data}, while its samples were listed,",
             "open": f"{model}, while it was opened,",
             "threshold": f"{model} on {data}, while the decision threshold was determined,",
             "load": f"{model}, while unaltered samples were scored,",
