@@ -285,7 +285,7 @@ def follow(
             metrics = asked[event.cell]
             if event.asked is not None:
                 metrics = metrics & (event.asked | set(event.metric_failures))
-            store.put_shard(event, basis.of_shard(group, cell, metrics, shards[event.number]))
+            store.put_shard(event, basis.of_shard(group, cell, metrics, shards[event.number], event.reads))
             asked[event.cell] -= set(event.metric_failures)
             if event.failure is not None:
                 ended.add(event.cell)

@@ -8,7 +8,7 @@ with each run's cell, so that a board of models can show it beside any of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from faithface.contract import Metric
@@ -17,6 +17,7 @@ from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.executors import Executor, GroupFailed, stream
 from faithface.run.family_work import FamilyShard, FamilyWork
+from faithface.run.inputs import reads_of
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
 from faithface.run.reading import EXPLAINED
 from faithface.run.results import ShardFailure
@@ -47,10 +48,15 @@ def score_family(store: Store, plan: Plan, job: FamilyJob, basis: Basis, executo
     first, leader = runs[0]
     shards = store.shards(first.number)
     inputs = {n: family_inputs(basis, runs, leader, job.metric, ids) for n, ids in shards.items()}
-    missing = keep_unchanged(store, runs, text, inputs)
+
+    def data(number: int, kept: str) -> str:
+        reads = reads_of(json.loads(kept))
+        return basis.data(first, leader, job.metric.object, shards[number], reads) if reads else inputs[number][1]
+
+    missing = keep_unchanged(store, runs, text, inputs, data)
     for _group, cell in runs:
         store.set_metric(cell.number, text, Status.PENDING)  # settled at the end, with all others
-    failure = _score(store, plan, job, runs, missing, inputs, executor)
+    failure = _score(store, plan, job, runs, missing, inputs, basis, executor)
     if failure is not None:
         for _group, cell in runs:
             store.set_metric(cell.number, text, failure.status, failure.reason)
@@ -63,6 +69,7 @@ def _score(
     runs: Sequence[tuple[Group, Cell]],
     missing: Sequence[int],
     inputs: Mapping[int, tuple[str, str]],
+    basis: Basis,
     executor: Executor,
 ) -> ShardFailure | None:
     """Have the missing shards scored, and write each as it comes; return why the metric failed, if it did."""
@@ -137,9 +144,17 @@ def family_inputs(
 
 
 def keep_unchanged(
-    store: Store, runs: Sequence[tuple[Group, Cell]], metric: str, inputs: Mapping[int, tuple[str, str]]
+    store: Store,
+    runs: Sequence[tuple[Group, Cell]],
+    metric: str,
+    inputs: Mapping[int, tuple[str, str]],
+    data: Callable[[int, str], str],
 ) -> list[int]:
-    """Forget the shards of a family metric that depend on something that has changed; return those to score."""
+    """Forget the shards of a family metric that depend on something that has changed; return those to score.
+
+    Args:
+        data: returns the data mapping of a shard now, of all that the one that was kept names.
+    """
     texts = store.inputs()
     kept: list[set[int]] = []
     for _group, cell in runs:
@@ -147,7 +162,9 @@ def keep_unchanged(
         for done in store.all_done(cell.number):
             if done.metric != metric:
                 continue
-            if inputs.get(done.number) == (texts[done.code], texts[done.data]):
+            kept_data = texts[done.data]
+            same = done.number in inputs and inputs[done.number][0] == texts[done.code]
+            if same and data(done.number, kept_data) == kept_data:
                 kept[-1].add(done.number)
             else:
                 store.drop(cell.number, metric, done.number)

@@ -40,13 +40,14 @@ def score_family_shards(work: FamilyWork, watch: Watch) -> Iterator[FamilyShard]
     watch.tell(Step("open"))
     model = open_model(group.model.object, work.request.device, work.request.batch_size)
     watch.surroundings = Surroundings.read(type(work.metric.object), type(leader.explainer.object))
+    dataset = watch.watched(group.dataset.object)
     for number, ids in work.shards.items():
         wanted = [read_only(items[one]) for one in ids if one in items]
         if not wanted:
             yield FamilyShard(number)
             continue
         watch.tell(Step("load", number))
-        samples = load_samples(model, wanted, work.request.seed, work.threshold, group.dataset.object)  # type: ignore[arg-type]
+        samples = load_samples(model, wanted, work.request.seed, work.threshold, dataset)  # type: ignore[arg-type]
         maps = {
             g.model.object.name: load_maps(work.directory, g, c, samples.ids, str(samples.images.device))
             for g, c in work.runs
@@ -78,7 +79,8 @@ def score_shard(
     except BaseException as error:  # a plugin may raise anything, and must not end the run
         guard.let_through(error)
         return FamilyShard(number, samples.ids, failure=metric_failure(error))
-    return FamilyShard(number, samples.ids, found.values, found.curves)
+    reads = watch.reads.of(("score", text), guard.read)
+    return FamilyShard(number, samples.ids, found.values, found.curves, reads=reads)
 
 
 def _finite(maps: Maps) -> torch.Tensor:

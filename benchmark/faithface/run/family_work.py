@@ -38,13 +38,18 @@ class FamilyWork:
 
 @dataclass(frozen=True)
 class FamilyShard:
-    """What a family metric made of one shard: values and curves, or why the metric failed there."""
+    """What a family metric made of one shard: values and curves, or why the metric failed there.
+
+    Attributes:
+        reads: what it read of the dataset beyond the samples.
+    """
 
     number: int
     ids: tuple[str, ...] = ()
     values: list[ScoredValue] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     failure: ShardFailure | None = None
+    reads: frozenset[str] = frozenset()
 
     def of_cells(self, cells: tuple[int, ...]) -> list[CellShard]:
         """Return it as the same values for several cells."""

@@ -29,6 +29,7 @@ from faithface.contract import Dataset, Explainer, Face, Metric, Pair, Sample
 from faithface.errors import FaithfaceError
 from faithface.hashing import file_hash
 from faithface.run.environment import version_of
+from faithface.run.reads import PARTNER, WHOLE
 
 Item = Sample | Pair
 Inputs = Mapping[str, str]
@@ -125,6 +126,11 @@ class Items:
         return Items, (self.dataset,)
 
 
+def reads_of(data: Inputs) -> frozenset[str]:
+    """Return what was read beyond the samples, by the data mapping that was kept."""
+    return frozenset(what for what, name in ((WHOLE, ALL), (PARTNER, OTHER_SET)) if name in data)
+
+
 class Contents:
     """Digests of what a dataset holds; each face and mask is read once, by ``read``.
 
@@ -219,24 +225,30 @@ class Contents:
         found = self.read(file_digests, explainer, list(ids))
         return UNREADABLE if found is None else found[0]
 
-    def of_shard(self, ids: Sequence[str], explainer: Explainer, metric: Metric | None) -> dict[str, str]:
-        """Return the data mapping of a shard: of its maps, or of a metric's values."""
+    def of_shard(
+        self, ids: Sequence[str], explainer: Explainer, metric: Metric | None, reads: frozenset[str] = frozenset()
+    ) -> dict[str, str]:
+        """Return the data mapping of a shard: of its maps, or of a metric's values.
+
+        Args:
+            reads: what was read beyond the samples when they were computed.
+        """
         found = {SAMPLES: self.samples(ids)}
-        if self.dataset.task == "verification":
-            found[WHOLE] = self.whole()
+        if self.dataset.task == "verification" or WHOLE in reads:
+            found[ALL] = self.whole()
         needs = metric.protocol.needs if metric is not None else frozenset()
         if "truth" in needs or "truth" in explainer.info.needs:
             found[MASKS] = self.truths(ids)
-        if "out-of-set" in needs:
-            found[PARTNER] = self.partner()
+        if "out-of-set" in needs or PARTNER in reads:
+            found[OTHER_SET] = self.partner()
         if files := self.given(explainer, ids):
             found["the maps that were given"] = files
         return found
 
 
 SAMPLES, MASKS = "the images and labels", "the masks"
-WHOLE = "the whole set (decision threshold, strangers)"
-PARTNER = "the out-of-set partner"
+ALL = "the whole set (decision threshold, strangers)"
+OTHER_SET = "the out-of-set partner"
 
 
 def face_digests(
@@ -319,5 +331,5 @@ def _attempt(read: Any) -> str:
 def opening(card: ModelCard, code: Inputs, contents: Contents) -> dict[str, str]:
     """Return what opening a model on a dataset depends on: the group's code and, for a threshold, the whole set."""
     if card.task == "verification":
-        return {**code, WHOLE: contents.whole()}
+        return {**code, ALL: contents.whole()}
     return dict(code)

@@ -19,7 +19,7 @@ from typing import Any
 from faithface.contract import Metric
 from faithface.reasons import Reason, Status
 from faithface.run.choice import choose
-from faithface.run.inputs import MASKS, SAMPLES, Contents, Read, differing, here, opening
+from faithface.run.inputs import MASKS, SAMPLES, Contents, Read, differing, here, opening, reads_of
 from faithface.run.listed import problem_of
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
@@ -57,22 +57,44 @@ class Basis:
             )
         return self._texts[key]
 
-    def data(self, group: Group, cell: Cell, metric: Metric | None, ids: tuple[str, ...]) -> str:
-        """Return the data mapping of a shard's samples for a metric (None: the explanation), as JSON."""
+    def data(
+        self,
+        group: Group,
+        cell: Cell,
+        metric: Metric | None,
+        ids: tuple[str, ...],
+        reads: frozenset[str] = frozenset(),
+    ) -> str:
+        """Return the data mapping of a shard's samples for a metric (None: the explanation), as JSON.
+
+        Args:
+            reads: what was read beyond the samples.
+        """
         needs = (metric.protocol.needs if metric is not None else frozenset()) & {"truth", "out-of-set"}
-        key = ("data", group.dataset.spec, cell.explainer.spec, needs, ids)
+        key = ("data", group.dataset.spec, cell.explainer.spec, needs, ids, reads)
         if key not in self._texts:
-            self._texts[key] = text(self.contents(group).of_shard(ids, cell.explainer.object, metric))
+            self._texts[key] = text(self.contents(group).of_shard(ids, cell.explainer.object, metric, reads))
         return self._texts[key]
 
     def of_shard(
-        self, group: Group, cell: Cell, metrics: Iterable[str], ids: tuple[str, ...]
+        self,
+        group: Group,
+        cell: Cell,
+        metrics: Iterable[str],
+        ids: tuple[str, ...],
+        reads: Mapping[str, frozenset[str]] | None = None,
     ) -> dict[str, tuple[str, str]]:
-        """Return the code and data mappings of the explanation and of metrics of a shard."""
-        found = {EXPLAINED: (self.code(group, cell, EXPLAINED), self.data(group, cell, None, ids))}
+        """Return the code and data mappings of the explanation and of metrics of a shard.
+
+        Args:
+            reads: by metric, what was read beyond the samples.
+        """
+        reads, none = reads or {}, frozenset[str]()
+        data = self.data(group, cell, None, ids, reads.get(EXPLAINED, none))
+        found = {EXPLAINED: (self.code(group, cell, EXPLAINED), data)}
         for metric in metrics:
             if metric != EXPLAINED:
-                data = self.data(group, cell, cell.metrics[metric].object, ids)
+                data = self.data(group, cell, cell.metrics[metric].object, ids, reads.get(metric, none))
                 found[metric] = (self.code(group, cell, metric), data)
         return found
 
@@ -384,7 +406,7 @@ def _parts(
     found = _compare(texts[done.code], json.loads(basis.code(group, cell, done.metric)), known)
     if done.number != ENDED:
         data = texts[done.data]
-        now = json.loads(basis.data(group, cell, metric, shards[done.number]))
+        now = json.loads(basis.data(group, cell, metric, shards[done.number], reads_of(data)))
         if not known and MASKS in data:
             now[MASKS] = basis.contents(group).truths(shards[done.number])
         found += _compare(data, now, known)
