@@ -236,18 +236,18 @@ def pick_executor(name: str, workers: int | None, limits: Limits) -> Executor:
     Raises:
         UsageError: an unknown name, or Ray is not installed.
     """
+    from faithface.run.executors.processes import ProcessExecutor
+
     if name == "local":
         if workers == 0:
             from faithface.run.executors.local import run_group
 
             return run_group
-        from faithface.run.executors.processes import ProcessExecutor
-
         return ProcessExecutor(workers or 1, limits.timeout, limits.memory, limits.retries)
     if name == "ray":
         from faithface.run.executors.ray import RayExecutor
 
-        return RayExecutor(workers or None)
+        return RayExecutor(workers or None, ProcessExecutor(1, limits.timeout, limits.memory, limits.retries))
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
 
 
