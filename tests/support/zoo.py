@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -63,6 +64,28 @@ def forks(seconds: float) -> None:
     if os.fork() == 0:
         time.sleep(seconds)
         os._exit(0)
+
+
+DAEMON = ("sleep", "86311.25")
+"""A program that is known by its number, and would outlive everything."""
+
+
+def forks_a_daemon() -> None:
+    """Start a process in a session of its own whose parent ends at once, and wait until it is there."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writer, b"!")
+            time.sleep(600)
+        os._exit(0)
+    os.read(reader, 1)
+    os.wait()
+
+
+def other_weights(model: Any) -> None:
+    weights = next(one for one in model.proto.graph.initializer if len(one.raw_data) > 64)
+    weights.raw_data = bytes(len(weights.raw_data))
 
 
 def fills_memory() -> None:
@@ -134,6 +157,8 @@ EXPLAINERS: dict[str, tuple[Way, ReasonCode, str]] = {
     "hook": (lambda m, s: list(m.twin.modules())[-1].register_forward_hook(hook), INPUT, "model"),
     "method": (lambda m, s: setattr(m, "outputs", patched), INPUT, "model"),
     "session": (lambda m, s: setattr(m, "session", None), INPUT, "model"),
+    "session-inside": (lambda m, s: setattr(m.session, "ort", None), INPUT, "model"),
+    "proto": (lambda m, s: other_weights(m), INPUT, "the model's graph or weights (proto)"),
     # what the process has one of
     "dtype": (lambda m, s: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
     "grad": (lambda m, s: torch._C._set_grad_enabled(False), STATE, "torch's gradient mode"),
@@ -170,6 +195,7 @@ EXPLAINERS: dict[str, tuple[Way, ReasonCode, str]] = {
     "memory": (lambda m, s: fills_memory(), MEMORY, "memory"),
     "leaves-threads": (lambda m, s: starts_threads(), LEFT, "left 50 threads"),
     "leaves-child": (lambda m, s: forks(600), LEFT, "left 1 forked process"),
+    "leaves-daemon": (lambda m, s: forks_a_daemon(), LEFT, "left 1 forked process"),
 }
 HANGS: dict[str, tuple[Way, ReasonCode, str]] = {
     "hangs": (lambda m, s: forever(), LATE, "did not end within"),
@@ -182,6 +208,7 @@ HARMLESS: dict[str, Way] = {
     "closes-stdout": lambda m, s: (os.close(1), os.close(2)),
     "draws": lambda m, s: (torch.rand(7), np.random.rand(7)),  # noqa: NPY002
     "starts-program": lambda m, s: os.system("true"),
+    "starts-a-daemon": lambda m, s: subprocess.Popen(DAEMON, start_new_session=True),
 }
 
 

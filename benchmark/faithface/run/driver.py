@@ -25,9 +25,9 @@ from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, find_unreadable, skipping
-from faithface.run.results import CellShard, Event, Opened, ShardSamples
+from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
 from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
-from faithface.run.store import Store, create_or_resume
+from faithface.run.store import FILE, Store, create_or_resume
 
 
 class Reporter(Protocol):
@@ -111,6 +111,8 @@ def execute_plan(
         if len(refused) == len(plan.groups):
             # Nothing ran for want of a model or a dataset: that is the request's fault, not the run's.
             raise refused[0]
+        if todo.basis.tampered:
+            drop_damaged(store, plan, tell)
         for job in plan.families:
             score_family(store, plan, job, todo.basis, executor)
         settle_metrics(store, plan)
@@ -124,6 +126,27 @@ def execute_plan(
 
 
 # --- doing it
+
+WROTE = ShardFailure(
+    Status.FAILED,
+    Reason(
+        ReasonCode.STATE_CHANGED,
+        f"explainer or one of its metrics wrote the run's store ({FILE}), which only the run itself may",
+    ),
+)
+
+
+def drop_damaged(store: Store, plan: Plan, tell: Reporter) -> None:
+    """Forget what somebody else has changed in the store; the next run computes it again."""
+    count = 0
+    for _group, cell in plan.cells:
+        for metric, number in store.damaged(cell.number):
+            store.drop(cell.number, metric, number)
+            count += 1
+            if store.cell_status(cell.number) is Status.OK:
+                store.set_cell(cell.number, Status.PENDING)
+    if count:
+        tell.note(f"{count} shards were changed in the store by another process, and are forgotten")
 
 
 def do_group(
@@ -145,11 +168,23 @@ def do_group(
             keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
-            names = names_digest(usable.dataset.items())
-            opened = bool(row["opened"])
-            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], opened, keep, shards, names)
+            opened, facts = bool(row["opened"]), row["facts"] or {}
+            measured = opened and plan.request.batch_size is None and facts.get("batch")
+            job = Job(
+                group=work,
+                dataset=usable.dataset,
+                request=plan.request,
+                pending=pending,
+                threshold=row["threshold"],
+                opened=opened,
+                keep_maps=keep,
+                shards=shards,
+                listed=names_digest(usable.dataset.items()),
+                policy=(facts["batch"], facts.get("side_by_side", 1)) if measured else None,
+            )
             digest_first(store, todo.basis, group, each)
-            follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
+            sizes = {number: len(at) for number, at in shards.items()}
+            follow(store, todo.basis, work, executor(job), each, row, tell, sizes)
 
     code = ReasonCode.MODEL_UNUSABLE
     try:
@@ -281,6 +316,9 @@ def follow(
             store.put_samples(group.number, event.facts)
         elif event.cell not in ended:
             cell = cells[event.cell]
+            if store.written_by_others():
+                basis.tampered = True
+                event = CellShard(event.cell, event.number, event.ids, failure=WROTE)
             save_maps(store.directory, group, cell, event)
             metrics = asked[event.cell]
             if event.asked is not None:

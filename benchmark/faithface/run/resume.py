@@ -35,9 +35,14 @@ Tell = Callable[[str], Any]
 
 @dataclass
 class Basis:
-    """What the numbers of a plan depend on, each digest computed once and when it is first asked for."""
+    """What the numbers of a plan depend on, each digest computed once and when it is first asked for.
+
+    Attributes:
+        tampered: another process has written the store.
+    """
 
     read: Read = here
+    tampered: bool = False
     _contents: dict[str, Contents] = field(default_factory=dict)
     _texts: dict[tuple[Any, ...], str] = field(default_factory=dict)
 

@@ -49,6 +49,20 @@ class Store(Reading):
         else:
             self.db = _read_only(path)
         self.db.row_factory = sqlite3.Row
+        self._seen = self._version()
+
+    def _version(self) -> tuple[int, int]:
+        """Return what another process changes that writes the file or replaces it."""
+        try:
+            file = self.path.stat().st_ino
+        except OSError:
+            file = 0
+        return int(self.db.execute("PRAGMA data_version").fetchone()[0]), file
+
+    def written_by_others(self) -> bool:
+        """Say whether another process has written the store, or replaced it, since this was last asked."""
+        before, self._seen = self._seen, self._version()
+        return self._seen != before
 
     def close(self) -> None:
         self.db.close()

@@ -37,6 +37,8 @@ class Job:
         opened: whether an earlier attempt has recorded what opening found.
         keep_maps: whether the maps come back with the values.
         shards: by number, where the samples of a shard stand in ``dataset``.
+        policy: rows per pass and passes side by side, as an earlier attempt has measured them: with others, the last
+            bit of a value may differ.
         listed: a digest of the samples' names in their order, by :func:`names_digest`.
     """
 
@@ -49,6 +51,7 @@ class Job:
     keep_maps: bool = False
     shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     listed: str = ""
+    policy: tuple[int, int] | None = None
 
 
 class Executor(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel
+from faithface.contract import BatchingPolicy, Dataset, FaceModel
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
@@ -34,7 +34,7 @@ def run_group(job: Job) -> Iterator[Event]:
     model = open_model(group.model.object, request.device, request.batch_size)
     if not job.opened:
         threshold = group_threshold(model, dataset)
-    warm_up(model, group)
+    warm_up(model, group, job.policy)
     if not job.opened:
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
@@ -103,8 +103,14 @@ def surroundings_of(group: Group) -> Surroundings:
     return Surroundings.read(*sorted(kinds, key=repr))
 
 
-def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+def warm_up(model: FaceModel, group: Group, policy: tuple[int, int] | None = None) -> None:
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed.
+
+    Args:
+        policy: rows per pass and passes side by side that are known already; None: they are measured.
+    """
+    if policy is not None and policy[0] == (model.fixed_batch or policy[0]):
+        model.use_batching(BatchingPolicy(*policy))
     _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:

@@ -36,6 +36,7 @@ POLL = 0.1  # seconds between two looks at the limits
 LONGEST = 3600.0  # seconds for a step where no limit is given, at least
 IMAGES = 500_000  # ... and at least as long as so many images take to be scored clean
 SLOW_STEPS = 10.0  # opening a model, and finding a threshold, may take so many times the limit
+OPENING = 3600.0  # seconds for opening a model where no limit is given
 LOG_LIMIT = 1_000_000  # bytes per log
 
 
@@ -212,6 +213,8 @@ class ProcessExecutor:
 
     def limit(self, step: Step) -> float:
         """Return how many seconds a step may take."""
+        if step.kind == "open" and not self.timeout:
+            return OPENING
         limit = self.timeout or max(LONGEST, IMAGES * self.seconds_per_image)
         return limit * SLOW_STEPS if step.kind in ("open", "threshold") else limit
 
@@ -267,11 +270,12 @@ class _GroupRun:
     written: dict[Path, int] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
     data: bytes = b""
+    policy: tuple[int, int] | None = None
 
     def events(self) -> Iterator[Event]:
         job, pool = self.job, self.pool
         self.threshold = job.threshold
-        self.open = job.opened
+        self.open, self.policy = job.opened, job.policy
         self.alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
         for number, positions in sorted(job.shards.items()):
             left = {cell for cell, numbers in job.pending.items() if number in numbers}
@@ -313,7 +317,7 @@ class _GroupRun:
         child.state = "opening"
         child.job = self
         child.step = (Step("rest"), time.monotonic())
-        child.send("job", self.data, self.open)
+        child.send("job", self.data, self.open, self.policy)
 
     def _feed(self, child: Child) -> None:
         """Order shards: two at a time, so that the faces of one are read while the other is worked on."""
@@ -386,6 +390,7 @@ class _GroupRun:
             child.state = "ready"
             if not self.open:
                 self.open, self.threshold = True, event.threshold
+                self.policy = (event.facts["batch"], event.facts["side_by_side"])
                 yield event
         elif isinstance(event, ShardSamples):
             self.ids[event.number] = tuple(fact.sample for fact in event.facts)

@@ -61,7 +61,7 @@ class _Worker:
 
         request = self.job.request
         model = open_model(self.job.group.model.object, request.device, request.batch_size)
-        warm_up(model, self.job.group)
+        warm_up(model, self.job.group, self.job.policy)
         return model
 
     @functools.cached_property

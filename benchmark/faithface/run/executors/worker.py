@@ -3,7 +3,7 @@
 Place in the flow: ``processes`` starts :func:`main` in a process of its own and talks to it through a pipe. May call
 ``model``, ``local`` and ``shard``.
 
-Messages to the worker: ``("job", bytes, opened)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
+Messages to the worker: ``("job", bytes, opened, policy)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
 ``("stream", bytes)``, ``("quit",)``. Messages from it: ``("step", Step, number)``, ``("event", Event)``,
 ``("done", shard)``, ``("idle",)``, ``("part", value)``, ``("result", value)``, ``("error", Failed)`` and
 ``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
@@ -177,7 +177,7 @@ class _Worker:
         self.tell(Step("rest"))
         self.send("result", None)
 
-    def start(self, data: bytes, opened: bool) -> None:
+    def start(self, data: bytes, opened: bool, policy: tuple[int, int] | None) -> None:
         """Open the model of a job."""
         self.job, self.model = None, None
         self.tell(Step("open"))
@@ -193,7 +193,7 @@ class _Worker:
             self.tell(Step("threshold"))
             threshold = group_threshold(model, job.dataset)
             self.tell(Step("open"))
-        warm_up(model, job.group)
+        warm_up(model, job.group, policy)
         self.clean.restore()
         self.watch.surroundings = surroundings_of(job.group)
         self.job, self.model = job, model
