@@ -8,6 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from faithface.api import execute
+from faithface.boards.record import read_record
 from faithface.errors import UsageError
 from faithface.plugins import Registry, load_registry
 from faithface.reasons import Status
@@ -19,7 +21,7 @@ from faithface.run.request import Request
 from faithface.run.store import open_run
 from tests.run.test_isolation import Ran, named
 from tests.support.runs import Agreement, MeanRelevance, Ramp, with_extras, write_card
-from tests.support.zoo import FAMILY, LISTS, BadDataset, BadFamily
+from tests.support.zoo import FAMILY, LISTS, SUMMARIES, BadDataset, BadFamily, BadSummary
 
 SHORT = 40.0  # seconds for a step: the machine may be busy
 LITTLE = 1_200_000_000  # bytes, which a plugin that takes memory without end has soon
@@ -179,3 +181,43 @@ def test_other_family_metrics_have_their_values(families: Ran, registry: Registr
     assert set(alone.values["metric"]) >= set(good)
     order = ("model", "explainer", "metric", "sample")
     assert families.values.sort(order).equals(alone.values.sort(order))
+
+
+@pytest.fixture(scope="module")
+def summaries(
+    registry: Registry, tmp_path_factory: pytest.TempPathFactory, pad_card: str, folder: str
+) -> tuple[Any, Path]:
+    """One run of all metrics whose own summary misbehaves, beside a good one; its outcome and folder."""
+    out = tmp_path_factory.mktemp("summaries") / "run"
+    ways = tuple(BadSummary(way) for way in SUMMARIES)
+    asked = Request((pad_card,), (folder,), ("ramp",), ("mean-relevance@1", *ways), limit=18, batch_size=16)
+    pool = ProcessExecutor(timeout=SHORT, memory=LITTLE, retries=0)
+    try:
+        return execute(make_plan(asked, registry, lister(pool)), out, executor=pool)[0], out
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("way", SUMMARIES)
+def test_a_metric_whose_summary_misbehaves_fails_by_name(summaries: tuple[Any, Path], way: str) -> None:
+    outcome, out = summaries
+    assert outcome.exit_code == 1
+    with open_run(out) as store:
+        (cell,) = store.cells()
+    text = "bad-summary@1" if way == "summary-raises" else f"bad-summary@1(way={way})"
+    state = next(m for m in cell["metrics"] if m["metric"] == text)
+    assert state["status"] is Status.FAILED
+    named(state["reason"], *SUMMARIES[way][1:])
+    assert state["reason"].detail.startswith("metric, while its values were summarised, ")
+    good = next(m for m in cell["metrics"] if m["metric"] == "mean-relevance@1")
+    assert good["status"] is Status.OK
+
+
+def test_the_record_says_which_metric_has_no_summary(summaries: tuple[Any, Path]) -> None:
+    (path,) = (summaries[1] / "records").rglob("*.json")
+    numbers = read_record(path).record.numbers
+    states = {(one.protocol, one.value_name): (one.status, one.number is None) for one in numbers}
+    assert states.pop(("mean-relevance@1", "")) == (Status.OK, False)
+    assert states.pop(("mean-relevance@1", "double")) == (Status.OK, False)
+    assert set(states.values()) == {(Status.FAILED, True)}
+    assert len(states) == len(SUMMARIES)

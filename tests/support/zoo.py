@@ -290,6 +290,29 @@ FAMILY: dict[str, tuple[Callable[[Samples], Any], ReasonCode, str]] = {
 }
 
 
+SUMMARIES: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
+    "summary-raises": (lambda: raises(ZeroDivisionError("no sum")), ReasonCode.METRIC_RAISED, "ZeroDivisionError"),
+    "summary-hard-exit": (lambda: os._exit(0), LOST, "exit code 0"),
+    "summary-hangs": (lambda: forever(), LATE, "did not end within"),
+}
+
+
+@dataclass(frozen=True)
+class BadSummary(Metric):
+    """A metric whose own summary does one bad thing."""
+
+    way: str = "summary-raises"
+
+    protocol = Protocol(id="bad-summary@1", range=(0.0, 1.0))
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        return value(samples)
+
+    def summarise(self, values: np.ndarray, name: str = "") -> float:
+        SUMMARIES[self.way][0]()
+        return float(values.mean())
+
+
 @dataclass(frozen=True)
 class BadFamily(Metric):
     """A metric of several training runs that does one bad thing, and then gives good values."""

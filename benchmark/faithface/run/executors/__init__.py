@@ -71,20 +71,27 @@ def can_apply(executor: Executor) -> bool:
     return getattr(executor, "apply", None) is not None
 
 
-def apply(executor: Executor, function: Callable[..., T], *arguments: object, about: str = "") -> T:
+def apply(
+    executor: Executor,
+    function: Callable[..., T],
+    *arguments: object,
+    about: str = "",
+    raised: ReasonCode = ReasonCode.DATASET_UNUSABLE,
+) -> T:
     """Return ``function(*arguments, beat=…)``, called where the executor runs plugins.
 
     The function calls ``beat()`` whenever it gets on; its time limit then begins anew.
 
     Args:
         about: what is at fault if the function ends or holds up the process, as the beginning of a sentence.
+        raised: the code of its failure if it raises something.
 
     Raises:
         UsageError: the function's own.
         GroupFailed: it raised something else, or ended or held up the process.
     """
     own: Callable[..., T] | None = getattr(executor, "apply", None)
-    return own(function, *arguments, about=about) if own else function(*arguments, beat=lambda: None)
+    return own(function, *arguments, about=about, raised=raised) if own else function(*arguments, beat=lambda: None)
 
 
 def stream(

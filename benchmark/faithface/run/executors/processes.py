@@ -118,11 +118,18 @@ class ProcessExecutor:
                 if child.state != "ready":
                     self.drop(child)
 
-    def apply(self, function: Callable[..., T], *arguments: object, about: str = "") -> T:
+    def apply(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        about: str = "",
+        raised: ReasonCode = ReasonCode.DATASET_UNUSABLE,
+    ) -> T:
         """Return ``function(*arguments, beat=…)``, called in a worker; each ``beat()`` begins its time anew.
 
         Args:
             about: what is at fault if it ends or holds up the process, as the beginning of a sentence.
+            raised: the code of its failure if it raises something.
 
         Raises:
             UsageError: the function's own.
@@ -131,7 +138,7 @@ class ProcessExecutor:
         data = packed((function, arguments))
         for lost in itertools.count():
             try:
-                *_, result = self._call("call", data, {"call": about})
+                *_, result = self._call("call", data, {"call": about}, raised)
                 return result  # type: ignore[no-any-return]
             except GroupFailed as error:
                 # A process may be killed from outside; what exceeds a limit is not tried again.
@@ -149,9 +156,9 @@ class ProcessExecutor:
             UsageError: the function's own.
             GroupFailed: it raised something else, or ended or held up the process.
         """
-        yield from self._call("stream", packed((function, arguments)), about)
+        yield from self._call("stream", packed((function, arguments)), about, ReasonCode.DATASET_UNUSABLE)
 
-    def _call(self, kind: str, data: bytes, about: Mapping[str, str]) -> Iterator[Any]:
+    def _call(self, kind: str, data: bytes, about: Mapping[str, str], raised: ReasonCode) -> Iterator[Any]:
         """Yield the parts, or the one result, of a function that is called in a worker."""
         child = self.children[0] if self.children else self.child()
         # Its time begins when the worker says so: starting a process is nobody's fault.
@@ -161,14 +168,14 @@ class ProcessExecutor:
             while child.state == "busy":
                 wait([child.connection, child.process.sentinel, child.output], POLL)
                 self._drain(child)
-                yield from self._answers(child, kind, about)
+                yield from self._answers(child, kind, about, raised)
                 if child.soiled:
                     return
                 if child.state == "busy" and (loss := self.loss(child)) is not None:
                     if loss.code is ReasonCode.TIME_LIMIT:
                         for _ in child.ask_where():
                             pass
-                    yield from self._answers(child, kind, about)  # what it said before its end
+                    yield from self._answers(child, kind, about, raised)  # what it said before its end
                     if child.state == "busy":
                         self._drain(child)
                         subject = about.get(child.step[0].kind, next(iter(about.values())))
@@ -182,7 +189,7 @@ class ProcessExecutor:
         for _ in child.printed():
             pass
 
-    def _answers(self, child: Child, called: str, about: Mapping[str, str]) -> Iterator[Any]:
+    def _answers(self, child: Child, called: str, about: Mapping[str, str], raised: ReasonCode) -> Iterator[Any]:
         for kind, *rest in child.messages():
             if kind == "part":
                 yield rest[0]
@@ -195,7 +202,7 @@ class ProcessExecutor:
                 if kind == "error" and called == "stream" and type(rest[0].error) is RunError:
                     raise rest[0].error  # the run directory, of which no plugin knows anything
                 if kind == "error":
-                    self._raise(rest[0], subject, ReasonCode.DATASET_UNUSABLE)
+                    self._raise(rest[0], subject, raised)
                 if called == "call":
                     yield rest[0]
 

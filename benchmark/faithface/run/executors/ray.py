@@ -252,9 +252,9 @@ class RayExecutor:
         except self.ray.exceptions.RayError as error:
             raise _Lost(f"{type(error).__name__}: {last_line(error)}") from None
 
-    def apply(self, function: Callable[..., Any], *arguments: object, about: str = "") -> Any:
+    def apply(self, function: Callable[..., Any], *arguments: object, **options: Any) -> Any:
         """Call a function in a worker process of this machine; see :func:`~faithface.run.executors.apply`."""
-        return self.beside.apply(function, *arguments, about=about)
+        return self.beside.apply(function, *arguments, **options)
 
     def stream(self, function: Callable[..., Any], *arguments: object, about: Mapping[str, str]) -> Iterator[Any]:
         """As :meth:`apply`, of a generator; see :func:`~faithface.run.executors.stream`."""
