@@ -1,4 +1,4 @@
-"""Kills by number: a run whose driver, worker process or Ray worker is killed at a random moment ends as if it were not.
+"""Kills by number: a run whose driver, worker or Ray worker is killed at a random moment ends as if it were not.
 
 Place in the flow: ``python -m tests.soak.kills [--driver N] [--worker N] [--ray N]`` (``tox -e soak``);
 ``tests/run/test_kills.py`` kills a few. A run is that of a tiny network with three explainers and three metrics, the
