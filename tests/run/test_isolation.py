@@ -25,7 +25,7 @@ GOOD = ("ramp", "shares", "grad-cam", "random")
 SCORED = ("mean-relevance@1", "entropy@1", "gap@1(grid=8,points=5)")
 GENEROUS = 60.0  # seconds for a step where nothing hangs: the machine may be busy
 SHORT = 10.0
-ROOM = 2_500_000_000
+ROOM = 1_500_000_000
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,10 @@ class RayExecutor:
         # Ray would otherwise send every worker's line of log to our terminal, and usage figures to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Its workers would have the lowest priority, and count as dead if they had not started within a minute: on a
+        # busy machine the run would lose one after another.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
         try:
             import ray
         except ImportError:
