@@ -133,7 +133,7 @@ def execute(
     kept: list[Kept] = []
 
     def finish(store: Store, done: Plan) -> None:
-        kept.extend(publish_run(store, done))
+        kept.extend(publish_run(store, done, executor))
 
     outcome = execute_plan(plan, directory, reporter, executor, finish, only_failed)
     return outcome, kept

@@ -93,12 +93,16 @@ def confirm(source: Source, derived: Derived, images: Tensor) -> Reason | None:
     """Compare a twin with its file once more, on real images; return a refusal, or None where they agree."""
     if derived.twin is None or derived.reference is None:
         return derived.refusal
+    few = images[:CONFIRMED_ON]
+    few = few[torch.isfinite(source.outputs(few)).flatten(1).all(dim=1).to(few.device)]
+    if not len(few):
+        return derived.refusal  # nothing can be compared where the network gives no number
     parity, _ = check_twin(
         derived.twin,
         source.outputs,
         source.target.torch,
         source.target.tolerance,
-        images[:CONFIRMED_ON],
+        few,
         derived.reference,
     )
     if parity.accepted:

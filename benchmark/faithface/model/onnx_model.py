@@ -77,7 +77,6 @@ class OnnxModel(FaceModel):
         like: a model with the same operators and other weights, whose checks are not repeated.
     """
 
-    proto: onnx.ModelProto
     notes: list[str]
 
     def __init__(self, card: ModelCard, device: str, batch_size: int, like: OnnxModel | None = None) -> None:
@@ -87,7 +86,8 @@ class OnnxModel(FaceModel):
         self.card, self.device = card, self.execution_target.torch
         self.batch_given: int | None = None
         self.notes = []
-        self.proto = load_proto(card.path)
+        self._proto = load_proto(card.path)
+        self._lent: onnx.ModelProto | None = None
         self.sha256 = model_digest(card.path)
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
@@ -99,6 +99,19 @@ class OnnxModel(FaceModel):
         self.batch_size = self.fixed_batch or batch_size
         self._like = like
         self._last: dict[Any, Any] = {}
+
+    @property
+    def proto(self) -> onnx.ModelProto:  # type: ignore[override]
+        """A copy of the graph, for those who change weights; the model itself does not see what becomes of it."""
+        if self._lent is None:
+            self._lent = onnx.ModelProto()
+            self._lent.CopyFrom(self._proto)
+        return self._lent
+
+    def take_back_proto(self) -> bool:
+        """Say whether the copy that was lent has been changed; who asks for one from now on gets another."""
+        lent, self._lent = self._lent, None
+        return lent is not None and lent != self._proto
 
     # --- checks on opening
 
@@ -138,13 +151,13 @@ class OnnxModel(FaceModel):
         def images(count: int) -> Tensor:
             return torch.as_tensor(generator.random((count, 3, *self.card.input.size)), dtype=torch.float32)
 
-        half = arithmetic_of(self.proto) is Arithmetic.HALF
+        half = arithmetic_of(self._proto) is Arithmetic.HALF
         tolerance = max(self.execution_target.tolerance, Arithmetic.HALF.tolerance if half else 0.0)
         what = f'model "{self.card.name}"'
         declared = self.session.fixed_batch
-        found = find_batches(self._forward_chunk, images, self.proto, what, declared, tolerance)
+        found = find_batches(self._forward_chunk, images, self._proto, what, declared, tolerance)
         self._check_output(found.width)
-        end = ending(self.proto.graph, self.session.output)
+        end = ending(self._proto.graph, self.session.output)
         problem = problem_with_kind(self.card.output.kind, end, found.outputs.cpu().numpy())
         if problem and self.card.output.kind != "embedding":
             raise UsageError(
@@ -202,7 +215,7 @@ class OnnxModel(FaceModel):
             onnx.save(proto, Path(folder) / "other-weights.onnx")
             changes = {"root": Path(folder), "file": "other-weights.onnx", "sha256": ""}
             card = self.card.model_copy(update=changes)
-            like = self if same_operators(self.proto, proto) else None
+            like = self if same_operators(self._proto, proto) else None
             opened = OnnxModel(card, self.execution_target.name, self.batch_given or DEFAULT_BATCH, like)
             opened.batch_given = self.batch_given
             opened.use_batching(self.batching)  # now, while the file exists: more threads reopen the session
@@ -271,7 +284,7 @@ class OnnxModel(FaceModel):
 
         card, output, fixed = self.card, self.session.output, self.fixed_batch
         proven = self._like is not None and self._like.derived.twin is not None
-        return Source(self.proto, card, output, fixed, self.execution_target, outputs, proven)
+        return Source(self._proto, card, output, fixed, self.execution_target, outputs, proven)
 
     @cached_property
     def derived(self) -> Derived:

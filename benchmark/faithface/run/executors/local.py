@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel
+from faithface.contract import BatchingPolicy, Dataset, FaceModel
 from faithface.contract.running import ONNX_RUNTIME
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors import Job, drop_failures, items_of, scored_here
 from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.results import CellShard, Event, Opened
@@ -35,7 +35,7 @@ def run_group(job: Job) -> Iterator[Event]:
     model = open_model(group.model.object, request.device, request.batch_size)
     if not job.opened:
         threshold = group_threshold(model, dataset)
-    warm_up(model, group)
+    warm_up(model, group, job.policy)
     if not job.opened:
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
@@ -68,7 +68,7 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
 
 def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs, in order."""
-    items = job.dataset.items()
+    items = items_of(job)
     for number, positions in sorted(job.shards.items()):
         wanted = {
             cell.number: tuple(scored_here(cell.metrics))
@@ -104,8 +104,14 @@ def surroundings_of(group: Group) -> Surroundings:
     return Surroundings.read(*sorted(kinds, key=repr))
 
 
-def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+def warm_up(model: FaceModel, group: Group, policy: tuple[int, int] | None = None) -> None:
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed.
+
+    Args:
+        policy: rows per pass and passes side by side that are known already; None: they are measured.
+    """
+    if policy is not None and policy[0] == (model.fixed_batch or policy[0]):
+        model.use_batching(BatchingPolicy(*policy))
     _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
