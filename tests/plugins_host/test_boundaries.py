@@ -33,7 +33,7 @@ LAYERS = [
     ["run"],
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
-    ["answers", "audit"],
+    ["answers", "audit", "gallery"],
     ["api", "testing"],
     ["cli"],
 ]

@@ -227,7 +227,8 @@ def write_records(kept: Sequence[Kept], folder: Path) -> list[Path]:
         if len(one.values):
             write_whole(values, lambda f, t=one.values: t.write_parquet(f, compression="zstd", statistics=False))  # type: ignore[misc]
             record = record.model_copy(update={"values": values.name, "values_sha256": file_hash(values)})
-        write_whole(path, lambda f, t=record_text(record): f.write(t.encode("utf-8")))  # type: ignore[misc]
+        text = record_text(record)
+        write_whole(path, lambda f, t=text: f.write(t.encode("utf-8")))  # type: ignore[misc]
         if not len(one.values):
             values.unlink(missing_ok=True)
         paths.append(path)

@@ -6,6 +6,7 @@ modules beside it. Texts are plain; templates escape them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,7 +37,9 @@ FAMILIES = (
     Family("specific", "Specific", "Does it depend on this sample's own map more than on another's?"),
     Family("truth", "Known answers", "Does the map agree with an answer that is known?"),
     Family("gate", "Gates", "Checks that a method passes or fails. They do not rank.", False),
-    Family("description", "Descriptions", "Properties of maps. They say nothing of faithfulness and rank nobody.", False),
+    Family(
+        "description", "Descriptions", "Properties of maps. They say nothing of faithfulness and rank nobody.", False
+    ),
     Family("cost", "Cost", "What one explanation costs."),
 )
 OTHER = Family("other", "Metrics", "Protocols without a stated family.")
@@ -265,7 +268,7 @@ def cell_of(row: Row, column: Column, axis: Axis, family: Family) -> Cell:
         figure(number.number),
         "" if number.low is None or number.high is None else f"{figure(number.low)} to {figure(number.high)}",
         interval_path(axis, number.number, number.low, number.high),
-        "" if place is None else place.text.replace("-", "–").replace("too few to rank", "not ranked"),
+        "" if place is None else place.text.replace("-", "–").replace("too few to rank", "too few"),
         0 if place is None or place.tie_class is None else place.tie_class,
         number.number,
     )
@@ -297,7 +300,13 @@ def seconds_text(seconds: float | None) -> str:
     """
     if seconds is None:
         return "–"
-    return f"{1000 * seconds:.2g} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.3g} s"
+    return (
+        f"{1000 * seconds:.2g} ms"
+        if seconds < 0.01
+        else f"{1000 * seconds:.0f} ms"
+        if seconds < 1
+        else f"{seconds:.3g} s"
+    )
 
 
 def _neighbours(table: Table, column: Column) -> list[str]:
@@ -306,7 +315,7 @@ def _neighbours(table: Table, column: Column) -> list[str]:
     sign = -1 if column.sample.better == "higher" else 1
     placed.sort(key=lambda row: (sign * row.places[column.protocol].mean, row.title))
     said = []
-    for row, other in zip(placed, placed[1:], strict=False):
+    for row, other in itertools.pairwise(placed):
         place, behind = row.places[column.protocol], other.places[column.protocol]
         if place.tie_class is None or behind.tie_class is None:
             continue
@@ -318,7 +327,10 @@ def _neighbours(table: Table, column: Column) -> list[str]:
             text = f"about {place.needed:,} samples separate them at 80 % power (there are {n:,})"
         said.append(f"{column.protocol}: {row.title}, {other.title}: {text}")
     if len(said) > NEIGHBOURS:
-        said = [*said[:NEIGHBOURS], f"{column.protocol}: and {len(said) - NEIGHBOURS} further pairs, on the cells' pages"]
+        said = [
+            *said[:NEIGHBOURS],
+            f"{column.protocol}: and {len(said) - NEIGHBOURS} further pairs, on the cells' pages",
+        ]
     return said
 
 

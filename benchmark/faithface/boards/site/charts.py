@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faithface.boards.board import Column, Row, Table
+from faithface.boards.record import Number
+from faithface.boards.render import ARROW, shown_columns
 from faithface.boards.render import figure as as_text
-from faithface.boards.render import shown_columns
 from faithface.boards.site.block import access_of, family_of
 from faithface.boards.site.extras import Extras
 from faithface.boards.statistics.agreement import agreement, critical_difference
@@ -72,7 +73,7 @@ def charts_of(table: Table, extras: Extras, salt: str) -> list[Chart]:
 
 
 def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
-    rows = [
+    rows: list[tuple[Row, float, Number]] = [
         (row, row.record.seconds_per_sample, n)
         for row in table.rows
         if row.record.seconds_per_sample and (n := row.number(column.protocol)) is not None and n.number is not None
@@ -80,8 +81,11 @@ def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
     if len(rows) < 2:
         return None
     figure = _figure(6.0, 3.9)
-    axes = _axes(figure, "seconds per explanation", f"{_short(column.protocol)} ({column.sample.better} is better)")
+    arrow = ARROW[column.sample.better]
+    axes = _axes(figure, "seconds per explanation", f"{arrow} {column.protocol}")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
+    axes.xaxis.set_minor_formatter(lambda _value, _place: "")
     colours = {"scores": 0, "activations": 1, "gradients": 2, "answer": 3, "": 4}
     for row, seconds, number in rows:
         colour = SERIES[colours[access_of(row.record)]]
@@ -122,8 +126,7 @@ def _curves(table: Table, columns: Sequence[Column], extras: Extras, salt: str) 
     shown = [*methods[:CURVES], *(r for r in table.rows if r.title == "random" and kept[r.title])]
     figure = _figure(max(4.2, 3.4 * len(names)), 3.7)
     for i, name in enumerate(names):
-        axes = _axes(figure, "share of pixels", "model's score" if i == 0 else "", (1, len(names), i + 1))
-        axes.set_title(_short(name), fontsize=10, color=INK, loc="left")
+        axes = _axes(figure, "share of pixels", f"{name}: the model's score", (1, len(names), i + 1))
         for k, row in enumerate(shown):
             band = (kept[row.title] or {}).get(name)
             if band is None:
@@ -156,7 +159,7 @@ def _critical(table: Table, column: Column, salt: str) -> Chart | None:
     if not found.positions:
         return None
     count = len(found.positions)
-    figure = _figure(6.0, 0.9 + 0.24 * count + 0.1 * len(found.bars))
+    figure = _figure(6.0, 0.85 + 0.24 * (count + 0.6 * len(found.bars)))
     axes = _axes(figure, "mean rank within a sample (1 = best)", "")
     axes.grid(visible=False)
     axes.set_yticks([])
@@ -169,13 +172,15 @@ def _critical(table: Table, column: Column, salt: str) -> Chart | None:
         axes.plot([mean, mean], [0, y], color=LINE, lw=1)
         axes.plot([mean], [y], "o", color=SERIES[0], ms=5)
         shift = -6 if right else 6
-        _text(axes, (mean, y), f"{name}  {mean:.2f}", shift, "right" if right else "left")
+        _text(axes, (mean, y), f"{name}  {mean:.2f}", shift, "right" if right else "left", behind=True)
     for k, (first, last) in enumerate(found.bars):
         y = count + 0.15 + 0.55 * k
         ends = found.positions[first][1], found.positions[last][1]
         axes.plot([ends[0] - 0.03, ends[1] + 0.03], [y, y], color=INK, lw=3.5, solid_capstyle="butt")
     axes.set_ylim(0, top + 0.3)
-    bars = "Bars join those that cannot be told apart." if found.enough else "Too few samples or people to tell any apart."
+    bars = (
+        "Bars join those that cannot be told apart." if found.enough else "Too few samples or people to tell any apart."
+    )
     caption = (
         f"Critical-difference diagram of {column.protocol} over {found.samples} samples that all methods share. {bars} "
         "The test knows about people who appear in several samples."
@@ -243,10 +248,8 @@ def _figure(wide: float, tall: float) -> Figure:
 
 def _axes(figure: Figure, x: str, y: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
     axes = figure.add_subplot(*place)
-    rows, columns, _number = place
-    figure.subplots_adjust(left=0.6 / figure.get_figwidth(), right=1 - 0.12 / figure.get_figwidth(),
-                           bottom=0.5 / figure.get_figheight(), top=1 - 0.45 / figure.get_figheight(),
-                           wspace=0.16 if columns > 1 else None)  # fmt: skip
+    wide, tall = figure.get_size_inches()
+    figure.subplots_adjust(left=0.6 / wide, right=1 - 0.12 / wide, bottom=0.5 / tall, top=1 - 0.3 / tall, wspace=0.16)
     axes.patch.set_visible(False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -257,15 +260,23 @@ def _axes(figure: Figure, x: str, y: str, place: tuple[int, int, int] = (1, 1, 1
     axes.grid(color=LINE, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel(x, fontsize=9, color=SOFT)
-    axes.set_ylabel(y, fontsize=9, color=SOFT, parse_math=False)
+    axes.set_title(_short(y, 60), fontsize=9, color=SOFT, loc="left", parse_math=False)
     return axes
 
 
 def _text(
-    axes: Axes, at: tuple[float, float], text: str, shift: float, align: str, colour: str = INK, up: float = 0
+    axes: Axes,
+    at: tuple[float, float],
+    text: str,
+    shift: float,
+    align: str,
+    colour: str = INK,
+    up: float = 0,
+    behind: bool = False,
 ) -> None:
+    box = {"facecolor": GROUND, "edgecolor": "none", "pad": 1} if behind else None
     axes.annotate(_short(text), at, (shift, up), textcoords="offset points", fontsize=8.5, ha=align, va="center",
-                  color=colour, parse_math=False)  # fmt: skip
+                  color=colour, bbox=box, parse_math=False)  # fmt: skip
 
 
 def _labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
@@ -279,7 +290,12 @@ def _labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str
         left = place[0] + 7 + wide > right
         start = place[0] - 7 - wide if left else place[0] + 7
         shift = next(
-            (s for k in range(12) for s in ((-1) ** k * 5.0 * ((k + 1) // 2),) if not _meets(taken, start, place[1] + s, wide)),
+            (
+                s
+                for k in range(12)
+                for s in ((-1) ** k * 5.0 * ((k + 1) // 2),)
+                if not _meets(taken, start, place[1] + s, wide)
+            ),
             0.0,
         )
         taken.append((start, place[1] + shift, wide))
@@ -296,7 +312,9 @@ def _key(axes: Axes, entries: Sequence[tuple[str, str, Any]]) -> None:
     if not entries:
         return
     handles = [Line2D([], [], color=colour, ls=style, lw=2) for _name, colour, style in entries]
-    key = axes.legend(handles, [_short(name, 26) for name, _c, _s in entries], fontsize=8.5, frameon=True, handlelength=2.4)
+    key = axes.legend(
+        handles, [_short(name, 26) for name, _c, _s in entries], fontsize=8.5, frameon=True, handlelength=2.4
+    )
     key.get_frame().set(facecolor=GROUND, edgecolor="none", alpha=0.85)
     for text in key.get_texts():
         text.set(color=INK, parse_math=False)
@@ -327,10 +345,11 @@ def _svg(figure: Figure, salt: str, label: str) -> str:
     head, _, body = text.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     wide = re.search(r'width="([0-9.]+)pt"', head)
-    assert box and wide
+    assert box is not None
+    assert wide is not None
     style = f'style="max-width:{float(wide[1]) * 1.25:.0f}px"'
     title = _escaped(_short(label, 600))
-    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" class="chart" role="img" aria-label="{title}" {box[0]} {style}'
+    head = f'<svg class="chart" role="img" aria-label="{title}" {box[0]} {style}'
     return f"{head}>{re.sub(chr(10) + ' *', chr(10), body).strip()}"
 
 

@@ -62,7 +62,7 @@ def bibtex(board: Board, row: Row) -> str:
 
 
 def _numbers(row: Row) -> list[str]:
-    shown = []
+    shown: list[str] = []
     for number in row.record.numbers:
         if number.value_name or number.number is None or len(shown) == MOST:
             continue

@@ -4,9 +4,9 @@ Place in the flow: ``faithface.gallery`` writes the folder ``gallery/`` of a boa
 :func:`read_extras`. Imports ``boards.record`` and pydantic. No path is ever read from a file: names of pictures follow
 from the names of samples and explainers, so that a board from elsewhere cannot point outside its own folder.
 
-    gallery/<model>/<dataset>/gallery.json                               curves, facts of samples, which pictures there are
-    gallery/<model>/<dataset>/<sample>/face-a.webp                       the faces, where they may be shown
-    gallery/<model>/<dataset>/<sample>/<explainer>.<kind>.webp           overlays above, maps alone below
+    gallery/<model>/<dataset>/gallery.json                         curves, facts of samples, which pictures there are
+    gallery/<model>/<dataset>/<sample>/face-a.webp                 the faces, where they may be shown
+    gallery/<model>/<dataset>/<sample>/<explainer>.<kind>.webp     overlays and maps
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which page of a site lies where, and how one page links to another.
 
-Place in the flow: ``block`` and ``pages`` ask for names. Paths are relative to the site's folder, with ``/``; names come
-from ``run.paths.safe``, so that no text of a record can lead out of it.
+Place in the flow: ``block`` and ``pages`` ask for names. Paths are relative to the site's folder, with ``/``; names
+come from ``run.paths.safe``, so that no text of a record can lead out of it.
 """
 
 from __future__ import annotations

@@ -26,11 +26,21 @@ from faithface.boards.board import Board, Row, Table
 from faithface.boards.record import Number, Record
 from faithface.boards.render import JUDGED, figure, heading, place
 from faithface.boards.site import cite, links
-from faithface.boards.site.block import ACCESS, FAMILIES, OTHER, Block, Family, access_of, family_of, make_block, seconds_text
+from faithface.boards.site.block import (
+    ACCESS,
+    FAMILIES,
+    OTHER,
+    Block,
+    Family,
+    access_of,
+    family_of,
+    make_block,
+    seconds_text,
+)
 from faithface.boards.site.charts import Chart, charts_of
 from faithface.boards.site.extras import CellExtras, Extras, Gallery, Shown, face_file, picture_file
 from faithface.boards.site.marks import Lines, curve_lines
-from faithface.reasons import Status
+from faithface.reasons import ReasonCode, Status
 
 HERE = Path(__file__).parent
 ASSETS = ("site.css", "site.js", "simple-datatables.js", "simple-datatables-licence.txt", "gpl-3.0.txt", "VENDORED.md")
@@ -266,14 +276,17 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
                     first[family.key] = number, "" if rank is None else rank.replace("-", "–")
             lines.append((row.record, links.link(page, links.cell_page(row.record)), first))
         one = rows[0][0].record.explainer
-        yield page, site.render(
-            "explainer.html.j2",
+        yield (
             page,
-            title=f"{flat(one.spec)}, {site.board.suite} v{site.board.version}",
-            explainer=one,
-            access=ACCESS[access_of(rows[0][0].record)],
-            families=_in_order(set(families)),
-            lines=lines,
+            site.render(
+                "explainer.html.j2",
+                page,
+                title=f"{flat(one.spec)}, {site.board.suite} v{site.board.version}",
+                explainer=one,
+                access=ACCESS[access_of(rows[0][0].record)],
+                families=_in_order(set(families)),
+                lines=lines,
+            ),
         )
 
 
@@ -316,7 +329,11 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         title=f"{flat(record.explainer.spec)} on {flat(record.model.name)}, {site.board.suite} v{site.board.version}",
         record=record,
         families=[(family, families[family]) for family in _in_order(set(families))],
-        absent=[n for n in record.numbers if n.status is Status.NOT_APPLICABLE and n.value_name == "" and n.code != "other-task"],
+        absent=[
+            n
+            for n in record.numbers
+            if n.status is Status.NOT_APPLICABLE and n.value_name == "" and n.code != "other-task"
+        ],
         protocols=protocols,
         samples=samples,
         total=len({sample for values in row.values.values() for sample in values}),
@@ -331,6 +348,15 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         where=place(record),
         bands=_bands(site.extras.cell(record)),
     )
+
+
+def _absent(record: Record) -> list[Number]:
+    """Return the protocols that do not apply to a cell, without those that nobody expects of its task."""
+    return [
+        number
+        for number in record.numbers
+        if number.status is Status.NOT_APPLICABLE and not number.value_name and number.code is not ReasonCode.OTHER_TASK
+    ]
 
 
 def _sample_lines(
@@ -402,9 +428,11 @@ def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
         if table.kind != "explainers":
             continue
         gallery = site.extras.of(table.first)
-        ranked = {
-            (row.title, p): ranks(values, _higher(row, p)) for row in table.rows for p, values in row.values.items()
-        } if gallery.samples else {}
+        ranked = (
+            {(row.title, p): ranks(values, _higher(row, p)) for row in table.rows for p, values in row.values.items()}
+            if gallery.samples
+            else {}
+        )
         for i, shown in enumerate(gallery.samples):
             page = links.sample_page(table.first, shown.sample)
             around = [
@@ -413,22 +441,25 @@ def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
                 else ""
                 for k in (i - 1, i + 1)
             ]
-            yield page, site.render(
-                "sample.html.j2",
+            yield (
                 page,
-                title=f"{flat(shown.sample)}, {site.board.suite} v{site.board.version}",
-                shown=shown,
-                record=table.first,
-                hidden=gallery.hidden,
-                faces=[
-                    links.link(page, links.gallery_file(table.first, face_file(shown.sample, side)))
-                    for side in range(shown.faces)
-                ],
-                cards=[_card(site, table, row, shown, page, ranked) for row in table.rows if row.values],
-                table_link=links.link(page, site.pages[id(table)]),
-                around=around,
-                position=i + 1,
-                count=len(gallery.samples),
+                site.render(
+                    "sample.html.j2",
+                    page,
+                    title=f"{flat(shown.sample)}, {site.board.suite} v{site.board.version}",
+                    shown=shown,
+                    record=table.first,
+                    hidden=gallery.hidden,
+                    faces=[
+                        links.link(page, links.gallery_file(table.first, face_file(shown.sample, side)))
+                        for side in range(shown.faces)
+                    ],
+                    cards=[_card(site, table, row, shown, page, ranked) for row in table.rows if row.values],
+                    table_link=links.link(page, site.pages[id(table)]),
+                    around=around,
+                    position=i + 1,
+                    count=len(gallery.samples),
+                ),
             )
 
 
@@ -445,7 +476,9 @@ def _card(
     kinds = extras.pictures.get(shown.sample, ())
     curves = []
     for protocol, by_name in extras.curves.items():
-        lines = curve_lines({n: by_sample[shown.sample] for n, by_sample in by_name.items() if shown.sample in by_sample})
+        lines = curve_lines(
+            {n: by_sample[shown.sample] for n, by_sample in by_name.items() if shown.sample in by_sample}
+        )
         if lines is not None:
             curves.append((protocol, lines))
     values = []
