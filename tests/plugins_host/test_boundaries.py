@@ -34,7 +34,7 @@ LAYERS = [
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
     ["answers", "audit", "gallery"],
-    ["api", "testing"],
+    ["api", "testing", "view"],
     ["cli"],
 ]
 ORDER = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -39,6 +39,7 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.environment import describe_environment
 from faithface.run.inputs import digest
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
@@ -90,13 +91,40 @@ def make_records(store: Store, plan: Plan) -> list[Kept]:
     rows = {row["id"]: row for row in store.cells()}
     if any(rows[cell.number]["status"] is Status.PENDING for _group, cell in plan.cells):
         raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
-    environment = store.meta("environment")
+    return _records(store, plan, rows, store.meta("environment"), save=True)
+
+
+def records_so_far(store: Store, plan: Plan) -> list[Kept]:
+    """Return one record per cell of a run that is finished, while others may not be; nothing is written.
+
+    A metric of a whole family of models has a number only once the run is finished.
+
+    Args:
+        store: opened for reading.
+        plan: numbered as the store is.
+    """
+    rows = {row["id"]: row for row in store.cells()}
+    for row in rows.values():
+        if row["status"] is not Status.OK:
+            continue
+        scored = store.scored(row["id"])
+        for metric in row["metrics"]:  # settled at the end of a run only
+            if metric["status"] is Status.PENDING and metric["metric"] in scored:
+                metric["status"] = Status.OK
+    environment = store.meta("environment") or describe_environment(plan.request.device, plan.request.batch_size)
+    return _records(store, plan, rows, environment, save=False)
+
+
+def _records(
+    store: Store, plan: Plan, rows: Mapping[int, dict[str, Any]], environment: dict[str, Any], save: bool
+) -> list[Kept]:
     kept = []
     for group in plan.groups:
         facts = store.group(group.number)
         samples = store.samples(group.number)
         for cell in group.cells:
-            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment))
+            if rows[cell.number]["status"] is not Status.PENDING:
+                kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment, save))
     return kept
 
 
@@ -109,6 +137,7 @@ def _record(
     facts: dict[str, Any],
     samples: list[dict[str, Any]],
     environment: dict[str, Any],
+    save: bool,
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
@@ -118,6 +147,8 @@ def _record(
     numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] is not Status.OK else states[metric.spec]
+        if status is Status.PENDING:
+            continue
         what = [status.value, str(reason), cell.fingerprint.get(f'metric "{metric.spec}"', ""), list(units.items())]
         code = [modules_fingerprint(*STATISTICS), plan.request.seed, metric.spec]
         basis = digest([store.basis(cell.number, metric.spec), what, code])
@@ -125,7 +156,7 @@ def _record(
             numbers.extend(Number.model_validate(one) for one in saved[metric.spec][1]["numbers"])
             continue
         found = list(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
-        if status is Status.OK:
+        if save and status is Status.OK:
             lines = [one.model_dump(mode="json") for one in found]
             store.put_numbers(
                 cell.number, metric.spec, basis, {"rows": store.basis(cell.number, metric.spec), "numbers": lines}

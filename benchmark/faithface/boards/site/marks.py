@@ -60,8 +60,9 @@ class Lines:
 def curve_lines(curves: Mapping[str, Sequence[float]], wide: float = 200, tall: float = 90) -> Lines | None:
     """Return curves on a common axis, x from 0 to 1; None if there is nothing to draw.
 
-    A point that is not finite breaks the line.
+    A point that is not finite breaks the line. Curves of fewer than three points are not drawn.
     """
+    curves = {name: curve for name, curve in curves.items() if len(curve) > 2}
     values = [v for curve in curves.values() for v in curve if math.isfinite(v)]
     if not values:
         return None

@@ -400,11 +400,28 @@ def ranks(values: Mapping[str, float], higher: bool) -> dict[str, tuple[int, int
 
 def _bands(extras: CellExtras) -> list[tuple[str, Lines, int]]:
     found = []
-    for protocol, bands in extras.bands.items():
+    for protocol in distinct({p: {n: b.mean for n, b in bands.items()} for p, bands in extras.bands.items()}):
+        bands = extras.bands[protocol]
         lines = curve_lines({name: band.mean for name, band in bands.items()})
         if lines is not None:
             found.append((protocol, lines, max(band.n for band in bands.values())))
     return found
+
+
+def distinct(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+    """Return the protocols whose curves are not among those of another: a gap reads the curves of its two areas."""
+    parts = {protocol: {(name, tuple(c)) for name, c in by_name.items()} for protocol, by_name in curves.items()}
+    order = list(parts)
+
+    def repeats(protocol: str) -> bool:
+        mine = parts[protocol]
+        return any(
+            mine < parts[other] or (mine == parts[other] and order.index(other) < order.index(protocol))
+            for other in order
+            if other != protocol
+        )
+
+    return [protocol for protocol in order if parts[protocol] and not repeats(protocol)]
 
 
 # --- samples
@@ -475,10 +492,12 @@ def _card(
     name = row.record.stem.name
     kinds = extras.pictures.get(shown.sample, ())
     curves = []
-    for protocol, by_name in extras.curves.items():
-        lines = curve_lines(
-            {n: by_sample[shown.sample] for n, by_sample in by_name.items() if shown.sample in by_sample}
-        )
+    mine = {
+        protocol: {n: by_sample[shown.sample] for n, by_sample in by_name.items() if shown.sample in by_sample}
+        for protocol, by_name in extras.curves.items()
+    }
+    for protocol in distinct(mine):
+        lines = curve_lines(mine[protocol])
         if lines is not None:
             curves.append((protocol, lines))
     values = []
