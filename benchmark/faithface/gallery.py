@@ -38,6 +38,7 @@ from faithface.run.store import Store, open_run
 
 if TYPE_CHECKING:
     from faithface.contract import Dataset, Pair, Sample
+    from faithface.plugins import Registry
 
 Faces = Literal["publishable", "all"]
 SHOWN = 8  # samples with pictures, per model and dataset
@@ -56,7 +57,7 @@ class Wanted:
 
 
 def write_gallery(
-    run: Path, kept: Sequence[Kept], out: Path, wanted: Wanted, dataset: Callable[[str], Dataset]
+    run: Path, kept: Sequence[Kept], out: Path, wanted: Wanted, registry: Callable[[], Registry]
 ) -> tuple[str, ...]:
     """Write the galleries of a run's cells below ``out``/gallery. Cells of other runs that are there already stay.
 
@@ -64,7 +65,7 @@ def write_gallery(
         run: a run directory, finished or not.
         kept: the records to which curves and pictures belong.
         out: a board's or a run's folder.
-        dataset: returns a dataset by the text that the run names it with.
+        registry: loads the plugins, in which the datasets of the faces are found; asked only where they are needed.
 
     Returns:
         One line for each dataset whose faces could not be read again.
@@ -86,7 +87,7 @@ def write_gallery(
             records = {e: k for e, k in records.items() if k.record.values_sha256}
             if records:
                 numbers = {e: cells[group["model"], group["dataset"], e] for e in records}
-                note = _write(store, group, records, numbers, out / GALLERY, wanted, dataset)
+                note = _write(store, group, records, numbers, out / GALLERY, wanted, registry)
                 if note and note not in notes:
                     notes.append(note)
     return tuple(notes)
@@ -114,7 +115,7 @@ def _write(
     numbers: Mapping[str, int],
     root: Path,
     wanted: Wanted,
-    dataset: Callable[[str], Dataset],
+    registry: Callable[[], Registry],
 ) -> str:
     samples = store.samples(group["id"])
     first = next(iter(records.values())).record
@@ -125,7 +126,7 @@ def _write(
         hidden = HIDDEN
     else:
         try:
-            data = dataset(group["dataset"])
+            data = registry().dataset(group["dataset"]).object
         except FaithfaceError as error:
             hidden = NO_FACES.format(str(error).splitlines()[0])
             note = f"{group['dataset']}: {hidden}"

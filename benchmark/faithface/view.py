@@ -74,7 +74,7 @@ def write_pages(
         board = make_board(read_records(target / RECORDS))
         return Pages(write_site(board, target / SITE, read_extras(target), audit), frozenset(), False)
     raise UsageError(
-        f"{target} is neither a run nor a board; give a folder that `faithface run` or `faithface leaderboard build` wrote"
+        f"{target} is neither a run nor a board; give a folder that `faithface run` or `leaderboard build` wrote"
     )
 
 
@@ -95,7 +95,7 @@ def _of_run(
     notes: tuple[str, ...] = ()
     if kept:
         wanted = Wanted(samples, "all")
-        notes = write_gallery(run, kept, folder, wanted, lambda name: registry().dataset(name).object)
+        notes = write_gallery(run, kept, folder, wanted, registry)
         board = make_board(kept)
     else:
         with open_run(run) as store:

@@ -78,10 +78,9 @@ def write_sites(made: Mapping[Path, Board], runs: Sequence[Path], samples: int, 
             from faithface.gallery import Wanted, write_gallery
             from faithface.plugins import load_registry
 
-            registry = load_registry()
             suite = (board.suite, board.version)
             kept = [k for k in read_records(run / RECORDS) if (k.record.suite.name, k.record.suite.version) == suite]
-            for line in write_gallery(run, kept, path, Wanted(samples), lambda name: registry.dataset(name).object):
+            for line in write_gallery(run, kept, path, Wanted(samples), load_registry):
                 print(f"faithface: {line}", file=sys.stderr)
         write_site(board, path / SITE, read_extras(path), verdicts_for(path, audit))
 
