@@ -82,11 +82,12 @@ def test_sorting_by_keyboard(visit: Visit) -> None:
 
 def test_filters_choose_rows_and_tables_and_change_no_rank(visit: Visit) -> None:
     page = visit.go("index.html")
-    ranks = dict(zip(visit.names(), page.locator("section[data-family=faithful]").first.locator("tbody tr td:nth-child(2) .rank").all_inner_texts(), strict=True))  # fmt: skip
+    table = page.locator("section[data-family=faithful]").first
+    ranks = dict(zip(visit.names(), table.locator("tbody td:nth-child(2) .rank").all_inner_texts(), strict=True))
     page.select_option("select[name=uses]", "gradients")
     assert visit.names() == ["beta", "gamma"]
     assert visit.names(part="tfoot") == ["oracle", "random", "inverted:oracle"]
-    left = page.locator("section[data-family=faithful]").first.locator("tbody tr:visible td:nth-child(2) .rank")
+    left = table.locator("tbody tr:visible td:nth-child(2) .rank")
     assert left.all_inner_texts() == [ranks["beta"], ranks["gamma"]]
     page.select_option("select[name=uses]", "")
     page.select_option("select[name=task]", "synthetic-detection")

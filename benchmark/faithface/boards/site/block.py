@@ -212,9 +212,10 @@ def _section(
         None if n is None or n.number is None else round(axis.place(n.number), 1)
         for n, axis in zip(random, axes, strict=True)
     ]
+    rows = list(table.rows) if table.kind == "models" else sorted(table.rows, key=_best_first(columns[0]))
     lines = [
         (row.control, _line(table, row, [cell_of(row, c, a, family) for c, a in zip(columns, axes, strict=True)], link))
-        for row in table.rows
+        for row in rows
     ]
     ranked = table.kind == "explainers" and family.ranked
     heads = tuple(head_of(table, column, audit) for column in columns)
@@ -228,6 +229,18 @@ def _section(
         tuple(one for column in columns for one in _neighbours(table, column)) if ranked else (),
         tuple(zero),
     )
+
+
+def _best_first(column: Column) -> Callable[[Row], tuple[bool, bool, float, str]]:
+    """Return the order of a section: methods, then controls, best first by its first protocol."""
+    sign = -1 if column.sample.better == "higher" else 1
+
+    def key(row: Row) -> tuple[bool, bool, float, str]:
+        number = row.number(column.protocol)
+        value = None if number is None else number.number
+        return row.control, value is None, sign * (value or 0.0), row.title
+
+    return key
 
 
 def _axis(table: Table, column: Column) -> Axis:

@@ -19,8 +19,17 @@ from faithface.run.paths import safe
 INDEX = "index.html"
 
 
-def table_pages(board: Board) -> list[str]:
-    """Return the page of each table of a board, in their order; two tables of one name get different pages."""
+def shown_tables(board: Board) -> list[tuple[Table, str]]:
+    """Return the tables that have a page, with it, in their order; two tables of one name get different pages.
+
+    Where there are tables of explainers, those of models have none: an explainer's own page says the same.
+    """
+    pages = zip(board.tables, _table_pages(board), strict=True)
+    mixed = any(table.kind == "explainers" for table in board.tables)
+    return [(table, page) for table, page in pages if table.kind == "explainers" or not mixed]
+
+
+def _table_pages(board: Board) -> list[str]:
     names = [table_name(table) for table in board.tables]
     return [
         f"tables/{name if names.count(name) == 1 else f'{name}-{setting_hash(table)}'}.html"

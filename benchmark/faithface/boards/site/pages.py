@@ -70,6 +70,7 @@ class _Site:
     """What every page needs."""
 
     board: Board
+    tables: tuple[Table, ...]
     extras: Extras
     audit: Mapping[str, str]
     progress: Progress | None
@@ -105,27 +106,25 @@ def site_files(
         progress: of a run that is not finished.
         downloads: whether records and tables lie beside the site and are linked.
     """
-    pages = {id(table): page for table, page in zip(board.tables, links.table_pages(board), strict=True)}
-    site = _Site(board, extras or Extras(), audit or {}, progress, downloads, pages, _environment())
+    tables = links.shown_tables(board)
+    pages = {id(table): page for table, page in tables}
+    shown = tuple(table for table, _page in tables)
+    site = _Site(board, shown, extras or Extras(), audit or {}, progress, downloads, pages, _environment())
     for name in ASSETS:
         yield f"assets/{name}", (HERE / "assets" / name).read_bytes()
-    charts = {id(t): charts_of(t, site.extras, links.table_anchor(t)) for t in board.tables}
+    charts = {id(t): charts_of(t, site.extras, links.table_anchor(t)) for t in shown}
     yield links.INDEX, _index(site, charts)
-    for table in board.tables:
+    for table in shown:
         yield _table(site, table, charts[id(table)])
     yield from _explainers(site)
-    for row, table in rows_of(board).values():
+    for row, table in rows_of(shown).values():
         yield _cell(site, row, table)
     yield from _samples(site)
 
 
-def rows_of(board: Board) -> dict[str, tuple[Row, Table]]:
-    """Return the rows of all cells by page; where a cell is in two tables, that of explainers, which ranks it."""
-    found: dict[str, tuple[Row, Table]] = {}
-    for table in sorted(board.tables, key=lambda t: t.kind != "explainers"):
-        for row in table.rows:
-            found.setdefault(links.cell_page(row.record), (row, table))
-    return found
+def rows_of(tables: Sequence[Table]) -> dict[str, tuple[Row, Table]]:
+    """Return the rows of all cells by page."""
+    return {links.cell_page(row.record): (row, table) for table in tables for row in table.rows}
 
 
 def _environment() -> Environment:
@@ -164,7 +163,7 @@ def _index(site: _Site, charts: Mapping[int, Sequence[Chart]]) -> bytes:
     blocks: list[tuple[Block, list[Chart]]] = []
     folded: list[tuple[Block, Table]] = []
     spent = 0
-    for table in board.tables:
+    for table in site.tables:
         block = _block(site, table, page)
         weight = _weight(block) + sum(len(chart.svg) for chart in charts[id(table)])
         if blocks and spent + weight > FIRST_PAGE:
@@ -173,7 +172,8 @@ def _index(site: _Site, charts: Mapping[int, Sequence[Chart]]) -> bytes:
         spent += weight
         # A first table that is large by itself is shown without its figures, which its own page has.
         blocks.append((block, list(charts[id(table)]) if weight <= FIRST_PAGE else []))
-    explainers = {links.explainer_page(r): r.explainer for r in board.records if r.explainer.spec}
+    rows = [row for table in site.tables for row in table.rows]
+    explainers = {links.explainer_page(row.record): row.record.explainer for row in rows}
     return site.render(
         "index.html.j2",
         page,
@@ -244,7 +244,7 @@ def _in_order(families: set[Family]) -> list[Family]:
 def _table(site: _Site, table: Table, charts: Sequence[Chart]) -> tuple[str, bytes]:
     page = site.pages[id(table)]
     block = _block(site, table, page)
-    others = [other for other in site.board.tables if other is not table]
+    others = [other for other in site.tables if other is not table]
     return page, site.render(
         "table.html.j2",
         page,
@@ -261,7 +261,7 @@ def _table(site: _Site, table: Table, charts: Sequence[Chart]) -> tuple[str, byt
 
 def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
     by_page: dict[str, list[tuple[Row, Table]]] = {}
-    for row, table in rows_of(site.board).values():
+    for row, table in rows_of(site.tables).values():
         by_page.setdefault(links.explainer_page(row.record), []).append((row, table))
     for page, rows in by_page.items():
         families: dict[Family, str] = {}
@@ -441,7 +441,7 @@ class _Card:
 
 
 def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
-    for table in site.board.tables:
+    for table in site.tables:
         if table.kind != "explainers":
             continue
         gallery = site.extras.of(table.first)
