@@ -40,6 +40,7 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.environment import describe_environment
 from faithface.run.executors import Executor, GroupFailed, apply
 from faithface.run.inputs import digest
 from faithface.run.listed import real_of
@@ -96,13 +97,46 @@ def make_records(store: Store, plan: Plan, executor: Executor | None = None) -> 
     rows = {row["id"]: row for row in store.cells()}
     if any(rows[cell.number]["status"] is Status.PENDING for _group, cell in plan.cells):
         raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
-    environment = store.meta("environment")
+    return _records(store, plan, rows, store.meta("environment"), True, executor)
+
+
+def records_so_far(store: Store, plan: Plan) -> list[Kept]:
+    """Return one record per cell of a run that is finished, while others may not be; nothing is written.
+
+    A metric of a whole family of models has a number only once the run is finished.
+
+    Args:
+        store: opened for reading.
+        plan: numbered as the store is.
+    """
+    rows = {row["id"]: row for row in store.cells()}
+    for row in rows.values():
+        if row["status"] is not Status.OK:
+            continue
+        scored = store.scored(row["id"])
+        for metric in row["metrics"]:  # settled at the end of a run only
+            if metric["status"] is Status.PENDING and metric["metric"] in scored:
+                metric["status"] = Status.OK
+    environment = store.meta("environment") or describe_environment(plan.request.device, plan.request.batch_size)
+    return _records(store, plan, rows, environment, save=False)
+
+
+def _records(
+    store: Store,
+    plan: Plan,
+    rows: Mapping[int, dict[str, Any]],
+    environment: dict[str, Any],
+    save: bool,
+    executor: Executor | None = None,
+) -> list[Kept]:
     kept = []
     for group in plan.groups:
         facts = store.group(group.number)
         samples = store.samples(group.number)
         for cell in group.cells:
-            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment, executor))
+            if rows[cell.number]["status"] is not Status.PENDING:
+                row = rows[cell.number]
+                kept.append(_record(store, plan, group, cell, row, facts, samples, environment, save, executor))
     return kept
 
 
@@ -115,6 +149,7 @@ def _record(
     facts: dict[str, Any],
     samples: list[dict[str, Any]],
     environment: dict[str, Any],
+    save: bool,
     executor: Executor | None,
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
@@ -125,6 +160,8 @@ def _record(
     numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] is not Status.OK else states[metric.spec]
+        if status is Status.PENDING:
+            continue
         what = [status.value, str(reason), cell.fingerprint.get(f'metric "{metric.spec}"', ""), list(units.items())]
         code = [modules_fingerprint(*STATISTICS), plan.request.seed, metric.spec]
         basis = digest([store.basis(cell.number, metric.spec), what, code])
@@ -135,8 +172,9 @@ def _record(
         found, failure = _summarised(executor, metric, group.model.object, status, reason, *asked)
         if failure is not None:
             status, reason = Status.FAILED, failure
-            store.set_metric(cell.number, metric.spec, status, reason)
-        if status is Status.OK:
+            if save:
+                store.set_metric(cell.number, metric.spec, status, reason)
+        if save and status is Status.OK:
             lines = [one.model_dump(mode="json") for one in found]
             store.put_numbers(
                 cell.number, metric.spec, basis, {"rows": store.basis(cell.number, metric.spec), "numbers": lines}
@@ -169,6 +207,7 @@ def _record(
             parameters=_parameters(cell.explainer.object),
             seeded=cell.explainer.object.info.seeded,
             control=cell.explainer.object.info.control,
+            needs=tuple(sorted(cell.explainer.object.info.needs)),
             source=cell.explainer.object.info.source,
             origin=_origin(cell.explainer),
             note=row["note"],
@@ -269,6 +308,8 @@ def _numbers(
             "protocol": metric.spec,
             "id": protocol.id,
             "value_name": name,
+            "family": protocol.family,
+            "question": protocol.question,
             "better": protocol.direction(name),
             "range": (_json(low), _json(high)),
             "best": _json(asked.best_on(card)),
@@ -354,6 +395,7 @@ def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> Dataset
         limit=plan.request.limit,
         seed=plan.request.seed,
         licence=dataset.licence,
+        publishable=dataset.publishable,
         source=dataset.source,
         origin=_origin(dataclasses.replace(group.dataset, object=real_of(dataset))),
     )

@@ -143,6 +143,8 @@ class Dataset(ABC):
         aligned_landmarks: where that place is: five (x, y) as shares of the image's width and height (left eye, right
             eye, nose tip, left and right corner of the mouth, as the viewer sees them). Empty: that of the usual crops
             of this size (112×112: ArcFace, 150×150: dlib).
+        publishable: its faces may be shown on published pages. False unless the licence and the people shown allow it;
+            a page on the user's own machine shows them anyway.
     """
 
     name: str = ""
@@ -154,6 +156,7 @@ class Dataset(ABC):
     aligned_landmarks: tuple[tuple[float, float], ...] = ()
     licence: str = ""
     source: str = ""
+    publishable: bool = False
 
     @abstractmethod
     def items(self) -> Sequence[Sample] | Sequence[Pair]:

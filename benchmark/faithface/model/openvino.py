@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from faithface.errors import RunError
+from faithface.errors import RunError, UsageError
 from faithface.threads import thread_count
 
 
@@ -40,10 +40,13 @@ class OpenVino:
         what: the network, as messages call it.
 
     Raises:
+        UsageError: OpenVINO is not installed.
         RunError: OpenVINO does not read or compile the network.
     """
 
     def __init__(self, source: bytes | Path, streams: int, what: str) -> None:
+        if openvino_version() is None:
+            raise UsageError(f"{what} is run by OpenVINO, which is not installed: pip install 'faithface[openvino]'")
         import openvino
 
         self.streams, self._what = streams, what

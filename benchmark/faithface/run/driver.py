@@ -18,7 +18,7 @@ from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.executors import Executor, GroupFailed, Job, apply, names_digest
+from faithface.run.executors import Executor, GroupFailed, Job, apply, names_digest, policy_of
 from faithface.run.family import score_family
 from faithface.run.listed import problem_of
 from faithface.run.outcome import Outcome, summarise
@@ -180,7 +180,7 @@ def do_group(
                 keep_maps=keep,
                 shards=shards,
                 listed=names_digest(usable.dataset.items()),
-                policy=(facts["batch"], facts.get("side_by_side", 1)) if measured else None,
+                policy=policy_of(facts) if measured else None,
             )
             digest_first(store, todo.basis, group, each)
             sizes = {number: len(at) for number, at in shards.items()}

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import cloudpickle
 
-from faithface.contract import Dataset, Metric, Pair, Sample
+from faithface.contract import BatchingPolicy, Dataset, Metric, Pair, Sample
+from faithface.contract.running import ONNX_RUNTIME
 from faithface.errors import UsageError
 from faithface.plugins import Resolved
 from faithface.reasons import ReasonCode
@@ -51,7 +52,7 @@ class Job:
     keep_maps: bool = False
     shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     listed: str = ""
-    policy: tuple[int, int] | None = None
+    policy: BatchingPolicy | None = None
 
 
 class Executor(Protocol):
@@ -161,3 +162,12 @@ def drop_failures(alive: dict[int, dict[str, Metric]], event: CellShard) -> None
 def scored_here(metrics: Mapping[str, Resolved[Metric]]) -> dict[str, Metric]:
     """Return the metrics that are scored in a shard: all but those that need several models at once."""
     return {text: m.object for text, m in metrics.items() if "family" not in m.object.protocol.needs}
+
+
+def policy_of(facts: Mapping[str, Any]) -> BatchingPolicy:
+    """Return the batching policy that an earlier attempt has measured: with another engine, last bits would differ.
+
+    Args:
+        facts: of the open model, as ``local.model_facts`` describes it.
+    """
+    return BatchingPolicy(facts["batch"], facts.get("side_by_side", 1), facts.get("engine", ONNX_RUNTIME))

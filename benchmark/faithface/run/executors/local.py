@@ -104,14 +104,14 @@ def surroundings_of(group: Group) -> Surroundings:
     return Surroundings.read(*sorted(kinds, key=repr))
 
 
-def warm_up(model: FaceModel, group: Group, policy: tuple[int, int] | None = None) -> None:
+def warm_up(model: FaceModel, group: Group, policy: BatchingPolicy | None = None) -> None:
     """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed.
 
     Args:
-        policy: rows per pass and passes side by side that are known already; None: they are measured.
+        policy: what was measured already; None: it is measured.
     """
-    if policy is not None and policy[0] == (model.fixed_batch or policy[0]):
-        model.use_batching(BatchingPolicy(*policy))
+    if policy is not None and policy.batch == (model.fixed_batch or policy.batch):
+        model.use_batching(policy)
     _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
@@ -124,6 +124,7 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
     policy = model.batching
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
+    facts["engine"] = policy.engine
     provider = model.provider if policy.engine == ONNX_RUNTIME else policy.engine
     facts |= {"provider": provider, "notes": list(model.notes)}
     if model.parity is not None:

@@ -23,9 +23,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from faithface.contract import BatchingPolicy
 from faithface.errors import RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.executors import GroupFailed, Job, drop_failures, packed, scored_here
+from faithface.run.executors import GroupFailed, Job, drop_failures, packed, policy_of, scored_here
 from faithface.run.executors.child import Child, prepare
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.paths import log_file
@@ -277,7 +278,7 @@ class _GroupRun:
     written: dict[Path, int] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
     data: bytes = b""
-    policy: tuple[int, int] | None = None
+    policy: BatchingPolicy | None = None
 
     def events(self) -> Iterator[Event]:
         job, pool = self.job, self.pool
@@ -397,7 +398,7 @@ class _GroupRun:
             child.state = "ready"
             if not self.open:
                 self.open, self.threshold = True, event.threshold
-                self.policy = (event.facts["batch"], event.facts["side_by_side"])
+                self.policy = policy_of(event.facts)
                 yield event
         elif isinstance(event, ShardSamples):
             self.ids[event.number] = tuple(fact.sample for fact in event.facts)

@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faithface.contract import FaceModel
+from faithface.contract import BatchingPolicy, FaceModel
 from faithface.errors import FaithfaceError
 from faithface.explaining import one_line
 from faithface.loading import read_faces
@@ -177,7 +177,7 @@ class _Worker:
         self.tell(Step("rest"))
         self.send("result", None)
 
-    def start(self, data: bytes, opened: bool, policy: tuple[int, int] | None) -> None:
+    def start(self, data: bytes, opened: bool, policy: BatchingPolicy | None) -> None:
         """Open the model of a job."""
         self.job, self.model = None, None
         self.tell(Step("open"))

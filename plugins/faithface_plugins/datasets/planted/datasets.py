@@ -66,6 +66,7 @@ class _Cued(Dataset):
     revision = "1"
     aligned = False  # a detector's crop: position and scale vary
     licence = "CC0-1.0"
+    publishable = True
     source = SOURCE
 
     def __post_init__(self) -> None:
@@ -184,6 +185,7 @@ class PlantedVerification(Dataset):
         (0.603, 0.725),
     )  # of the mean face
     licence = "CC0-1.0"
+    publishable = True
     source = SOURCE
 
     def __post_init__(self) -> None:
