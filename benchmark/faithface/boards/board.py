@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import polars as pl
+
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import Place, better_than, rank
+from faithface.boards.statistics import Comparisons, Designs, Place, beaten, make_units, pairwise, places
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
@@ -127,7 +130,7 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
-    ranked = {p: _ranking(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
+    ranked = _rankings(columns, members, titles) if kind == "explainers" else {}
     rows = [
         Row(
             title,
@@ -151,29 +154,55 @@ class _Ranking:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def _ranking(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> _Ranking:
-    """Rank one column among the methods with a number; nothing for a protocol with its own summary.
+def _rankings(columns: Mapping[str, Column], members: Sequence[Kept], titles: Sequence[str]) -> dict[str, _Ranking]:
+    """Rank each column among the methods with a number; nothing for a protocol with its own summary.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.
     """
-    if column.sample.summary != "mean":
-        return _Ranking()
-    values: dict[str, dict[str, float]] = {}
-    units: dict[str, list[str]] = {}
-    for title, one in zip(titles, members, strict=True):
-        for protocol, name, sample, value, _reason, _flag, names in one.values.iter_rows():
-            if protocol == column.protocol and name == "" and value is not None:
-                values.setdefault(title, {})[sample] = value
-                units[sample] = names
-    controls = {
-        title for title, one in zip(titles, members, strict=True) if one.record.explainer.control and title in values
-    }
+    controls = {title for title, one in zip(titles, members, strict=True) if one.record.explainer.control}
+    parts = [
+        one.values.lazy()
+        .filter((pl.col("value_name") == "") & pl.col("value").is_not_null())
+        .select("protocol", "sample", "value", "units", pl.lit(title).alias("title"))
+        for title, one in zip(titles, members, strict=True)
+    ]
+    by_protocol = pl.concat(parts).collect().partition_by("protocol", as_dict=True)
+    designs: dict[tuple[str, ...], Designs] = {}
+    found = {}
+    for protocol, column in columns.items():
+        frame = by_protocol.get((protocol,))
+        if column.sample.summary == "mean" and frame is not None:
+            found[protocol] = _ranking(column, frame, controls, designs)
+    return found
+
+
+def _ranking(
+    column: Column, frame: pl.DataFrame, controls: set[str], designs: dict[tuple[str, ...], Designs]
+) -> _Ranking:
+    """Rank one column; ``frame`` holds its ``title, sample, value, units``."""
     higher = column.sample.better == "higher"
-    methods = {title: found for title, found in values.items() if title not in controls}
-    wins = better_than(values, units, higher) if controls else {}
-    beats = {title: frozenset(wins[title] & controls) for title in methods} if controls else {}
-    return _Ranking({place.name: place for place in rank(methods, units, higher)}, beats)
+    methods = frame.filter(~pl.col("title").is_in(list(controls)))
+    ranked = places(*_compared(methods, designs), higher)
+    held = set(frame["title"].unique().to_list())
+    if not held & controls:
+        return _Ranking({place.name: place for place in ranked})
+    wins = beaten(*_compared(frame, designs), higher)
+    beats = {title: frozenset(wins[title] & controls) for title in held - controls}
+    return _Ranking({place.name: place for place in ranked}, beats)
+
+
+def _compared(frame: pl.DataFrame, designs: dict[tuple[str, ...], Designs]) -> tuple[list[str], Comparisons]:
+    """Compare all rows of a column; who stands in which samples is worked out once for columns of the same samples."""
+    titles, row = np.unique(frame["title"].to_numpy(), return_inverse=True)
+    samples, at = np.unique(frame["sample"].to_numpy(), return_inverse=True)
+    values = np.full((len(samples), len(titles)), np.nan)
+    values[at, row] = frame["value"].to_numpy()
+    key = tuple(samples)
+    if key not in designs:
+        units = dict(zip(frame["sample"].to_list(), frame["units"].to_list(), strict=True))
+        designs[key] = Designs(make_units([units[sample] for sample in samples]))
+    return [str(title) for title in titles], pairwise(values, designs[key])
 
 
 def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:

@@ -193,8 +193,13 @@ def better_than(
 ) -> dict[str, set[str]]:
     """Return, for each rival, those that it is significantly better than; arguments as for :func:`rank`."""
     rivals, found = _compared(columns, names)
+    return beaten(rivals, found, higher_is_better)
+
+
+def beaten(rivals: Sequence[str], found: Comparisons, higher_is_better: bool) -> dict[str, set[str]]:
+    """Return, for each of the compared rivals, those that it is significantly better than."""
     better = found.better(higher_is_better)
-    return {name: {rivals[j] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
+    return {name: {rivals[int(j)] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
 
 
 def _compared(
