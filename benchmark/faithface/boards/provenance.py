@@ -71,7 +71,8 @@ def _distribution(name: str) -> tuple[str, str]:
     for line in found.metadata.get_all("Project-URL") or ():
         label, _, url = line.partition(",")
         urls["".join(filter(str.isalnum, label.lower()))] = url.strip()
-    named = next((urls[label] for label in LABELS if label in urls), next(iter(found.metadata.get_all("Home-page") or ()), ""))
+    home = next(iter(found.metadata.get_all("Home-page") or ()), "")
+    named = next((urls[label] for label in LABELS if label in urls), home)
     return public(named), commit() if name == OURS else ""
 
 

@@ -31,7 +31,7 @@ JUDGED = {
 }
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",
+    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
 )  # fmt: skip
 NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
@@ -274,8 +274,8 @@ def published(records: Sequence[Record]) -> list[str]:
 def where(records: Sequence[Record]) -> str:
     """Return the lines on where the numbers come from: devices, versions, trust."""
     places = sorted({place(record) for record in records})
-    trust = sorted({r.trust for r in records})
-    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), f"* trust: {', '.join(trust)}"])
+    levels = "What others have run again: [trust.csv](trust.csv); everything else is self-reported."
+    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), "", levels])
 
 
 def place(record: Record) -> str:
@@ -320,7 +320,6 @@ def _line(row: Row, number: Number) -> list[str]:
         "" if place is None else place.text,
         "" if place is None or place.tie_class is None else str(place.tie_class),
         "yes" if row.control else "no",
-        record.trust,
         record.where.device,
         number.reason,
     ]
