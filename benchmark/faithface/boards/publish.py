@@ -21,7 +21,8 @@ from pathlib import Path
 from faithface.boards.attest import Attested, read_attestations
 from faithface.boards.board import Board, make_board
 from faithface.boards.escaping import csv_cell
-from faithface.boards.frozen import TRUST, refuse_if_frozen
+from faithface.boards.frozen import TRUST, VERSION, refuse_if_frozen
+from faithface.boards.history import suite_page
 from faithface.boards.record import RECORDS, Kept, copy_record, read_record, read_records, record_paths
 from faithface.boards.render import board_files
 from faithface.durable import write_whole
@@ -107,6 +108,9 @@ def rebuild(board: Path) -> Board:
                 old.unlink()
     for name, content in files.items():
         write_whole(board / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+    if VERSION.fullmatch(board.resolve().name):
+        page = suite_page(board.resolve().parent).encode("utf-8")
+        write_whole(board.resolve().parent / "README.md", lambda file: file.write(page))
     return made
 
 
