@@ -57,6 +57,7 @@ def made_board(
     samples = [f"s{i:04d}" for i in range(count)]
     label = list(labels) if labels is not None else ["attack"] * count
     right = list(correct) if correct is not None else [True] * count
+    judged = [one for one in right if one is not None]
     dataset = DatasetRef(
         spec="made-faces", name="made-faces", revision="1", parameters={}, size=count, samples=count, limit=None,
         samples_sha256=samples_digest(list(zip(samples, people, label, strict=True))), seed=0, licence="CC0-1.0",
@@ -65,7 +66,7 @@ def made_board(
     task = "verification" if "genuine" in label or "impostor" in label else "pad"
     network = ModelRef(
         name=model, sha256=sha256, task=task, family=model, run=0, card={}, origin=ORIGIN, threshold=None,
-        clean_accuracy=None, clean_n=0, twin_parity=None,
+        clean_accuracy=float(np.mean(judged)) if judged else None, clean_n=len(judged), twin_parity=None,
     )  # fmt: skip
     where = Where(
         device="cpu", device_name="x86_64", provider="CPUExecutionProvider", threads=1, batch=1, system="Linux",
@@ -81,7 +82,8 @@ def made_board(
             numbers.append(
                 Number(
                     protocol=protocol, id=protocol.partition("(")[0], value_name="", status=Status.OK,
-                    number=rounded(column[found].mean()), low=rounded(spread.low), high=rounded(spread.high),
+                    number=rounded(column[found].mean() if found.any() else np.nan),
+                    low=rounded(spread.low), high=rounded(spread.high),
                     n=int(found.sum()), invalid=int((~found).sum()), better="higher", range=(None, None), best=None,
                     which="all", summary="mean", family=family(protocol), tolerance=1e-3,
                     parameters=dict(parse_spec(protocol).params), source="made", origin=ORIGIN,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from faithface.boards.outcomes import Split, outcome_rows
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.statistics import Comparisons, Designs, Place, beaten, make_units, pairwise, places
 from faithface.errors import UsageError
@@ -67,11 +68,13 @@ class Table:
     Attributes:
         kind: ``explainers`` or ``models``.
         rows: in the order in which they are shown: methods, then controls.
+        splits: of verification, the numbers by the model's decision (``outcomes``).
     """
 
     kind: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    splits: tuple[Split, ...] = ()
 
     @property
     def first(self) -> Record:
@@ -143,7 +146,9 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
     if kind != "explainers":
         return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=_by_family)))
     by_number = _by_first_column(tuple(columns.values()), rows)
-    return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=lambda row: (row.control, by_number(row)))))
+    shown = sorted(zip(rows, members, strict=True), key=lambda one: (one[0].control, by_number(one[0])))
+    splits = outcome_rows(one for _row, one in shown)
+    return Table(kind, tuple(columns.values()), tuple(row for row, _one in shown), tuple(splits))
 
 
 @dataclass(frozen=True)
