@@ -25,7 +25,7 @@ from faithface.boards.record import (
     record_digest,
     samples_digest,
 )
-from faithface.boards.statistics import interval
+from faithface.boards.statistics import Interval, interval
 from faithface.reasons import Status
 from faithface.specs import parse_spec
 
@@ -42,6 +42,7 @@ def made_board(
     labels: Sequence[str] | None = None,
     correct: Sequence[bool | None] | None = None,
     sha256: str = "0" * 64,
+    intervals: bool = True,
 ) -> list[Kept]:
     """Return the records of a table of one model and dataset.
 
@@ -50,6 +51,7 @@ def made_board(
         controls: which explainers are controls.
         family: of a protocol.
         units: the people of each sample; None: each sample its own.
+        intervals: whether numbers have their intervals.
     """
     names = list(dict.fromkeys(name for name, _protocol in values))
     count = len(next(iter(values.values())))
@@ -78,7 +80,9 @@ def made_board(
         for protocol in [protocol for one, protocol in values if one == name]:
             column = np.asarray(values[name, protocol], dtype=np.float64)
             found = np.isfinite(column)
-            spread = interval(column[found], [people[i] for i in np.flatnonzero(found)])
+            spread = Interval(float("nan"), float("nan"))
+            if intervals:
+                spread = interval(column[found], [people[i] for i in np.flatnonzero(found)])
             numbers.append(
                 Number(
                     protocol=protocol, id=protocol.partition("(")[0], value_name="", status=Status.OK,

@@ -16,7 +16,7 @@ from faithface.boards.board import Board, make_board
 from faithface.boards.datasheet import COLUMNS, export_board
 from faithface.boards.escaping import latex as escaped
 from faithface.boards.formats import bibtex, latex
-from faithface.boards.outcomes import Decision, outcome_rows
+from faithface.boards.outcomes import Decision
 from faithface.boards.record import Kept, curves_of, read_records
 from faithface.boards.render import board_files
 from faithface.boards.show import shown
@@ -179,7 +179,8 @@ def decided() -> list[Kept]:
 
 def test_numbers_are_split_by_decision_where_each_has_enough_pairs() -> None:
     (kept,) = decided()
-    rows = {split.decision: split for split in outcome_rows([kept])}
+    (table,) = make_board([kept]).tables
+    rows = {split.decision: split for split in table.splits}
     assert {decision: split.n for decision, split in rows.items()} == {
         Decision.TRUE_ACCEPT: 20,
         Decision.FALSE_REJECT: 10,

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import polars as pl
 
-from faithface.boards.outcomes import Split, outcome_rows
+from faithface.boards.columns import Designs, Matrix, headlines, units_of
+from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import Comparisons, Designs, Place, beaten, make_units, pairwise, places
+from faithface.boards.statistics import Place, beaten, pairwise, places
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
@@ -133,7 +133,16 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
-    ranked = _rankings(columns, members, titles) if kind == "explainers" else {}
+    ranked: Mapping[str, _Ranking] = {}
+    splits: tuple[Split, ...] = ()
+    if kind == "explainers":
+        controls = {title for title, one in zip(titles, members, strict=True) if one.record.explainer.control}
+        frame = headlines(members, titles)
+        designs = Designs(units_of(frame))
+        ranked = _rankings(columns, frame, controls, designs)
+        if members[0].record.model.task == "verification":
+            means = {p: column.sample.better for p, column in columns.items() if column.sample.summary == "mean"}
+            splits = splits_of(frame, titles, means, designs)
     rows = [
         Row(
             title,
@@ -146,9 +155,8 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
     if kind != "explainers":
         return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=_by_family)))
     by_number = _by_first_column(tuple(columns.values()), rows)
-    shown = sorted(zip(rows, members, strict=True), key=lambda one: (one[0].control, by_number(one[0])))
-    splits = outcome_rows(one for _row, one in shown)
-    return Table(kind, tuple(columns.values()), tuple(row for row, _one in shown), tuple(splits))
+    shown = tuple(sorted(rows, key=lambda row: (row.control, by_number(row))))
+    return Table(kind, tuple(columns.values()), shown, splits)
 
 
 @dataclass(frozen=True)
@@ -159,55 +167,35 @@ class _Ranking:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def _rankings(columns: Mapping[str, Column], members: Sequence[Kept], titles: Sequence[str]) -> dict[str, _Ranking]:
+def _rankings(
+    columns: Mapping[str, Column], frame: pl.DataFrame, controls: set[str], designs: Designs
+) -> dict[str, _Ranking]:
     """Rank each column among the methods with a number; nothing for a protocol with its own summary.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.
     """
-    controls = {title for title, one in zip(titles, members, strict=True) if one.record.explainer.control}
-    parts = [
-        one.values.lazy()
-        .filter((pl.col("value_name") == "") & pl.col("value").is_not_null())
-        .select("protocol", "sample", "value", "units", pl.lit(title).alias("title"))
-        for title, one in zip(titles, members, strict=True)
-    ]
-    by_protocol = pl.concat(parts).collect().partition_by("protocol", as_dict=True)
-    designs: dict[tuple[str, ...], Designs] = {}
+    by_protocol = frame.partition_by("protocol", as_dict=True)
     found = {}
     for protocol, column in columns.items():
-        frame = by_protocol.get((protocol,))
-        if column.sample.summary == "mean" and frame is not None:
-            found[protocol] = _ranking(column, frame, controls, designs)
+        rows = by_protocol.get((protocol,))
+        if column.sample.summary == "mean" and rows is not None:
+            found[protocol] = _ranking(column, rows, controls, designs)
     return found
 
 
-def _ranking(
-    column: Column, frame: pl.DataFrame, controls: set[str], designs: dict[tuple[str, ...], Designs]
-) -> _Ranking:
-    """Rank one column; ``frame`` holds its ``title, sample, value, units``."""
+def _ranking(column: Column, frame: pl.DataFrame, controls: set[str], designs: Designs) -> _Ranking:
+    """Rank one column; ``frame`` holds its ``title, sample, value``."""
     higher = column.sample.better == "higher"
-    methods = frame.filter(~pl.col("title").is_in(list(controls)))
-    ranked = places(*_compared(methods, designs), higher)
-    held = set(frame["title"].unique().to_list())
-    if not held & controls:
+    methods = Matrix.of(frame.filter(~pl.col("title").is_in(list(controls))))
+    ranked = places(methods.titles, pairwise(methods.values, designs.within(methods.samples)), higher)
+    everybody = Matrix.of(frame)
+    beside = set(everybody.titles) & controls
+    if not beside:
         return _Ranking({place.name: place for place in ranked})
-    wins = beaten(*_compared(frame, designs), higher)
-    beats = {title: frozenset(wins[title] & controls) for title in held - controls}
+    wins = beaten(everybody.titles, pairwise(everybody.values, designs.within(everybody.samples)), higher)
+    beats = {title: frozenset(wins[title] & beside) for title in methods.titles}
     return _Ranking({place.name: place for place in ranked}, beats)
-
-
-def _compared(frame: pl.DataFrame, designs: dict[tuple[str, ...], Designs]) -> tuple[list[str], Comparisons]:
-    """Compare all rows of a column; who stands in which samples is worked out once for columns of the same samples."""
-    titles, row = np.unique(frame["title"].to_numpy(), return_inverse=True)
-    samples, at = np.unique(frame["sample"].to_numpy(), return_inverse=True)
-    values = np.full((len(samples), len(titles)), np.nan)
-    values[at, row] = frame["value"].to_numpy()
-    key = tuple(samples)
-    if key not in designs:
-        units = dict(zip(frame["sample"].to_list(), frame["units"].to_list(), strict=True))
-        designs[key] = Designs(make_units([units[sample] for sample in samples]))
-    return [str(title) for title in titles], pairwise(values, designs[key])
 
 
 def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:

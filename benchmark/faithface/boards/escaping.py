@@ -36,7 +36,8 @@ def plain(text: str) -> str:
         >>> plain("two\\nlines \\x1b[31mred")
         'two lines [31mred'
     """
-    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
+    flat = " ".join(text.split())
+    return flat if flat.isprintable() else "".join(sign for sign in flat if sign.isprintable())
 
 
 def cell_width(text: str) -> int:

@@ -1,7 +1,7 @@
 """Verification results by what the model decides: true accept, false accept, true reject, false reject.
 
-Place in the flow: ``render`` makes a table of :func:`outcome_rows` per board table; the site may show them. Calls
-``record`` and ``statistics``; a pure function of records and values.
+Place in the flow: ``board`` puts what :func:`splits_of` returns into each table of verification; ``render`` and the
+site show it. Calls ``columns`` and ``statistics``; a pure function of values.
 
 An explanation of a wrong decision answers another question than one of a right decision: the mean over both hides that.
 """
@@ -9,16 +9,15 @@ An explanation of a wrong decision answers another question than one of a right 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import polars as pl
 
-from faithface.boards.record import Kept
-from faithface.boards.statistics import interval
-from faithface.boards.statistics.means import MIN_SAMPLES
-from faithface.reasons import Status
+from faithface.boards.columns import Designs, Matrix
+from faithface.boards.statistics.means import MIN_SAMPLES, quantile, variances
 
 
 class Decision(StrEnum):
@@ -57,37 +56,56 @@ class Split:
     high: float | None
 
 
-def outcome_rows(kept: Iterable[Kept]) -> list[Split]:
-    """Return the numbers of verification records by decision, in the order of records, protocols and decisions.
+def splits_of(
+    frame: pl.DataFrame, titles: Sequence[str], protocols: Mapping[str, str], designs: Designs
+) -> tuple[Split, ...]:
+    """Return the numbers of a verification table by decision, in the order of titles, protocols and decisions.
 
-    Only headlines with a mean, and only decisions that occur. Where fewer than 10 pairs have a value, ``n`` alone is
-    given.
+    Only decisions that occur. Where fewer than 10 pairs have a value, ``n`` alone is given.
+
+    Args:
+        frame: headline values that are there: ``title, protocol, sample, value, units, label, correct``.
+        titles: the explainers, in order.
+        protocols: those with a mean, in order, with their direction.
+        designs: who stands in which samples (:class:`columns.Designs`), shared between columns.
     """
-    found = []
-    for one in kept:
-        if one.record.model.task != "verification" or one.record.status is not Status.OK:
+    found: dict[tuple[str, str], list[Split]] = {}
+    by_protocol = frame.filter(pl.col("correct").is_not_null()).partition_by("protocol", as_dict=True)
+    for protocol, better in protocols.items():
+        rows = by_protocol.get((protocol,))
+        if rows is None:
             continue
-        scored = one.values.filter(
-            (pl.col("value_name") == "") & pl.col("value").is_not_null() & pl.col("correct").is_not_null()
-        )
-        parts = scored.partition_by("protocol", as_dict=True)
-        for number in one.record.numbers:
-            rows = parts.get((number.protocol,))
-            if number.value_name or number.summary != "mean" or rows is None:
-                continue
-            for decision, (label, right) in KINDS.items():
-                mine = rows.filter((pl.col("label") == label) & (pl.col("correct") == right))
-                if len(mine):
-                    facts = (one.record.explainer.spec, number.protocol, number.better, decision, len(mine))
-                    found.append(Split(*facts, *_mean(mine)))
-    return found
+        matrix = Matrix.of(rows)
+        facts = rows.unique(subset="sample").sort("sample")
+        labels, correct = facts["label"].to_numpy(), facts["correct"].to_numpy()
+        for decision, (label, right) in KINDS.items():
+            mine = matrix.take((labels == label) & (correct == right))
+            for title, n, number, low, high in _means(mine, designs):
+                found.setdefault((title, protocol), []).append(
+                    Split(title, protocol, better, decision, n, _kept(number), _kept(low), _kept(high))
+                )
+    return tuple(split for title in titles for protocol in protocols for split in found.get((title, protocol), ()))
 
 
-def _mean(rows: pl.DataFrame) -> tuple[float | None, float | None, float | None]:
-    if len(rows) < MIN_SAMPLES:
-        return None, None, None
-    values = rows["value"].to_numpy()
-    spread = interval(values, rows["units"].to_list())
-    ends = (float(values.mean()), spread.low, spread.high)
-    number, low, high = (float(f"{v:.9g}") if math.isfinite(v) else None for v in ends)
-    return number, low, high
+def _means(matrix: Matrix, designs: Designs) -> Iterator[tuple[str, int, float, float, float]]:
+    """Yield each explainer's n, mean and interval; columns with values of the same samples are computed together."""
+    finite = np.isfinite(matrix.values)
+    kinds, kind = np.unique(finite.T, axis=0, return_inverse=True)
+    for k, common in enumerate(kinds):
+        columns = np.flatnonzero(kind.reshape(-1) == k)
+        n = int(common.sum())
+        means = low = high = np.full(len(columns), np.nan)
+        if n >= MIN_SAMPLES:
+            held = matrix.values[np.ix_(common, columns)]
+            means = held.mean(axis=0)
+            design = designs.of([name for name, here in zip(matrix.samples, common, strict=True) if here])
+            if design.df > 0:
+                half = quantile(design.df) * np.sqrt(variances(design, held, pairs=False))
+                low, high = means - half, means + half
+        for column, number, first, last in zip(columns, means, low, high, strict=True):
+            if n:
+                yield matrix.titles[column], n, float(number), float(first), float(last)
+
+
+def _kept(value: float) -> float | None:
+    return float(f"{value:.9g}") if math.isfinite(value) else None
