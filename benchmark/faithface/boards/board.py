@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
 from faithface.boards.columns import Designs, Matrix, headlines, units_of
@@ -187,14 +188,21 @@ def _rankings(
 def _ranking(column: Column, frame: pl.DataFrame, controls: set[str], designs: Designs) -> _Ranking:
     """Rank one column; ``frame`` holds its ``title, sample, value``."""
     higher = column.sample.better == "higher"
-    methods = Matrix.of(frame.filter(~pl.col("title").is_in(list(controls))))
-    ranked = places(methods.titles, pairwise(methods.values, designs.within(methods.samples)), higher)
     everybody = Matrix.of(frame)
-    beside = set(everybody.titles) & controls
-    if not beside:
+    found = pairwise(everybody.values, designs.within(everybody.samples))
+    chosen = [k for k, title in enumerate(everybody.titles) if title not in controls]
+    methods = [everybody.titles[k] for k in chosen]
+    alone = np.isfinite(everybody.values[:, chosen]).any(axis=1)
+    if alone.all():
+        among = found.only(np.array(chosen, dtype=np.int64))
+    else:  # samples that only controls have are none of the methods' business
+        mine = everybody.take(alone)
+        among = pairwise(mine.values[:, chosen], designs.within(mine.samples))
+    ranked = places(methods, among, higher)
+    if len(methods) == len(everybody.titles):
         return _Ranking({place.name: place for place in ranked})
-    wins = beaten(everybody.titles, pairwise(everybody.values, designs.within(everybody.samples)), higher)
-    beats = {title: frozenset(wins[title] & beside) for title in methods.titles}
+    wins = beaten(everybody.titles, found, higher)
+    beats = {title: frozenset(wins[title] & controls) for title in methods}
     return _Ranking({place.name: place for place in ranked}, beats)
 
 
