@@ -16,6 +16,7 @@ from tabulate import tabulate
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
@@ -31,7 +32,7 @@ JUDGED = {
 }
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",
+    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
 )  # fmt: skip
 NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
@@ -44,6 +45,8 @@ def board_files(board: Board) -> dict[str, str]:
         # Two model files of one name, or two revisions of one dataset, have a table each.
         unique = name if names.count(name) == 1 else f"{name}-{setting_hash(table)}"
         files[f"tables/{unique}.csv"] = table_csv(table)
+        if table.splits:
+            files[f"tables/{unique}--decisions.csv"] = splits_csv(table)
     return files
 
 
@@ -249,6 +252,9 @@ def markdown(board: Board) -> str:
             rest = table_markdown(table, columns[SHORT:])
             title = f"{len(columns) - SHORT} more protocols"
             parts.append(f"<details><summary>{title}</summary>\n\n{rest}\n\n</details>")
+        if table.splits:
+            title = "By the model's decision"
+            parts.append(f"<details><summary>{title}</summary>\n\n{splits_markdown(table)}\n\n</details>")
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
@@ -256,6 +262,44 @@ def markdown(board: Board) -> str:
     parts += published(board.records)
     parts.append(where(board.records))
     return "\n\n".join(parts) + "\n"
+
+
+def splits_markdown(table: Table) -> str:
+    """Return the first protocols' numbers by the model's decision; the CSV beside the table has all."""
+    shown = [
+        column.protocol for column in shown_columns(table) if any(s.protocol == column.protocol for s in table.splits)
+    ]
+    by = {(s.explainer, s.protocol, s.decision): s for s in table.splits}
+    decisions = [d for d in Decision if any(s.decision is d and s.protocol in shown[:SHORT] for s in table.splits)]
+    lines = []
+    for protocol in shown[:SHORT]:
+        for row in table.rows:
+            cells = [split_text(by.get((row.title, protocol, d))) for d in decisions]
+            if any(cell != "–" for cell in cells):
+                lines.append([protocol, row.title, *cells])
+    return pipe(lines, ["protocol", "explainer", *decisions])
+
+
+def split_text(split: Split | None) -> str:
+    """Return a split's cell: number, interval and n, or that there are too few pairs."""
+    if split is None:
+        return "–"
+    if split.number is None:
+        return f"too few (n = {split.n})"
+    interval = "" if split.low is None or split.high is None else f" [{figure(split.low)}, {figure(split.high)}]"
+    return f"{figure(split.number)}{interval} (n = {split.n})"
+
+
+def splits_csv(table: Table) -> str:
+    """Return a table's numbers by the model's decision as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("explainer", "protocol", "better", "decision", "n", "number", "low", "high"))
+    for s in table.splits:
+        names = [escaping.csv_cell(text) for text in (s.explainer, s.protocol)]
+        numbers = ["" if v is None else f"{v:.9g}" for v in (s.number, s.low, s.high)]
+        writer.writerow([*names, s.better, s.decision.value, str(s.n), *numbers])
+    return out.getvalue()
 
 
 def published(records: Sequence[Record]) -> list[str]:
@@ -274,8 +318,8 @@ def published(records: Sequence[Record]) -> list[str]:
 def where(records: Sequence[Record]) -> str:
     """Return the lines on where the numbers come from: devices, versions, trust."""
     places = sorted({place(record) for record in records})
-    trust = sorted({r.trust for r in records})
-    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), f"* trust: {', '.join(trust)}"])
+    levels = "What others have run again: [trust.csv](trust.csv); everything else is self-reported."
+    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), "", levels])
 
 
 def place(record: Record) -> str:
@@ -320,7 +364,6 @@ def _line(row: Row, number: Number) -> list[str]:
         "" if place is None else place.text,
         "" if place is None or place.tie_class is None else str(place.tie_class),
         "yes" if row.control else "no",
-        record.trust,
         record.where.device,
         number.reason,
     ]

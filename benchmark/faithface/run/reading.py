@@ -206,3 +206,10 @@ class Reading:
             "SELECT sample, points FROM curves WHERE cell = ? AND metric = ? AND name = ?", (cell, metric, name)
         )
         return {row["sample"]: unpack(row["points"]) for row in rows}
+
+    def curve_names(self, cell: int, metric: str) -> list[str]:
+        """Return the names of a metric's curves in a cell."""
+        rows = self.execute(
+            "SELECT DISTINCT name FROM curves WHERE cell = ? AND metric = ? ORDER BY name", (cell, metric)
+        )
+        return [row["name"] for row in rows]
