@@ -111,6 +111,9 @@ def records(
                             "reason": [""] * n,
                             "flag": [""] * n,
                             "units": [[name] for name in names],
+                            "label": ["a"] * n,
+                            "score": [0.8] * n,
+                            "correct": [True] * n,
                         },
                         schema=VALUE_SCHEMA,
                     )
