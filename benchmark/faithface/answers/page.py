@@ -1,25 +1,21 @@
 """The answer as one self-contained HTML page: no script, no other file, light and dark, from 390 pixels on.
 
-Place in the flow: the last step of ``faithface why``. May call ``why``, ``wording``, ``figures`` (overlays), Jinja2,
-Pillow and scikit-image. What is drawn is prepared here as numbers; how it looks stands in ``page.html.j2``.
+Place in the flow: the last step of ``faithface why``. May call ``why``, ``wording``, ``shell``, ``figures`` (overlays)
+and scikit-image. What is drawn is prepared here as numbers; how it looks stands in ``page.html.j2``.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from skimage.measure import approximate_polygon, find_contours, label
 
+from faithface.answers.shell import data_uri, fill_template, signed, write_text
 from faithface.answers.why import Answer, ExplainerMap
 from faithface.answers.wording import TRUSTED, sentence
-from faithface.errors import RunError
 from faithface.figures import grey, overlay, scale_of
 from faithface.regions.agreement import Agreement
 from faithface.regions.shapley import ENOUGH, RegionValues, fills_needed
@@ -68,21 +64,15 @@ class Bar:
 
 def render_page(answer: Answer) -> str:
     """Return the page as HTML text; the same answer gives the same text, but for the measured seconds."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     order = np.argsort(-answer.values[0].mean * (-1 if answer.values[0].fill == "partner" else 1))
     size = answer.images[0].shape[:2]
-    return environment.get_template("page.html.j2").render(
+    return fill_template(
+        "page.html.j2",
         answer=answer,
         title=sentence(answer),
         lead=_lead(answer),
-        faces=[_data_uri(image) for image in answer.images],
-        under=_data_uri(grey(answer.images[0])),
+        faces=[data_uri(image) for image in answer.images],
+        under=data_uri(grey(answer.images[0])),
         height=size[0],
         width=size[1],
         outlines=_outlines(answer),
@@ -109,19 +99,10 @@ def write_page(answer: Answer, out: Path) -> None:
     Raises:
         RunError: the path cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(render_page(answer), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error})") from None
+    write_text(out, render_page(answer))
 
 
 # --- text
-
-
-def signed(value: float, digits: int = 4) -> str:
-    """Return a number with its sign; the minus is the typographic one."""
-    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _lead(answer: Answer) -> str:
@@ -198,12 +179,6 @@ def _cautions(answer: Answer) -> list[str]:
 
 
 # --- drawings
-
-
-def _data_uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8)).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _outlines(answer: Answer) -> list[Outline]:
@@ -341,7 +316,7 @@ def _explainers(answer: Answer) -> list[dict[str, object]]:
             {
                 "name": name,
                 "kind": maps[name].kind,
-                "picture": _data_uri(picture),
+                "picture": data_uri(picture),
                 "figures": [
                     {
                         "reference": REFERENCES[one.reference],
