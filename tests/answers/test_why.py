@@ -278,7 +278,7 @@ def test_images_that_hold_no_face_of_the_right_size_are_refused(
     assert "is 40×50; model" in refused(capsys, "why", good, large, *model)
     assert "single colour" in refused(capsys, "why", good, blank, "--crop", "arcface", *model)
     assert "needs 2 images; got 1" in refused(capsys, "why", good, *model)
-    assert "no HTML page" in refused(capsys, "why", good, good, *model[:2], "-o", tmp_path / "p.txt")
+    assert "neither a page nor a picture" in refused(capsys, "why", good, good, *model[:2], "-o", tmp_path / "p.txt")
 
 
 def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], tmp_path: Path) -> None:

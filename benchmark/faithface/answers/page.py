@@ -70,13 +70,13 @@ def render_page(answer: Answer) -> str:
         "page.html.j2",
         answer=answer,
         title=sentence(answer),
-        lead=_lead(answer),
+        lead=lead_of(answer),
         faces=[data_uri(image) for image in answer.images],
         under=data_uri(grey(answer.images[0])),
         height=size[0],
         width=size[1],
         outlines=_outlines(answer),
-        columns=[_column(answer, value) for value in answer.values],
+        columns=[column_of(answer, value) for value in answer.values],
         rows=[
             (
                 answer.regions.names[r],
@@ -85,10 +85,14 @@ def render_page(answer: Answer) -> str:
             )
             for r in order
         ],
-        totals=[_total(value) for value in answer.values],
+        totals=[total_of(value) for value in answer.values],
+        roles=("A, the probe: ", "B, the reference: ")
+        if answer.ranking is None
+        else ("the probe: ", f"{answer.ranking.mate.person}: ", f"{answer.ranking.other.person}: "),
+        candidates=_candidates(answer),
         distribution=_distribution(answer),
         explainers=_explainers(answer),
-        cautions=_cautions(answer),
+        cautions=cautions_of(answer),
         fill_lists=[(kind, ", ".join(names)) for kind, names in answer.fill_names.items() if kind != "partner"],
     )
 
@@ -105,8 +109,18 @@ def write_page(answer: Answer, out: Path) -> None:
 # --- text
 
 
-def _lead(answer: Answer) -> str:
+def lead_of(answer: Answer) -> str:
+    """Return what was decided, and by what threshold, in a sentence or two."""
     card = answer.card
+    ranking = answer.ranking
+    if ranking is not None:
+        place = "first" if ranking.rank == 1 else f"number {ranking.rank}"
+        return (
+            f"{card.name} compared {answer.names[0]} with {ranking.images} images of {len(ranking.candidates)} people "
+            f"in {ranking.folder}. {ranking.mate.person} comes {place} with a similarity of "
+            f"{ranking.mate.similarity:.3f} ({ranking.mate.image}); the best of anybody else is "
+            f"{ranking.other.person} with {ranking.other.similarity:.3f} ({ranking.other.image})."
+        )
     if not answer.are_pairs:
         return f"{card.name} calls {answer.names[0]} {answer.predicted} with probability {answer.score:.3f}."
     text = f"{card.name} gives {answer.names[0]} and {answer.names[1]} a {answer.score_name} of {answer.score:.3f}"
@@ -123,7 +137,29 @@ def _lead(answer: Answer) -> str:
     return text
 
 
-def _column(answer: Answer, values: RegionValues) -> dict[str, str]:
+def _candidates(answer: Answer) -> list[dict[str, object]]:
+    """Return the first ten people of a gallery, and the mate, with bars from the smallest similarity shown."""
+    ranking = answer.ranking
+    if ranking is None:
+        return []
+    shown = [(i + 1, one) for i, one in enumerate(ranking.candidates) if i < 10 or one.person == ranking.mate.person]
+    low, high = min(one.similarity for _, one in shown), max(one.similarity for _, one in shown)
+    span = (high - low) or 1.0
+    return [
+        {
+            "place": place,
+            "person": one.person,
+            "image": one.image,
+            "text": f"{one.similarity:.3f}",
+            "width": round(4 + 96 * (one.similarity - low) / span, 1),
+            "kind": "mate" if one.person == ranking.mate.person else "",
+        }
+        for place, one in shown
+    ]
+
+
+def column_of(answer: Answer, values: RegionValues) -> dict[str, str]:
+    """Return what a column of values is headed by: ``head``, ``effect``, ``reliability``."""
     n = len(values.values)
     heads = {
         "stranger": f"against {n} other people" if n > 1 else "against another person",
@@ -135,18 +171,24 @@ def _column(answer: Answer, values: RegionValues) -> dict[str, str]:
         "partner": "left: putting the other image's region in its place would make the pair more alike",
         "blur": "right: the region supports the score; left: it lowers the score",
     }
-    if not answer.are_pairs:
+    if answer.ranking is not None:
+        mate, other = answer.ranking.mate.person, answer.ranking.other.person
+        heads["partner"] = f"against {other}"
+        effects = dict.fromkeys(effects, f"right: this region speaks for {mate}; left: for {other}")
+    elif not answer.are_pairs:
         effects["stranger"] = effects["blur"]
     said = f"reliability {values.reliability:.2f}" if n > 1 else "one fill, so no interval"
     return {"head": heads[values.fill], "effect": effects[values.fill], "reliability": said}
 
 
-def _total(values: RegionValues) -> str:
+def total_of(values: RegionValues) -> str:
+    """Return the values' sum, and what it equals."""
     filled = float(values.filled.mean())
     return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled:.4f}".replace("-", "−")
 
 
-def _cautions(answer: Answer) -> list[str]:
+def cautions_of(answer: Answer) -> list[str]:
+    """Return what the reader should know first, the answer's own cautions included."""
     said = list(answer.cautions)
     for value in answer.values:
         n = len(value.values)
@@ -173,7 +215,8 @@ def _cautions(answer: Answer) -> list[str]:
         "viewer's."
     )
     if answer.are_pairs:
-        said.append(f"Only {answer.names[0]} is altered. Swap the images to ask about the other face.")
+        swap = " Swap the images to ask about the other face." if answer.ranking is None else ""
+        said.append(f"Only {answer.names[0]} is altered.{swap}")
         said.append("A region that agrees is no proof of identity, and one that differs none of the contrary.")
     return [*said, *answer.failures]
 
