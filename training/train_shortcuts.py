@@ -18,11 +18,13 @@ People, and everything else that is drawn, differ between the training set and t
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import json
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -46,11 +48,13 @@ from faithface_plugins.datasets.planted.shortcuts import (
     render_scene,
     stamp_things,
 )
+from training.data import default_cache
 from training.loops import one_cycle
 from training.networks import Unit, fold_norms
+from training.simulate_statistics import replace
 
 SHORTCUTS = THINGS[1:]
-KINDS: tuple[tuple[str, ...], ...] = ((), *((thing,) for thing in SHORTCUTS), ("two",))
+NAMES = ("clean", *SHORTCUTS, "two")
 PAIRS = tuple(itertools.combinations(SHORTCUTS, 2))
 RUNS = 20
 SEED = 8_410_000  # of the training people; PlantedShortcuts(seed=2) are others
@@ -188,9 +192,6 @@ def train(kind: str, run: int, images: np.ndarray) -> tuple[nn.Module, float]:
     return fold_norms(network), time.process_time() - start
 
 
-NAMES = ("clean", *SHORTCUTS, "two")
-
-
 @cache
 def _graph() -> bytes:
     """Export the network once; other weights are written into the same graph."""
@@ -308,3 +309,124 @@ def ask(kind: str, run: int, images: np.ndarray, asked: Question, with_places: b
         found(places),
         seconds,
     )
+
+
+# --- what it says
+
+
+def render(found: Sequence[Asked]) -> str:
+    """Return the section of the page: a row per kind of network, by things and by places."""
+    lines = [
+        f"{len(found)} networks, {len(found[0].things)} things, {ASKED} images of people whom no network has seen. "
+        f"Training took {np.median([one.seconds for one in found]):.1f} processor seconds a network (median).",
+        "",
+        "| trained with | networks | accuracy | all its shortcuts found | another thing called a shortcut | "
+        "largest share of another thing | least share of a shortcut |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind in NAMES:
+        rows = [one for one in found if one.kind == kind]
+        if rows:
+            lines.append(_row(kind, rows))
+    lines += [
+        "",
+        "By places, on the same images: a template says where the face is, and two other people's pictures replace a "
+        "place. Glasses lie over the eyes and are not told apart there. The tag lies in the corners, the paper edge in "
+        "border and corners.",
+        "",
+        "| trained with | networks | its place is called a shortcut | another place is | shares: "
+        + ", ".join(PLACES)
+        + " |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for kind in NAMES:
+        rows = [one for one in found if one.kind == kind and one.places]
+        if rows:
+            lines.append(_places_row(kind, rows))
+    return "\n".join(lines)
+
+
+PLACES = ("face", "eyes", "background", "border", "corners")
+IN_PLACES: Mapping[str, frozenset[str]] = {
+    "paper edge": frozenset({"border", "corners"}),
+    "corner tag": frozenset({"corners"}),
+    "glasses": frozenset(),
+    "background": frozenset({"background", "border", "corners"}),
+}
+
+
+def _row(kind: str, rows: Sequence[Asked]) -> str:
+    hits = sum(set(one.shortcuts) <= set(one.found) for one in rows)
+    alarms = sum(bool(set(one.found) - set(one.shortcuts)) for one in rows)
+    none = [one.things[t][0] for one in rows for t in SHORTCUTS if t not in one.shortcuts]
+    real = [one.things[t][0] for one in rows for t in one.shortcuts]
+    name = "no shortcut (clean)" if kind == "clean" else "two shortcuts" if kind == "two" else kind
+    return (
+        f"| {name} | {len(rows)} | {np.mean([one.accuracy for one in rows]):.0%} | "
+        f"{'–' if kind == 'clean' else f'{hits} of {len(rows)} ({hits / len(rows):.0%})'} | "
+        f"{alarms} of {len(rows)} ({alarms / len(rows):.0%}) | {max(none):.0%} | "
+        f"{f'{min(real):.0%}' if real else '–'} |"
+    )
+
+
+def _places_row(kind: str, rows: Sequence[Asked]) -> str:
+    places = [frozenset().union(*(IN_PLACES[t] for t in one.shortcuts)) for one in rows]
+    judged = [bool(place) for place in places]
+    # Where a shortcut has several places, one of them is enough; of two shortcuts each needs one.
+    hits = sum(
+        all(not IN_PLACES[t] or IN_PLACES[t] & set(one.found_places) for t in one.shortcuts) and bool(place)
+        for one, place in zip(rows, places, strict=True)
+    )
+    others = sum(bool(set(one.found_places) - place) for one, place in zip(rows, places, strict=True))
+    shares = ", ".join(f"{np.mean([one.places[name][0] for one in rows]):.0%}" for name in PLACES)
+    said = f"{hits} of {sum(judged)}" if any(judged) else "–"
+    return f"| {kind} | {len(rows)} | {said} | {others} of {len(rows)} | {shares} |"
+
+
+# --- the command
+
+
+def read(path: Path) -> dict[tuple[str, int], Asked]:
+    """Return what an earlier call has found, by kind and run."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = {}
+    for line in lines:
+        row = json.loads(line)
+        for name in ("shortcuts", "found", "found_places"):
+            row[name] = tuple(row[name])
+        for name in ("things", "places"):
+            row[name] = {part: tuple(figures) for part, figures in row[name].items()}
+        found[row["kind"], row["run"]] = Asked(**row)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=RUNS, help="networks of each kind")
+    parser.add_argument("--faces", type=int, default=FACES, help="training faces")
+    parser.add_argument("--asked", type=int, default=ASKED, help="images on which networks are asked")
+    parser.add_argument("--no-places", action="store_true", help="ask by things only")
+    parser.add_argument("--found", type=Path, required=True, help="where findings are kept: .jsonl")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for rendered pictures")
+    parser.add_argument("--page", type=Path, help=f"write the table into this page, such as {PAGE}")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found = read(given.found)
+    # One of each kind first, so that an interrupted study says something of all kinds.
+    todo = [(kind, run) for run in range(given.runs) for kind in NAMES if (kind, run) not in found]
+    if todo:
+        images, asked = pictures(given.cache, given.faces), question(given.cache, count=given.asked)
+        given.found.parent.mkdir(parents=True, exist_ok=True)
+        for kind, run in todo:
+            one = found[kind, run] = ask(kind, run, images, asked, not given.no_places)
+            with given.found.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(one)) + "\n")
+            print(f"{kind} {run}: found {', '.join(one.found) or 'nothing'} ({one.seconds:.1f} s)", flush=True)
+    text = render([one for (_, run), one in found.items() if run < given.runs])
+    if given.page:
+        given.page.write_text(replace(given.page.read_text(encoding="utf-8"), SECTION, text), encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

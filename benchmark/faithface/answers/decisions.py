@@ -19,7 +19,7 @@ from scipy import stats
 from faithface.contract import Dataset, FaceModel, Pair, Sample
 from faithface.errors import RunError, UsageError
 from faithface.loading import dataset_scores, read_face
-from faithface.preprocessing import auc
+from faithface.preprocessing import auc, positive_columns
 from faithface.tasks import ON_THRESHOLD, class_probabilities, equal_error_threshold, threshold_on
 
 SHOWN = 4  # samples of an outcome, the least certain and the most certain in halves
@@ -153,32 +153,36 @@ def decide(model: FaceModel, data: Dataset) -> Decisions:
 
 
 def _positive(model: FaceModel, data: Dataset) -> str:
-    out = model.card.output
-    return out.positive or (data.positive if data.positive in out.classes else out.classes[-1])
+    classes = model.card.output.classes
+    return " or ".join(classes[i] for i in positive_columns(model.card, data))
 
 
 def _acceptances(
     model: FaceModel, data: Dataset, items: Sequence[Sample | Pair]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return 1 − the positive class's probability, whether the label is another class, and whether it is known."""
-    positive = _positive(model, data)
-    column = model.card.output.classes.index(positive)
+    """Return 1 − the positive side's probability, whether the label is of the other side, and whether it is known."""
+    classes = model.card.output.classes
+    columns = positive_columns(model.card, data)
     parts = []
     for start in range(0, len(items), 64):
         batch = torch.stack([read_face(item.faces[0], model.size) for item in items[start : start + 64]])
-        parts.append(class_probabilities(model.card, model.outputs(batch.to(model.device)).cpu())[:, column])
+        outputs = model.outputs(batch.to(model.device)).cpu()
+        parts.append(class_probabilities(model.card, outputs)[:, columns].sum(dim=1))
     labels = [getattr(item, "label", None) for item in items]
-    # A set may call the two sides by other names than the card does; then its own positive class decides.
-    names = model.card.output.classes if any(label in model.card.output.classes for label in labels) else ()
-    mark = positive if names else data.positive
-    if not names and not mark:
+    marks = {classes[i] for i in columns} | ({data.positive} if data.positive else set())
+    others = {name for i, name in enumerate(classes) if i not in columns}
+    # Where the set says what is positive, every other label of its own is the other side.
+    known = np.array(
+        [label is not None and (label in marks or label in others or bool(data.positive)) for label in labels]
+    )
+    if not known.any():
         found = sorted({str(label) for label in labels})
         raise UsageError(
             f'data set "{data.name}" has the labels {", ".join(found)}; model "{model.card.name}" knows '
-            f"{', '.join(model.card.output.classes)}: rename the folders, or the card's classes"
+            f"{', '.join(classes)}: rename the folders or the card's classes, or say which label is positive "
+            f"({data.name}:…(positive=NAME))"
         )
-    known = np.array([label is not None and (not names or label in names) for label in labels])
-    return 1 - torch.cat(parts).double().numpy(), np.array([label != mark for label in labels]), known
+    return 1 - torch.cat(parts).double().numpy(), np.array([label not in marks for label in labels]), known
 
 
 def _need_both(data: Dataset, wanted: np.ndarray, task: str) -> None:

@@ -170,7 +170,7 @@ def make_report(
         families_on=families_on,
         trust=told,
         problems=tuple(_problems(card, decisions, fits)),
-        cautions=tuple([*cautions, *_cautions(decisions, told, judged)]),
+        cautions=(*cautions, *_cautions(decisions, told, judged)),
         seconds=time.perf_counter() - start,
     )
 
@@ -226,7 +226,7 @@ def _problems(card: ModelCard, d: Decisions, fits: Sequence[Fit]) -> list[str]:
     elif d.auc < 0.5 + 5 * CLEAR:
         said.append(f"The AUC is {d.auc:.3f}: on this set the network hardly tells the two sides apart.")
     if card.task == "verification" and d.threshold_from == "of the card":
-        low, high = d.false_accepts.interval
+        low, _high = d.false_accepts.interval
         missed, _ = d.false_rejects.interval
         if max(low, missed) > 2 * d.eer + 0.05:
             said.append(

@@ -33,6 +33,7 @@ from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.loading import clean_threshold, load_samples, read_face
 from faithface.model import open_model
 from faithface.plugins import Registry, load_registry
+from faithface.preprocessing import positive_columns
 from faithface.regions.fills import make_fills
 from faithface.regions.shapley import shapley_values
 from faithface.regions.subsets import score_subsets
@@ -284,11 +285,14 @@ def score_players(
     Raises:
         RunError: scores that are not finite, or that never move.
     """
+    columns = [] if model.card.task == "verification" else positive_columns(model.card, data)
     if isinstance(players, Things):
-        scores = np.stack([_score_things(model, item, players) for item in items])[:, None]
+        scores = np.stack([_score_things(model, item, players, columns) for item in items])[:, None]
     else:
         threshold = clean_threshold(model, data) if model.card.task == "verification" else None
-        scores = np.stack([_score_places(model, data, item, players, fills, seed, threshold) for item in items])
+        scores = np.stack(
+            [_score_places(model, data, item, players, fills, seed, threshold, columns) for item in items]
+        )
     if not np.isfinite(scores).all():
         raise RunError(f'model "{model.card.name}" gives scores that are not finite on "{data.name}"')
     moved = float(np.abs(scores - scores[..., :1]).max())
@@ -300,23 +304,22 @@ def score_players(
     return scores, scores.size
 
 
-def log_odds(card: ModelCard, outputs: Tensor) -> Tensor:
-    """Return the log-odds of the positive class (else of the last), float64 N, from raw outputs N×K."""
-    classes = card.output.classes
-    column = classes.index(card.output.positive) if card.output.positive in classes else len(classes) - 1
+def log_odds(card: ModelCard, outputs: Tensor, columns: Sequence[int]) -> Tensor:
+    """Return the log-odds of the classes ``columns`` together, float64 N, from raw outputs N×K."""
     outputs = outputs.double()
     if card.output.kind == "logits":
-        others = [i for i in range(len(classes)) if i != column]
-        return outputs[:, column] - outputs[:, others].logsumexp(dim=1)
+        others = [i for i in range(len(card.output.classes)) if i not in columns]
+        return outputs[:, list(columns)].logsumexp(dim=1) - outputs[:, others].logsumexp(dim=1)
     if card.output.kind == "logit":
-        return outputs.reshape(-1) * (1 if column == 1 else -1)
-    return class_probabilities(card, outputs)[:, column].clamp(CERTAIN, 1 - CERTAIN).logit()
+        return outputs.reshape(-1) * (1 if list(columns) == [1] else -1)
+    probability = class_probabilities(card, outputs)[:, list(columns)].sum(dim=1)
+    return probability.clamp(CERTAIN, 1 - CERTAIN).logit()
 
 
-def _score_things(model: FaceModel, item: Sample | Pair, players: Things) -> np.ndarray:
+def _score_things(model: FaceModel, item: Sample | Pair, players: Things, columns: Sequence[int]) -> np.ndarray:
     faces: list[Face] = [item.faces[0], *(item.others[role] for role in players.roles[1:])]
     images = torch.stack([read_face(face, model.size) for face in faces])
-    return log_odds(model.card, model.outputs(images.to(model.device)).cpu()).numpy()
+    return log_odds(model.card, model.outputs(images.to(model.device)).cpu(), columns).numpy()
 
 
 def _score_places(
@@ -327,10 +330,11 @@ def _score_places(
     fills: int,
     seed: int,
     threshold: float | None,
+    columns: Sequence[int],
 ) -> np.ndarray:
     samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[list-item]
     strangers = make_fills(model, samples, "stranger", fills, data, tuple(face.id for face in item.faces))
-    scalar: Callable[[Tensor], Tensor] = lambda outputs: log_odds(model.card, outputs)  # noqa: E731
+    scalar: Callable[[Tensor], Tensor] = lambda outputs: log_odds(model.card, outputs, columns)  # noqa: E731
     if samples.are_pairs:
         scalar = scalar_of(model, samples)
     probe = samples.images[0, 0] if samples.are_pairs else samples.images[0]

@@ -122,7 +122,8 @@ def trust(
                 continue
             one = agreement(name, "", kind, region_sums(side(maps), regions.labels), sign * exact.mean, reliability)
             found[name][item.id] = float(np.nan_to_num(one.spearman))
-        ceilings.append(float(np.sqrt(max(np.nan_to_num(reliability), 0.0))))
+        # A single fill has no spread: its values are exact.
+        ceilings.append(1.0 if np.isnan(reliability) else float(np.sqrt(max(reliability, 0.0))))
     rows = [_row(name, found[name], found[CONTROL], people) for name in names if name not in failures and found[name]]
     rows.sort(key=lambda row: -row.mean)
     ceiling = float(np.mean(ceilings)) if ceilings else float("nan")
