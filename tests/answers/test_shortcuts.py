@@ -1,4 +1,4 @@
-"""``faithface shortcuts``: the values against hand-made networks whose shortcut is known, the page, and what is refused."""
+"""``faithface shortcuts``: values on hand-made networks whose shortcut is known, the page, and what is refused."""
 
 from __future__ import annotations
 
@@ -172,7 +172,8 @@ def test_the_interval_of_a_share_counts_people_and_not_images() -> None:
     share, low, high = share_intervals(size, people)
     again, low_again, high_again = share_intervals(np.repeat(size, 10, axis=0), list(np.repeat(people, 10)))
     assert share == pytest.approx(again)
-    assert (low == pytest.approx(low_again)) and (high == pytest.approx(high_again))
+    assert low == pytest.approx(low_again)
+    assert high == pytest.approx(high_again)
     _, low_apart, high_apart = share_intervals(np.repeat(size, 10, axis=0), [str(i) for i in range(120)])
     assert (high_apart - low_apart < 0.5 * (high - low)).all()
 

@@ -44,11 +44,8 @@ class Rate:
         """The interval; it takes samples for independent."""
         if not self.n:
             return float("nan"), float("nan")
-        z = float(stats.norm.ppf(0.975))
-        middle = (self.share + z * z / (2 * self.n)) / (1 + z * z / self.n)
-        half = z / (1 + z * z / self.n) * np.sqrt(self.share * (1 - self.share) / self.n + z * z / (4 * self.n**2))
-        # At either end the formula gives 0 or 1 up to rounding.
-        return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+        found = stats.binomtest(self.count, self.n).proportion_ci(0.95, method="wilson")
+        return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
