@@ -195,8 +195,11 @@ def train(kind: str, run: int, images: np.ndarray) -> tuple[nn.Module, float]:
 @cache
 def _graph() -> bytes:
     """Export the network once; other weights are written into the same graph."""
+    network = fold_norms(SmallNet())
+    for weights in network.parameters():
+        torch.nn.init.uniform_(weights)  # the exporter drops biases that are 0
     program = torch.onnx.export(
-        fold_norms(SmallNet()),
+        network,
         (torch.zeros(2, 3, SIDE, SIDE),),
         dynamo=True,
         opset_version=18,

@@ -141,9 +141,9 @@ def _both_sides(card: ModelCard, dataset: Dataset, limit: int) -> tuple[Sequence
 def positive_columns(card: ModelCard, dataset: Dataset) -> list[int]:
     """Return which of a classifier's outputs together are the positive side on a dataset.
 
-    The card's positive class; else the dataset's, where the card knows it; else, where the dataset says what is positive
-    and the card knows its other labels, every class but those (a card with two kinds of attack, a set with one); else
-    the last class.
+    The card's positive class; else the dataset's, where the card knows it; else every class that is no label of the
+    dataset, where the dataset says which label is positive (a card with two kinds of attack, a set with one); else the
+    last class.
     """
     classes = card.output.classes
     for name in (card.output.positive, dataset.positive):

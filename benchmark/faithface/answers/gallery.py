@@ -11,6 +11,7 @@ so the values answer for these two images, and add up.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,7 +196,8 @@ def mate_of(probe: Path, folder: Path, mate: str | None) -> str | None:
     if mate is not None:
         return mate
     try:
-        inside = probe.resolve().relative_to(folder.resolve())
+        # By name, not by what links lead to: a gallery may be made of links.
+        inside = Path(os.path.abspath(probe)).relative_to(os.path.abspath(folder))
     except ValueError:
         return None
     return inside.parent.as_posix() if inside.parent != Path(".") else None

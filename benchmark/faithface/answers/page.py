@@ -64,7 +64,7 @@ class Bar:
 
 def render_page(answer: Answer) -> str:
     """Return the page as HTML text; the same answer gives the same text, but for the measured seconds."""
-    order = np.argsort(-answer.values[0].mean * (-1 if answer.values[0].fill == "partner" else 1))
+    order = order_of(answer)
     size = answer.images[0].shape[:2]
     return fill_template(
         "page.html.j2",
@@ -95,6 +95,14 @@ def render_page(answer: Answer) -> str:
         cautions=cautions_of(answer),
         fill_lists=[(kind, ", ".join(names)) for kind, names in answer.fill_names.items() if kind != "partner"],
     )
+
+
+def order_of(answer: Answer) -> np.ndarray:
+    """Return the regions' numbers as they are listed: what matters most for the question first."""
+    mean = answer.values[0].mean
+    # Against the partner of a rejected pair the question is what differs, and that has negative values.
+    differs = answer.values[0].fill == "partner" and answer.ranking is None
+    return np.argsort(mean if differs else -mean, kind="stable")
 
 
 def write_page(answer: Answer, out: Path) -> None:
@@ -183,8 +191,9 @@ def column_of(answer: Answer, values: RegionValues) -> dict[str, str]:
 
 def total_of(values: RegionValues) -> str:
     """Return the values' sum, and what it equals."""
-    filled = float(values.filled.mean())
-    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled:.4f}".replace("-", "−")
+    filled = f"{values.filled.mean():.4f}"
+    filled = f"({filled})" if filled.startswith("-") else filled
+    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled}".replace("-", "−")
 
 
 def cautions_of(answer: Answer) -> list[str]:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from skimage.measure import find_contours
 
-from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, total_of
+from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, order_of, total_of
 from faithface.answers.shell import signed
 from faithface.answers.why import Answer
 from faithface.answers.wording import sentence
@@ -82,7 +82,7 @@ def draw(answer: Answer) -> Figure:
     if "scores" in places:
         _scores(figure.add_subplot(places["scores"].subgridspec(1, 1)[0]), answer)
     columns = places["bars"].subgridspec(1, len(answer.values), wspace=0.35)
-    order = np.argsort(answer.values[0].mean * (-1 if answer.values[0].fill == "partner" else 1))
+    order = order_of(answer)[::-1]  # bars are drawn upwards
     for i, values in enumerate(answer.values):
         _bars(figure.add_subplot(columns[i]), answer, values, order)
     if explained:

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from faithface.answers.alignment import fit, mean_face
 from faithface.answers.backdrop import Population, backdrop_of, known_of, known_same_of
 from faithface.answers.gallery import Ranking
 from faithface.card import ModelCard
@@ -187,6 +188,11 @@ def why(
     if not np.isfinite(score):
         raise RunError(f'model "{card.name}" gives {score} for these images; expected a finite score')
     known = known_of(data, paths)
+    if data is not None and data.aligned and not placed_by_hand:
+        mean = mean_face(data, opened.size, frozenset(known))
+        for side, path in enumerate(paths):
+            problem = "" if mean is None else fit(_pixels(samples, side), mean).problem
+            cautions += [f"{path.name} {problem}"] if problem else []
     if samples.are_pairs and data is not None and threshold is None:
         cautions.append(
             f"{shown} has pairs of one kind only, so it gives no threshold, and nothing tells whether a stranger is "
