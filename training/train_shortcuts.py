@@ -60,7 +60,7 @@ RUNS = 20
 SEED = 8_410_000  # of the training people; PlantedShortcuts(seed=2) are others
 FACES = 600
 SIDE = 56
-EPOCHS = 12
+EPOCHS = 18
 BATCH = 50
 RATE = 6e-3
 SHOWN = 0.7  # of the attacks show their cue where a shortcut gives the class away
@@ -175,16 +175,18 @@ def train(kind: str, run: int, images: np.ndarray) -> tuple[nn.Module, float]:
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.02)
     count, start = len(images), time.process_time()
     steps, step = EPOCHS * (count // BATCH), 0
-    labels, present = draw_training_set(shortcuts_of(kind, run), count, rng)
-    subset = present @ (1 << np.arange(len(THINGS)))
-    inputs = torch.from_numpy(images[np.arange(count), subset]).permute(0, 3, 1, 2).float() / 127.5 - 1
     for _ in range(EPOCHS):
+        # Every epoch shows the same faces with other things, as a larger set would.
+        drawn, present = draw_training_set(shortcuts_of(kind, run), count, rng)
+        labels = torch.from_numpy(drawn)
+        subset = present @ (1 << np.arange(len(THINGS)))
+        inputs = torch.from_numpy(images[np.arange(count), subset]).permute(0, 3, 1, 2).float() / 127.5 - 1
         for rows in rng.permutation(count)[: count - count % BATCH].reshape(-1, BATCH):
             for group in optimiser.param_groups:
                 group["lr"] = one_cycle(step, steps, RATE)
             gain = torch.from_numpy(rng.uniform(0.85, 1.15, (BATCH, 1, 1, 1)).astype(np.float32))
             bias = torch.from_numpy(rng.uniform(-0.1, 0.1, (BATCH, 1, 1, 1)).astype(np.float32))
-            loss = nn.functional.cross_entropy(network(inputs[rows] * gain + bias), torch.from_numpy(labels[rows]))
+            loss = nn.functional.cross_entropy(network(inputs[rows] * gain + bias), labels[rows])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -408,7 +410,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=RUNS, help="networks of each kind")
     parser.add_argument("--faces", type=int, default=FACES, help="training faces")
     parser.add_argument("--asked", type=int, default=ASKED, help="images on which networks are asked")
-    parser.add_argument("--no-places", action="store_true", help="ask by things only")
+    parser.add_argument("--places", type=int, default=5, help="networks of each kind that are asked by places too")
     parser.add_argument("--found", type=Path, required=True, help="where findings are kept: .jsonl")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for rendered pictures")
     parser.add_argument("--page", type=Path, help=f"write the table into this page, such as {PAGE}")
@@ -421,7 +423,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images, asked = pictures(given.cache, given.faces), question(given.cache, count=given.asked)
         given.found.parent.mkdir(parents=True, exist_ok=True)
         for kind, run in todo:
-            one = found[kind, run] = ask(kind, run, images, asked, not given.no_places)
+            one = found[kind, run] = ask(kind, run, images, asked, run < given.places)
             with given.found.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(one)) + "\n")
             print(f"{kind} {run}: found {', '.join(one.found) or 'nothing'} ({one.seconds:.1f} s)", flush=True)

@@ -313,7 +313,11 @@ def test_the_commands_of_the_how_to_page_run(
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "why-this-face.md"
     commands = re.findall(r"^faithface (why .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
+    for path in (tmp_path / "faces").glob("*.png"):
+        home = tmp_path / "gallery" / path.stem.split("_")[0]
+        home.mkdir(parents=True, exist_ok=True)
+        (home / path.name).write_bytes(path.read_bytes())
     for command in commands:
         words = shlex.split(command)
         assert main([*words, "--fills", "2"]) == 0, capsys.readouterr().err

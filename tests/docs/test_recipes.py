@@ -132,7 +132,7 @@ def export_of(page: Path) -> None:
 
 
 SMALL = {
-    "report": ["--samples", "4", "--judged", "2", "--fills", "1", "--compare", "0", "--explainer", "hirescam"],
+    "report": ["--samples", "2", "--judged", "1", "--fills", "1", "--compare", "0", "--explainer", "hirescam"],
     "why": ["--fills", "1"],
     "shortcuts": ["--limit", "4", "--fills", "1", "--compare", "0"],
 }

@@ -23,7 +23,9 @@ ENOUGH = 10  # fewer faces have no mean worth comparing with
 SIDE = 32
 REACH = 8  # of 32: a quarter of the side
 FAR = 4  # a shift of this much, an eighth of the side, is called one
-GAIN = 0.10  # of correlation: what a shift must improve
+GAIN = 0.15  # of correlation: what a shift must improve
+SURE = 0.4  # correlation below which nothing fits, and nothing is said
+SPREAD = 0.22  # of the window over the face, as a share of the side
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Fit:
     def problem(self) -> str:
         """What is wrong, for a caution; "" where nothing is."""
         x, y = self.shift
-        if max(abs(x), abs(y)) >= FAR / SIDE and self.best - self.here > GAIN:
+        if max(abs(x), abs(y)) >= FAR / SIDE and self.best > SURE and self.best - self.here > GAIN:
             across = f"{abs(x):.0%} of the width to the {'right' if x > 0 else 'left'}" if x else ""
             down = f"{abs(y):.0%} of the height {'down' if y > 0 else 'up'}" if y else ""
             return (
@@ -74,20 +76,26 @@ def prepare(image: np.ndarray) -> np.ndarray:
 
 def fit(image: np.ndarray, mean: np.ndarray) -> Fit:
     """Compare a picture H×W×3 with a mean face at all shifts up to a quarter of the side."""
-    picture = prepare(image)
+    picture, window = prepare(image), _window()
     found = {}
     for dy in range(-REACH, REACH + 1):
         for dx in range(-REACH, REACH + 1):
             # The face of the mean, moved by (dx, dy), over the part that both show.
             rows, columns = slice(max(0, dy), SIDE + min(0, dy)), slice(max(0, dx), SIDE + min(0, dx))
-            own = picture[rows, columns]
-            other = mean[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx]
-            found[dx, dy] = _correlation(own, other)
+            moved = slice(rows.start - dy, rows.stop - dy), slice(columns.start - dx, columns.stop - dx)
+            found[dx, dy] = _correlation(picture[rows, columns], mean[moved], window[moved])
     best = max(found, key=lambda at: (found[at], -abs(at[0]) - abs(at[1])))
     return Fit((best[0] / SIDE, best[1] / SIDE), found[best], found[0, 0])
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / scale if scale > 1e-12 else 0.0
+def _window() -> np.ndarray:
+    """Return weights 32×32 that fall off from the middle, so that a background does not count."""
+    at = (np.arange(SIDE) + 0.5) / SIDE - 0.5
+    return np.asarray(np.exp(-0.5 * (at[:, None] ** 2 + at[None] ** 2) / SPREAD**2))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
+    weights = weights / weights.sum()
+    a, b = a - (weights * a).sum(), b - (weights * b).sum()
+    scale = float(np.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
+    return float((weights * a * b).sum()) / scale if scale > 1e-12 else 0.0

@@ -243,7 +243,7 @@ def _outlines(answer: Answer) -> list[Outline]:
         for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
             points = approximate_polygon(contour, 0.4) - 0.5
             paths.append("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points) + "Z")
-        y, x = _middle(mask)
+        y, x = middle_of(mask)
         value = float(values[number])
         drawn.append(
             Outline(
@@ -259,7 +259,7 @@ def _outlines(answer: Answer) -> list[Outline]:
     return drawn
 
 
-def _middle(mask: np.ndarray) -> tuple[float, float]:
+def middle_of(mask: np.ndarray) -> tuple[float, float]:
     """Return where a label fits best: the pixel of the largest part that is farthest from its edge."""
     parts = label(mask)
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))

@@ -7,6 +7,7 @@ and matplotlib.
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +16,10 @@ import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from skimage.measure import find_contours
 
-from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, order_of, total_of
+from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, middle_of, order_of, total_of
 from faithface.answers.shell import signed
 from faithface.answers.why import Answer
 from faithface.answers.wording import sentence
@@ -25,7 +27,7 @@ from faithface.errors import RunError
 from faithface.figures import grey
 from faithface.regions.shapley import RegionValues
 
-WIDE = 11.0  # inches
+WIDE, EDGE, GAP, ROW, LABEL = 11.0, 0.45, 0.12, 0.28, 1.75  # inches; LABEL: the names beside bars
 FOR, AGAINST, SOFT, INK = "#c2410c", "#1d5fa8", "#5d636c", "#1d1f23"
 SETTINGS = {"font.family": "sans-serif", "font.size": 10, "axes.edgecolor": "#b9b5ac", "svg.fonttype": "none"}
 
@@ -45,58 +47,79 @@ def write_picture(answer: Answer, out: Path) -> None:
             raise RunError(f"{out} cannot be written ({error.strerror or error})") from None
 
 
+class Sheet:
+    """A figure that is filled from the top: places are given in inches, so that nothing overlaps."""
+
+    def __init__(self, height: float) -> None:
+        self.figure = Figure(figsize=(WIDE, height), facecolor="white")
+        self.height, self.y = height, 0.35
+
+    def axes(self, x: float, below: float, wide: float, tall: float) -> Axes:
+        """Return axes whose upper left corner lies ``below`` the present place; the place stays."""
+        bottom = self.height - self.y - below - tall
+        return self.figure.add_axes((x / WIDE, bottom / self.height, wide / WIDE, tall / self.height))
+
+    def text(self, lines: Sequence[str], line: float, **style: object) -> None:
+        """Write lines of text, ``line`` inches each, and move on."""
+        at = 1 - self.y / self.height
+        self.figure.text(EDGE / WIDE, at, "\n".join(lines), va="top", linespacing=1.35, **style)
+        self.y += line * len(lines)
+
+
 def draw(answer: Answer) -> Figure:
     """Draw the answer: text, faces with regions, bars with intervals, the set's scores, explainers, cautions."""
-    title = textwrap.wrap(sentence(answer), 78)
-    lead = textwrap.wrap(lead_of(answer), 138)
+    title = textwrap.wrap(sentence(answer), 70)
+    lead = textwrap.wrap(lead_of(answer), 128)
     cautions = [
-        line for text in cautions_of(answer) for line in textwrap.wrap(f"• {text}", 138, subsequent_indent="  ")
+        line for text in cautions_of(answer) for line in textwrap.wrap(f"• {text}", 150, subsequent_indent="  ")
     ]
     explained = [one for one in answer.agreements if one.reference == answer.values[0].fill]
     explained.sort(key=lambda one: -float(np.nan_to_num(one.spearman, nan=-2)))
-    heights = {
-        "text": 0.36 * len(title) + 0.2 * len(lead) + 0.1,
-        "faces": WIDE / (len(answer.images) + 1) * 0.92 + 0.25 if len(answer.images) > 1 else 4.2,
-        "scores": 1.5 if answer.population is not None else 0.0,
-        "bars": 0.29 * len(answer.regions.names) + 1.15,
-        "explainers": 0.26 * len(explained) + 0.55 if explained else 0.0,
-        "cautions": 0.19 * len(cautions) + 0.55,
-    }
-    used = {name: height for name, height in heights.items() if height}
-    figure = Figure(figsize=(WIDE, sum(used.values()) + 0.5), facecolor="white")
-    parts = figure.add_gridspec(
-        len(used), 1, height_ratios=list(used.values()), left=0.04, right=0.97, top=0.985, bottom=0.015, hspace=0.12
-    )
-    places = dict(zip(used, parts, strict=True))
-    text = figure.add_subplot(places["text"])
-    text.axis("off")
-    text.text(0, 1, "\n".join(title), fontsize=17, fontweight="bold", va="top", color=INK, transform=text.transAxes)
-    text.text(0, 0, "\n".join(lead), va="bottom", color=SOFT, transform=text.transAxes)
-    faces = places["faces"].subgridspec(1, max(3, len(answer.images) + 1), wspace=0.05)
+    columns = max(3, len(answer.images) + 1)
+    side = (WIDE - 2 * EDGE - GAP * (columns - 1)) / columns
+    bars = ROW * len(answer.regions.names)
+    height = 0.35 + 0.36 * len(title) + 0.2 * len(lead) + 0.2 + side + 0.5 + bars + 1.15
+    height += 1.75 if answer.population is not None else 0
+    height += 0.2 * len(explained) + 0.6 if explained else 0
+    sheet = Sheet(height + 0.18 * len(cautions) + 0.55)
+    sheet.text(title, 0.36, fontsize=18, fontweight="bold", color=INK)
+    sheet.text(lead, 0.2, color=SOFT)
+    sheet.y += 0.2
     for i, (name, image) in enumerate(zip(answer.names, answer.images, strict=True)):
-        axes = figure.add_subplot(faces[i])
+        axes = sheet.axes(EDGE + i * (side + GAP), 0, side, side)
         axes.imshow(image)
         axes.axis("off")
-        axes.set_title(name, fontsize=9, color=SOFT, y=-0.1)
-    _regions(figure.add_subplot(faces[len(answer.images)]), answer)
-    if "scores" in places:
-        _scores(figure.add_subplot(places["scores"].subgridspec(1, 1)[0]), answer)
-    columns = places["bars"].subgridspec(1, len(answer.values), wspace=0.35)
+        _caption(axes, name)
+    _regions(sheet.axes(EDGE + len(answer.images) * (side + GAP), 0, side, side), answer)
+    sheet.y += side + 0.5
+    if answer.population is not None:
+        _scores(sheet.axes(EDGE, 0.3, WIDE - 2 * EDGE, 1.0), answer)
+        sheet.y += 1.75
     order = order_of(answer)[::-1]  # bars are drawn upwards
+    wide = (WIDE - 2 * EDGE) / len(answer.values)
     for i, values in enumerate(answer.values):
-        _bars(figure.add_subplot(columns[i]), answer, values, order)
+        _bars(sheet.axes(EDGE + i * wide + LABEL, 0.5, wide - LABEL - 0.15, bars), answer, values, order)
+    sheet.y += bars + 1.15
     if explained:
-        axes = figure.add_subplot(places["explainers"])
-        axes.axis("off")
-        lines = ["Which explainers say the same (Spearman's rank agreement over the regions; 1 = the same order)"]
+        sheet.text(
+            ["Which explainers say the same: rank agreement with the exact values, 1 = the same order"],
+            0.25,
+            fontweight="bold",
+            color=INK,
+        )
+        lines = []
         for one in explained:
             number = "–" if np.isnan(one.spearman) else signed(one.spearman, 2)
             lines.append(f"{number:>6}   {one.explainer}: {VERDICTS[one.verdict]} (ceiling {one.ceiling:.2f})")
-        axes.text(0, 1, "\n".join(lines), va="top", family="DejaVu Sans Mono", fontsize=8.5, linespacing=1.5)
-    below = figure.add_subplot(places["cautions"])
-    below.axis("off")
-    below.text(0, 1, "Before you believe this picture\n" + "\n".join(cautions), va="top", fontsize=8.5, color=SOFT)
-    return figure
+        sheet.text(lines, 0.2, family="DejaVu Sans Mono", fontsize=8.5)
+        sheet.y += 0.35
+    sheet.text(["Before you believe this picture"], 0.25, fontweight="bold", color=INK)
+    sheet.text(cautions, 0.18, fontsize=8.5, color=SOFT)
+    return sheet.figure
+
+
+def _caption(axes: Axes, text: str) -> None:
+    axes.text(0.5, -0.03, text, fontsize=9, color=SOFT, ha="center", va="top", transform=axes.transAxes)
 
 
 def _regions(axes: Axes, answer: Answer) -> None:
@@ -110,15 +133,14 @@ def _regions(axes: Axes, answer: Answer) -> None:
         tint[mask] = (*colour, 0.08 + 0.72 * abs(float(values[number])) / top)
         for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
             axes.plot(contour[:, 1] - 1, contour[:, 0] - 1, color="white", lw=0.7, alpha=0.8)
-        rows, columns = np.nonzero(mask)
-        middle = np.argmin((rows - np.median(rows)) ** 2 + (columns - np.median(columns)) ** 2)
-        label = axes.text(columns[middle], rows[middle], name, color="white", fontsize=7, ha="center", va="center")
+        y, x = middle_of(mask)
+        label = axes.text(x, y, name, color="white", fontsize=7, ha="center", va="center")
         label.set_path_effects([matplotlib.patheffects.withStroke(linewidth=1.6, foreground="#000000aa")])
     axes.imshow(tint)
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
     axes.axis("off")
-    axes.set_title("orange raises, blue lowers the score", fontsize=9, color=SOFT, y=-0.1)
+    _caption(axes, "orange raises, blue lowers the score")
 
 
 def _scores(axes: Axes, answer: Answer) -> None:
@@ -136,7 +158,7 @@ def _scores(axes: Axes, answer: Answer) -> None:
     axes.set_yticks([])
     axes.tick_params(labelsize=8, colors=SOFT)
     axes.spines[["left", "top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 0.98))
+    axes.legend(fontsize=8, frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
 
 
 def _bars(axes: Axes, answer: Answer, values: RegionValues, order: np.ndarray) -> None:
@@ -154,6 +176,10 @@ def _bars(axes: Axes, answer: Answer, values: RegionValues, order: np.ndarray) -
     ]
     axes.set_yticks(at, labels, fontsize=8.5)
     axes.tick_params(axis="x", labelsize=8, colors=SOFT)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right", "left"]].set_visible(False)
     said = column_of(answer, values)
-    axes.set_title(f"{said['head']}, {said['reliability']}\n{total_of(values)}", fontsize=9, color=SOFT, loc="left")
+    axes.set_title(
+        f"{said['head']}, {said['reliability']}\n{total_of(values)}", fontsize=9, color=SOFT, loc="left", x=-0.3
+    )
