@@ -35,7 +35,8 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from faithface.answers.players import Places, Things, players_of
-from faithface.answers.shortcuts import score_players, summarise
+from faithface.answers.scoring import score_players
+from faithface.answers.shortcuts import summarise
 from faithface.card import load_card
 from faithface.contract import Dataset, Face, Sample
 from faithface.model import open_model
@@ -287,15 +288,15 @@ def ask(kind: str, run: int, images: np.ndarray, asked: Question, with_places: b
     people = [str(item.face.identity) for item in asked.items]
     with tempfile.TemporaryDirectory() as folder:
         model = open_model(load_card(write(network, Path(folder))))
-        scores, _ = score_players(model, asked.data, asked.items, asked.things, 1, 0)
+        scores = score_players(model, asked.data, asked.items, asked.things, 1, 0)
         labels = np.array([item.label == "attack" for item in asked.items])
         accuracy = float(((scores[:, 0, 0] >= 0) == labels).mean())
-        things, _ = summarise(scores, asked.things, people, model.card)
+        things, _ = summarise(scores, asked.things, people)
         places = ()
         if with_places:
             bare = [_bare(item) for item in asked.items]
-            scores, _ = score_players(model, asked.data, bare, asked.places, 2, 0)
-            places, _ = summarise(scores, asked.places, people, model.card)
+            scores = score_players(model, asked.data, bare, asked.places, 2, 0)
+            places, _ = summarise(scores, asked.places, people)
 
     def figures(parts):  # type: ignore[no-untyped-def]
         return {part.name: (part.share, part.low, part.high, part.turned) for part in parts}

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from faithface.answers.players import Places, Things, players_of
-from faithface.answers.shortcuts import find_shortcuts, log_odds, score_players, share_intervals, summarise
+from faithface.answers.scoring import log_odds, score_players
+from faithface.answers.shortcuts import find_shortcuts, share_intervals, summarise
 from faithface.answers.shortcuts_page import render_shortcuts
 from faithface.card import load_card
 from faithface.cli import main
@@ -114,9 +115,9 @@ def test_shares_are_the_weights_of_an_additive_network(
     assert isinstance(players, Things)
     assert players.names == NAMES
     model = open_model(load_card(card_of(tmp_path, weights)))
-    scores, passes = score_players(model, data, items, players, 1, 0)
-    assert passes == 24 * 8
-    parts, values = summarise(scores, players, [item.face.identity or "" for item in items], model.card)
+    scores = score_players(model, data, items, players, 1, 0)
+    assert scores.shape == (24, 1, 8)
+    parts, values = summarise(scores, players, [item.face.identity or "" for item in items])
     for part in parts:
         assert part.share == pytest.approx(weights[part.name], abs=1e-5)
         assert part.low == pytest.approx(part.share, abs=1e-5)  # every image says the same
@@ -142,9 +143,9 @@ def test_places_find_a_tag_in_the_corner_and_not_a_spot_in_the_face(tmp_path: Pa
         model = open_model(load_card(card_of(folder, weights)))
         players = players_of(data, items, (SIDE, SIDE), "arcface")
         assert isinstance(players, Places)
-        scores, passes = score_players(model, data, items, players, 2, 0)
-        assert passes == 16 * 2 * 2**5
-        parts, _ = summarise(scores, players, [item.id for item in items], model.card)
+        scores = score_players(model, data, items, players, 2, 0)
+        assert scores.shape == (16, 2, 2**5)
+        parts, _ = summarise(scores, players, [item.id for item in items])
         shares = {part.name: part.share for part in parts}
         assert shares[place] == pytest.approx(1, abs=1e-5)
         assert {part.name for part in parts if part.verdict == "shortcut"} == (

@@ -2,11 +2,11 @@
 
 Place in the flow: ``cli → answers → figures, plugins, regions, explaining``. Called by the command line and by users.
 
-``why.py`` (one decision, answered) · ``identification.py``, ``gallery.py`` (one search of a gallery) · ``backdrop.py``
-(threshold and scores of a data set) · ``wording.py`` (the sentence on top) · ``page.py``, ``picture.py`` (the answer as
-HTML, and as a picture) ·
-``shortcuts.py``, ``players.py``, ``shortcuts_page.py`` (what a network looks at over a set) · ``shell.py`` (what the
-pages share) · ``report.py``, ``decisions.py``, ``measures.py``, ``trust.py``, ``report_page.py`` (the owner's report)
+One decision: ``why.py``, ``wording.py`` (the sentence on top), ``backdrop.py`` (threshold and scores of a data set),
+``alignment.py``, ``page.py`` (HTML), ``picture.py`` (PNG). One search of a gallery: ``identification.py``,
+``gallery.py``. What a network looks at over a set: ``shortcuts.py``, ``players.py``, ``scoring.py``,
+``shortcuts_page.py``. The owner's report: ``report.py``, ``decisions.py``, ``measures.py``, ``trust.py``,
+``report_page.py``. What the pages share: ``shell.py``.
 """
 
 from faithface.answers.identification import why_among

@@ -15,7 +15,8 @@ import numpy as np
 
 from faithface.answers.decisions import Decisions, decide
 from faithface.answers.measures import MEASURES, Measured, measure
-from faithface.answers.shortcuts import choose_items, zoo_families
+from faithface.answers.scoring import choose_items
+from faithface.answers.shortcuts import zoo_families
 from faithface.answers.trust import CLASSIFIERS, PAIRS, Trust, trust
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer

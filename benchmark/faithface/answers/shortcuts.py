@@ -1,7 +1,7 @@
 """What a network looks at over a whole set: how much of its decisions lies outside the face, and in which thing.
 
-Place in the flow: behind ``faithface shortcuts``. May call its siblings, ``regions``, ``plugins``, ``model``,
-``loading`` and ``tasks``. :func:`find_shortcuts` computes; ``shortcuts_page`` renders what it returns.
+Place in the flow: behind ``faithface shortcuts``. May call its siblings, ``regions``, ``plugins``, ``model`` and
+``loading``. :func:`find_shortcuts` computes; ``shortcuts_page`` renders what it returns.
 
 Two ways of asking, chosen by the data:
 
@@ -18,35 +18,27 @@ positive class, so that a saturated probability hides nothing; pairs by their si
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from faithface.answers.players import Places, Things, players_of
+from faithface.answers.scoring import checked, choose_items, score_players, score_things
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Face, FaceModel, Pair, Sample
-from faithface.errors import FaithfaceError, RunError, UsageError
-from faithface.loading import clean_threshold, load_samples, read_face
+from faithface.contract import Dataset, Pair, Sample
+from faithface.errors import FaithfaceError, UsageError
+from faithface.loading import read_face
 from faithface.model import open_model
 from faithface.plugins import Registry, load_registry
-from faithface.preprocessing import positive_columns
-from faithface.regions.fills import make_fills
 from faithface.regions.shapley import shapley_values
-from faithface.regions.subsets import score_subsets
-from faithface.regions.values import scalar_of
 from faithface.run.paths import short
-from faithface.tasks import class_probabilities
 
 LIMIT = 100  # samples
 FILLS = 4  # pictures that replace a place
-STILL = 1e-6
 LEVEL = 0.95
 DRAWS = 1000
-CERTAIN = 1e-6  # a probability nearer to 0 or 1 than this counts as this
 
 Verdict = Literal["shortcut", "perhaps", "clear", "evidence", "not told apart"]
 
@@ -209,31 +201,37 @@ def find_shortcuts(
     items = choose_items(data, card, limit, seed)
     players = players_of(data, items, card.input.size, crop)
     opened = open_model(card, device)
-    start = time.perf_counter()
-    scores, passes = score_players(opened, data, items, players, fills, seed)
-    seconds = time.perf_counter() - start
     people = [_person(item) for item in items]
-    found, values = summarise(scores, players, people, card)
+    zoo = zoo_families(registry, card, compare)
+    others = [other for cards in zoo.values() for other in cards]
+    start = time.perf_counter()
+    if isinstance(players, Things):
+        # Every image is read, which means rendered, once for all networks.
+        networks = [opened, *(open_model(other, device) for other in others)]
+        every = score_things(networks, data, items, players)
+        scores = checked(opened, data, every[0])
+    else:
+        every = []
+        scores = score_players(opened, data, items, players, fills, seed)
+    seconds = time.perf_counter() - start
+    found, values = summarise(scores, players, people)
     cautions = _cautions(data, items, players, found, fills)
+    rows: dict[str, tuple[Part, ...]] = {}
+    for i, other in enumerate(others):
+        try:
+            asked = players_of(data, items, other.input.size, crop)
+            theirs = (
+                every[i + 1] if every else score_players(open_model(other, device), data, items, asked, fills, seed)
+            )
+            rows[other.name] = summarise(theirs, asked, people)[0]
+        except FaithfaceError as error:
+            cautions.append(f'"{other.name}" of the zoo could not be compared: {error}')
     families = []
-    for name, cards in zoo_families(registry, card, compare).items():
-        rows = []
-        for other in cards:
-            try:
-                asked = players_of(data, items, other.input.size, crop)
-                rows.append(
-                    summarise(
-                        score_players(open_model(other, device), data, items, asked, fills, seed)[0],
-                        asked,
-                        people,
-                        other,
-                    )[0]
-                )
-            except FaithfaceError as error:
-                cautions.append(f'"{other.name}" of the zoo could not be compared: {error}')
-        if rows:
-            shares = np.array([[part.share for part in row] for row in rows])
-            families.append(Family(name, tuple(other.name for other in cards), shares))
+    for name, cards in zoo.items():
+        names = tuple(other.name for other in cards if other.name in rows)
+        if names:
+            shares = np.array([[part.share for part in rows[one]] for one in names])
+            families.append(Family(name, names, shares))
     return Shortcuts(
         card=card,
         dataset=short(resolved.spec),
@@ -241,118 +239,33 @@ def find_shortcuts(
         n=len(items),
         bound=players.bound,
         parts=found,
-        outside=_outside(np.abs(values), players, people),
+        outside=_outside(magnitudes(scores), players, people),
         values=values,
         families=tuple(families),
         examples=_examples(items, values, players, card.input.size),
         cautions=tuple(cautions),
-        passes=passes,
+        passes=scores.size,
         seconds=seconds,
     )
 
 
-def choose_items(data: Dataset, card: ModelCard, limit: int, seed: int) -> list[Sample | Pair]:
-    """Return at most ``limit`` samples, evenly over classes (or kinds of pair), drawn by the seed, in their order.
+def magnitudes(scores: np.ndarray) -> np.ndarray:
+    """Return the mean size of each player's value over fills, float64 N×k, from the scores N×F×2^k.
 
-    Raises:
-        UsageError: samples of one class only.
+    The magnitude is taken before the mean: one stranger may raise the score where another lowers it.
     """
-    items: list[Sample | Pair] = list(data.items())
-    labels = [str(item.same) if isinstance(item, Pair) else item.label for item in items]
-    known = sorted({label for label in labels if label is not None})
-    if len(known) < 2:
-        what = "kind of pair" if card.task == "verification" else "class"
-        said = f": {known[0]}" if known and card.task != "verification" else ""
-        raise UsageError(
-            f'data set "{data.name}" has samples of one {what} only{said}; a shortcut tells classes apart, so both are '
-            "needed"
-        )
-    rng = np.random.default_rng(seed)
-    queues = [list(rng.permutation([i for i, label in enumerate(labels) if label == name])) for name in known]
-    chosen: list[int] = []
-    while len(chosen) < limit and any(queues):
-        for queue in queues:
-            if queue and len(chosen) < limit:
-                chosen.append(int(queue.pop(0)))
-    return [items[i] for i in sorted(chosen)]
-
-
-def score_players(
-    model: FaceModel, data: Dataset, items: Sequence[Sample | Pair], players: Things | Places, fills: int, seed: int
-) -> tuple[np.ndarray, int]:
-    """Return the scores of all subsets of players, float64 N×F×2^k (F = 1 for things), and the passes they cost.
-
-    Raises:
-        RunError: scores that are not finite, or that never move.
-    """
-    columns = [] if model.card.task == "verification" else positive_columns(model.card, data)
-    if isinstance(players, Things):
-        scores = np.stack([_score_things(model, item, players, columns) for item in items])[:, None]
-    else:
-        threshold = clean_threshold(model, data) if model.card.task == "verification" else None
-        scores = np.stack(
-            [_score_places(model, data, item, players, fills, seed, threshold, columns) for item in items]
-        )
-    if not np.isfinite(scores).all():
-        raise RunError(f'model "{model.card.name}" gives scores that are not finite on "{data.name}"')
-    moved = float(np.abs(scores - scores[..., :1]).max())
-    if moved < STILL:
-        raise RunError(
-            f'model "{model.card.name}": the score does not move whatever is replaced (largest change {moved:.1e} in '
-            f"{scores.size} passes); there is nothing to explain: is its output constant?"
-        )
-    return scores, scores.size
-
-
-def log_odds(card: ModelCard, outputs: Tensor, columns: Sequence[int]) -> Tensor:
-    """Return the log-odds of the classes ``columns`` together, float64 N, from raw outputs N×K."""
-    outputs = outputs.double()
-    if card.output.kind == "logits":
-        others = [i for i in range(len(card.output.classes)) if i not in columns]
-        return outputs[:, list(columns)].logsumexp(dim=1) - outputs[:, others].logsumexp(dim=1)
-    if card.output.kind == "logit":
-        return outputs.reshape(-1) * (1 if list(columns) == [1] else -1)
-    probability = class_probabilities(card, outputs)[:, list(columns)].sum(dim=1)
-    return probability.clamp(CERTAIN, 1 - CERTAIN).logit()
-
-
-def _score_things(model: FaceModel, item: Sample | Pair, players: Things, columns: Sequence[int]) -> np.ndarray:
-    faces: list[Face] = [item.faces[0], *(item.others[role] for role in players.roles[1:])]
-    images = torch.stack([read_face(face, model.size) for face in faces])
-    return log_odds(model.card, model.outputs(images.to(model.device)).cpu(), columns).numpy()
-
-
-def _score_places(
-    model: FaceModel,
-    data: Dataset,
-    item: Sample | Pair,
-    players: Places,
-    fills: int,
-    seed: int,
-    threshold: float | None,
-    columns: Sequence[int],
-) -> np.ndarray:
-    samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[list-item]
-    strangers = make_fills(model, samples, "stranger", fills, data, tuple(face.id for face in item.faces))
-    scalar: Callable[[Tensor], Tensor] = lambda outputs: log_odds(model.card, outputs, columns)  # noqa: E731
-    if samples.are_pairs:
-        scalar = scalar_of(model, samples)
-    probe = samples.images[0, 0] if samples.are_pairs else samples.images[0]
-    scores = score_subsets(model, probe, strangers.images, players.regions.labels, scalar)
-    return scores - threshold if threshold is not None else scores
+    return np.abs(shapley_values(scores)).mean(axis=1)  # type: ignore[no-any-return]
 
 
 def summarise(
-    scores: np.ndarray, players: Things | Places, people: Sequence[str], card: ModelCard
+    scores: np.ndarray, players: Things | Places, people: Sequence[str]
 ) -> tuple[tuple[Part, ...], np.ndarray]:
     """Return what each player carries, and the signed values N×k, from the scores N×F×2^k.
 
     For pairs the scores are distances to the threshold, so that their sign is the decision, as it is for log-odds.
     """
-    by_fill = shapley_values(scores)
-    values = by_fill.mean(axis=1)
-    # The magnitude is taken before the mean over fills: a stranger may raise the score where another lowers it.
-    size = np.abs(by_fill).mean(axis=1)
+    values = shapley_values(scores).mean(axis=1)
+    size = magnitudes(scores)
     shares, low, high = share_intervals(size, people)
     k = len(players.names)
     alone = scores[..., [1 << r for r in range(k)]]
