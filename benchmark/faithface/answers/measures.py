@@ -96,13 +96,14 @@ def measure(
             else:
                 judged = samples.where(metric.judged_on)
                 scores = metric.score(model, samples.take(judged), maps.take(judged), explainer)
-            found.append(_summary(name, scores, [samples.items[int(i)] for i in judged]))
+            found.append(_summary(name, scores, [samples.items[int(i)] for i in judged], metric.range_on(card)))
         except Exception as error:  # as above: one measure is one line
             found.append(absent(name, _said(error)))
     return tuple(found)
 
 
-def _summary(name: str, scores: Scores, items: Sequence[Sample | Pair]) -> Measured:
+def _summary(name: str, scores: Scores, items: Sequence[Sample | Pair], limits: tuple[float, float]) -> Measured:
+    """Return mean and interval; an interval of few samples is cut where the measure's range ends."""
     values = np.asarray(scores.values[""], dtype=np.float64)
     there = np.isfinite(values)
     if not there.any():
@@ -112,7 +113,8 @@ def _summary(name: str, scores: Scores, items: Sequence[Sample | Pair]) -> Measu
         sorted({face.identity or face.id for face in item.faces}) for item, ok in zip(items, there, strict=True) if ok
     ]
     interval = mean_interval(values[there], people)
-    return Measured(name, float(values[there].mean()), interval.low, interval.high, int(there.sum()))
+    low, high = np.clip([interval.low, interval.high], *limits)
+    return Measured(name, float(values[there].mean()), float(low), float(high), int(there.sum()))
 
 
 def _other_runs(

@@ -220,7 +220,7 @@ def _problems(card: ModelCard, d: Decisions, fits: Sequence[Fit]) -> list[str]:
     elif own is not None and fits[0].auc - own.auc >= CLEAR:
         said.append(
             f"The card's preprocessing is probably wrong: {fits[0].name} reaches an AUC of {fits[0].auc:.3f}, the "
-            f"card's {own.auc:.3f}. `faithface inspect CARD --dataset D` prints the lines for the card."
+            f"card's {own.auc:.3f}. The command “faithface inspect” with this set prints the lines for the card."
         )
     if d.auc < 0.5 - CLEAR:
         said.append(f"The AUC is {d.auc:.3f}, below chance: are the card's classes in the order of the outputs?")

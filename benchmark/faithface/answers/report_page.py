@@ -48,7 +48,7 @@ def render_report(report: Report) -> str:
         ],
         outcomes=[
             {
-                "name": f"{name}s",
+                "name": name if d.counts[name] == 1 else f"{name}s",
                 "meaning": _meaning(report, name),
                 "count": d.counts[name],
                 "kind": "bad" if name.startswith("false") else "good",

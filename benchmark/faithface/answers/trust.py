@@ -149,4 +149,6 @@ def _row(name: str, values: dict[str, float], control: dict[str, float], people:
             gain = (versus.difference, versus.low, versus.high)
         except FaithfaceError:
             pass
-    return Trusted(name, float(own.mean()), interval.low, interval.high, *gain)
+    # An interval of few samples is cut where correlations end.
+    low, high = np.clip([interval.low, interval.high], -1, 1)
+    return Trusted(name, float(own.mean()), float(low), float(high), *gain)
