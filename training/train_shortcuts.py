@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from faithface.answers.players import Places, Things, players_of
 from faithface.answers.scoring import score_players
-from faithface.answers.shortcuts import summarise
+from faithface.answers.shortcuts import Part, summarise
 from faithface.card import load_card
 from faithface.contract import Dataset, Face, Sample
 from faithface.model import open_model
@@ -292,16 +292,16 @@ def ask(kind: str, run: int, images: np.ndarray, asked: Question, with_places: b
         labels = np.array([item.label == "attack" for item in asked.items])
         accuracy = float(((scores[:, 0, 0] >= 0) == labels).mean())
         things, _ = summarise(scores, asked.things, people)
-        places = ()
+        places: tuple[Part, ...] = ()
         if with_places:
             bare = [_bare(item) for item in asked.items]
             scores = score_players(model, asked.data, bare, asked.places, 2, 0)
             places, _ = summarise(scores, asked.places, people)
 
-    def figures(parts):  # type: ignore[no-untyped-def]
+    def figures(parts: Sequence[Part]) -> dict[str, tuple[float, float, float, float]]:
         return {part.name: (part.share, part.low, part.high, part.turned) for part in parts}
 
-    def found(parts):  # type: ignore[no-untyped-def]
+    def found(parts: Sequence[Part]) -> tuple[str, ...]:
         return tuple(part.name for part in parts if part.verdict == "shortcut")
 
     return Asked(

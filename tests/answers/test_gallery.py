@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from faithface.answers import why_among
 from faithface.answers.page import render_page
@@ -20,7 +19,7 @@ from faithface.images import read_image
 from faithface.model import open_model
 from faithface.plugins import load_registry
 from faithface.tasks import cosine
-from tests.support.runs import SIZE, write_card, write_pairs
+from tests.support.runs import write_card, write_pairs, write_quarters
 
 PEOPLE = 6
 
@@ -34,16 +33,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         home = gallery / path.stem.split("_")[0]
         home.mkdir(parents=True, exist_ok=True)
         (home / path.name).write_bytes(path.read_bytes())
-    masks = root / "masks"
-    masks.mkdir()
-    for i, name in enumerate(["upper_left", "upper_right", "lower_left"]):
-        mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
-        mask[SIZE // 2 * (i // 2) :][: SIZE // 2, SIZE // 2 * (i % 2) :][:, : SIZE // 2] = 255
-        Image.fromarray(mask).save(masks / f"{name}.png")
     return {
         "gallery": gallery,
         "crops": root / "crops",
-        "masks": masks,
+        "masks": write_quarters(root / "masks"),
         "model": str(write_card(root, "verification")),
         "registry": load_registry(),
     }

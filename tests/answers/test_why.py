@@ -26,7 +26,7 @@ from faithface.regions.partition import ARCFACE
 from faithface.regions.shapley import RegionValues
 from faithface.tasks import cosine
 from tests.support.networks import build, export
-from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs
+from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs, write_quarters
 
 POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 
@@ -34,15 +34,9 @@ POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("why")
-    masks = root / "masks"
-    masks.mkdir()
-    for i, name in enumerate(["upper_left", "upper_right", "lower_left"]):
-        mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
-        mask[SIZE // 2 * (i // 2) :][: SIZE // 2, SIZE // 2 * (i % 2) :][:, : SIZE // 2] = 255
-        Image.fromarray(mask).save(masks / f"{name}.png")
     return {
         "root": root,
-        "masks": masks,
+        "masks": write_quarters(root / "masks"),
         "pairs": write_pairs(root, people=12),
         "crops": root / "crops",
         "folder": write_folder(root / "pad"),

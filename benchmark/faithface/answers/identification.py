@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faithface.answers.backdrop import check_task
 from faithface.answers.gallery import GalleryFaces, gallery_images, gallery_values, mate_of, rank
 from faithface.answers.why import FILLS, Answer, check_fills, check_image, place_regions, refuse_empty
 from faithface.errors import UsageError
@@ -58,8 +59,8 @@ def why_among(
         raise UsageError(f'a gallery is searched by a verification model; "{card.name}" is for {card.task}')
     check_fills(fills)
     strangers = registry.dataset(dataset).object if dataset else None
-    if strangers is not None and not strangers.fits(card.task):
-        raise UsageError(f'data set "{strangers.name}" is for {strangers.task}; model "{card.name}" is for {card.task}')
+    if strangers is not None:
+        check_task(strangers, card)
     path, folder = Path(probe), Path(gallery)
     pixels = read_image(path)
     check_image(path, pixels, card, resizable=crop is not None or landmarks is not None or masks is not None)

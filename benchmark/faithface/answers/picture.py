@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.colors
@@ -29,7 +30,7 @@ from faithface.regions.shapley import RegionValues
 
 WIDE, EDGE, GAP, ROW, LABEL = 11.0, 0.45, 0.12, 0.28, 1.75  # inches; LABEL: the names beside bars
 FOR, AGAINST, SOFT, INK = "#c2410c", "#1d5fa8", "#5d636c", "#1d1f23"
-SETTINGS = {"font.family": "sans-serif", "font.size": 10, "axes.edgecolor": "#b9b5ac", "svg.fonttype": "none"}
+SETTINGS: Any = {"font.family": "sans-serif", "font.size": 10, "axes.edgecolor": "#b9b5ac", "svg.fonttype": "none"}
 
 
 def write_picture(answer: Answer, out: Path) -> None:
@@ -59,7 +60,7 @@ class Sheet:
         bottom = self.height - self.y - below - tall
         return self.figure.add_axes((x / WIDE, bottom / self.height, wide / WIDE, tall / self.height))
 
-    def text(self, lines: Sequence[str], line: float, **style: object) -> None:
+    def text(self, lines: Sequence[str], line: float, **style: Any) -> None:
         """Write lines of text, ``line`` inches each, and move on."""
         at = 1 - self.y / self.height
         self.figure.text(EDGE / WIDE, at, "\n".join(lines), va="top", linespacing=1.35, **style)
@@ -150,7 +151,7 @@ def _scores(axes: Axes, answer: Answer) -> None:
     every = np.concatenate([*groups.values(), marks])
     edges = np.linspace(every.min(), every.max() + 1e-9, 41)
     for (name, scores), colour in zip(groups.items(), ("#4d7c0f", "#7e22ce", AGAINST, FOR) * 4, strict=False):
-        axes.hist(scores, edges, density=True, alpha=0.5, color=colour, label=f"{name} ({len(scores)})")
+        axes.hist(scores, edges.tolist(), density=True, alpha=0.5, color=colour, label=f"{name} ({len(scores)})")
     if answer.are_pairs:
         axes.axvline(answer.score, color=INK, lw=2.5, label=f"this pair {answer.score:.3f}")
     if answer.threshold is not None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faithface.answers.backdrop import check_task
 from faithface.answers.decisions import Decisions, decide
 from faithface.answers.measures import MEASURES, Measured, measure
 from faithface.answers.scoring import choose_items
@@ -130,8 +131,7 @@ def make_report(
     card = registry.model(model).object
     resolved = registry.dataset(dataset)
     data = resolved.object
-    if not data.fits(card.task):
-        raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
+    check_task(data, card)
     explainer = registry.explainer(measured_by).object
     asked = tuple(explainers) or tuple(
         name for name in (PAIRS if card.task == "verification" else CLASSIFIERS) if name in registry.explainers

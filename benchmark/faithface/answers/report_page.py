@@ -144,7 +144,7 @@ def _meaning(report: Report, name: str) -> str:
 
 
 def _measures(report: Report) -> list[dict[str, object]]:
-    rows = []
+    rows: list[dict[str, object]] = []
     for i, (protocol, name, meaning) in enumerate(MEASURES):
         own = report.measures[i]
         zoo = [(n, family.name, family.values[protocol]) for n, family in enumerate(report.families)]

@@ -132,7 +132,7 @@ def _score_places(
     threshold: float | None,
     columns: Sequence[int],
 ) -> np.ndarray:
-    samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[list-item]
+    samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[arg-type]
     strangers = make_fills(model, samples, "stranger", fills, data, tuple(face.id for face in item.faces))
     scalar: Callable[[Tensor], Tensor] = lambda outputs: log_odds(model.card, outputs, columns)  # noqa: E731
     if samples.are_pairs:

@@ -24,6 +24,7 @@ from typing import Literal
 
 import numpy as np
 
+from faithface.answers.backdrop import check_task
 from faithface.answers.players import Places, Things, players_of
 from faithface.answers.scoring import checked, choose_items, score_players, score_things
 from faithface.card import ModelCard
@@ -194,8 +195,7 @@ def find_shortcuts(
     card = registry.model(model).object
     resolved = registry.dataset(dataset)
     data = resolved.object
-    if not data.fits(card.task):
-        raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
+    check_task(data, card)
     if fills < 1 or limit < 2 or compare < 0:
         raise UsageError(f"fills {fills}, limit {limit}, compare {compare}; expected at least 1, 2 and 0")
     items = choose_items(data, card, limit, seed)

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from faithface.answers.alignment import fit, mean_face
-from faithface.answers.backdrop import Population, backdrop_of, known_of, known_same_of
+from faithface.answers.backdrop import Population, backdrop_of, check_task, known_of, known_same_of
 from faithface.answers.gallery import Ranking
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, FaceModel, Maps, Samples
@@ -162,8 +162,8 @@ def why(
     check_fills(fills)
     resolved = registry.dataset(dataset) if dataset else None
     data = resolved.object if resolved else None
-    if data is not None and not data.fits(card.task):
-        raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
+    if data is not None:
+        check_task(data, card)
     # Resolved before anything is computed, so that a misspelt name costs nothing.
     asked = _explainers(registry, explainers, card)
     placed_by_hand = landmarks is not None or masks is not None

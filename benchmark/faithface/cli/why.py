@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -76,45 +76,26 @@ def why(
         raise UsageError("--mate names a person of a gallery; give the gallery too (--gallery FOLDER)")
     write = write_page if out.suffix.lower() in PAGES else write_picture
     points = None if landmarks is None else np.array(parse_points(landmarks))
+    shared: dict[str, Any] = {
+        "dataset": dataset,
+        "fill": fill,
+        "fills": fills,
+        "partition": regions,
+        "crop": crop,
+        "landmarks": points,
+        "masks": masks,
+        "seed": seed,
+        "device": device,
+        "registry": load_registry(),
+    }
     if gallery is not None:
         if len(images) != 1:
             raise UsageError(f"a gallery is searched with one image, the probe; got {len(images)}")
         if explainer or threshold is not None:
             raise UsageError("--explainer and --threshold are for one image or a pair; a gallery has neither")
-        answer = why_among(
-            images[0],
-            gallery,
-            model,
-            mate=mate,
-            dataset=dataset,
-            fill=fill,
-            fills=fills,
-            partition=regions,
-            crop=crop,
-            landmarks=points,
-            masks=masks,
-            seed=seed,
-            device=device,
-        )
-        write(answer, out)
-        typer.echo(f"{out}: {sentence(answer)}")
-        return 0
-    answer = answer_why(
-        images,
-        model,
-        dataset=dataset,
-        explainers=explainer or (),
-        fill=fill,
-        fills=fills,
-        partition=regions,
-        crop=crop,
-        landmarks=points,
-        masks=masks,
-        threshold=threshold,
-        seed=seed,
-        device=device,
-        registry=load_registry(),
-    )
+        answer = why_among(images[0], gallery, model, mate=mate, **shared)
+    else:
+        answer = answer_why(images, model, explainers=explainer or (), threshold=threshold, **shared)
     write(answer, out)
     typer.echo(f"{out}: {sentence(answer)}")
     for line in answer.failures:
