@@ -12,18 +12,19 @@ import torch
 from torch import nn
 
 from faithface.answers.players import Places, Things, players_of
-from faithface.answers.scoring import log_odds, score_players
+from faithface.answers.scoring import choose_items, log_odds, score_players
 from faithface.answers.shortcuts import find_shortcuts, share_intervals, summarise
 from faithface.answers.shortcuts_page import render_shortcuts
 from faithface.card import load_card
 from faithface.cli import main
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import RunError, UsageError
+from faithface.loading import clean_threshold, dataset_scores
 from faithface.model import open_model
 from faithface.plugins import load_registry
 from faithface.regions.partition import PLACES, regions_of_places
 from tests.support.networks import export
-from tests.support.runs import write_card, write_folder
+from tests.support.runs import write_card, write_folder, write_pairs
 
 SIDE = 32
 NAMES = ("cue", "tag", "glasses")
@@ -202,6 +203,26 @@ def test_log_odds_are_those_of_the_positive_class(tmp_path: Path, kind: str, cla
     assert log_odds(card, outputs, [1]).numpy() == pytest.approx(
         torch.log(probability / (1 - probability)).numpy(), abs=1e-6
     )
+
+
+def test_pairs_are_scored_by_their_distance_to_the_threshold(tmp_path: Path) -> None:
+    """Subset 0 is the pair as it is; the last subset is a stranger against the reference."""
+    registry = load_registry()
+    card = registry.model(str(write_card(tmp_path, "verification"))).object
+    data = registry.dataset(write_pairs(tmp_path, people=5)).object
+    model = open_model(card)
+    items = choose_items(data, card, 4, 0)
+    assert sorted(item.same for item in items) == [False, False, True, True]
+    players = players_of(data, items, card.input.size, "arcface")
+    scores = score_players(model, data, items, players, 2, 0)
+    similarity, _ = dataset_scores(model, data)
+    at = [[other.id for other in data.items()].index(item.id) for item in items]
+    expected = similarity[at] - clean_threshold(model, data)
+    assert scores[:, 0, 0] == pytest.approx(expected, abs=1e-5)
+    parts, values = summarise(scores, players, [str(item.a.identity) for item in items])
+    lost = scores[..., 0].mean(axis=1) - scores[..., -1].mean(axis=1)
+    assert values.sum(axis=1) == pytest.approx(lost, abs=1e-5)
+    assert sum(part.share for part in parts) == pytest.approx(1)
 
 
 # --- what is refused

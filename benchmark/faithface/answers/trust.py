@@ -100,7 +100,7 @@ def trust(
     ceilings, passes = [], 0
     people: dict[str, tuple[str, ...]] = {}
     for item in items:
-        samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[list-item]
+        samples = load_samples(model, [item], seed, threshold, data)  # type: ignore[arg-type]
         known = tuple(face.id for face in item.faces)
         strangers = make_fills(model, samples, kind, fills, data, known)
         (exact,) = region_values(model, samples, [strangers], regions.labels)
