@@ -123,7 +123,7 @@ def decide(model: FaceModel, data: Dataset) -> Decisions:
     threshold = eer_threshold if given is None else given
     origin = "of the card" if given is not None else "equal-error point of this set"
     if model.card.task != "verification":
-        origin = "the more probable class"
+        origin = "the more probable side"
     accepted = scores >= threshold - ON_THRESHOLD
     false = Rate(int((accepted & ~wanted).sum()), int((~wanted).sum()))
     missed = Rate(int((~accepted & wanted).sum()), int(wanted.sum()))
