@@ -79,7 +79,7 @@ def measure(
         if not kept:
             raise FaithfaceError(next(iter(problems.values())).detail)
         samples, maps = samples.take(kept), maps.take(kept)
-    except Exception as error:  # a plugin may raise anything; the report says so and goes on
+    except Exception as error:  # a plugin may raise anything; the report says so and continues
         return tuple(absent(name, f"the explainer {_said(error)}") for name, _, _ in MEASURES)
     family = [entry.object for entry in registry.models.values()]
     found = []

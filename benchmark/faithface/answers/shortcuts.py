@@ -107,7 +107,7 @@ class Shortcuts:
         families: of the zoo, for comparison.
         examples: one per part.
         cautions: what to know before believing it.
-        passes, seconds: what it cost, the zoo's families left aside.
+        passes, seconds: what it cost, without the families of the zoo.
     """
 
     card: ModelCard
