@@ -17,7 +17,7 @@ from faithface.regions.partition import Regions, regions_of_places
 CHANGED = "changed: "
 CUE = "cue"
 MOST_THINGS = 10
-# Replacing a thing or a place always moves a score a little: clean networks of docs/explanation/shortcuts.md reach 11 %.
+# Replacing anything moves a score a little: clean networks of docs/explanation/shortcuts.md reach 11 %.
 BOUND = 0.15
 
 
