@@ -33,8 +33,8 @@ LAYERS = [
     ["run"],
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
-    ["answers", "audit"],
-    ["api", "testing"],
+    ["answers", "audit", "gallery"],
+    ["api", "testing", "view"],
     ["cli"],
 ]
 ORDER = {name: i for i, layer in enumerate(LAYERS) for name in layer}

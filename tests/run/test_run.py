@@ -446,11 +446,12 @@ def test_the_clean_accuracy_and_threshold_are_those_of_the_pairs(
     data = registry.dataset(pairs).object
     threshold = faithface.clean_threshold(model, data)
     samples = faithface.load_samples(model, data.items(), threshold=threshold)
-    right = (samples.clean.scores >= threshold).numpy() == samples.genuine
+    # The pair that set the threshold lies on it: protocol rule 4 accepts what is at most 1e-5 below.
+    right = (samples.clean.scores >= threshold - 1e-5).numpy() == samples.genuine
     with open_run(tmp_path / "r") as store:
         assert store.groups()[0]["threshold"] == pytest.approx(threshold, abs=1e-6)
         kept = [row["correct"] for row in store.samples(0)]
-    assert np.mean(kept) == pytest.approx(right.mean(), abs=0.03)  # one pair lies on the threshold itself
+    assert np.mean(kept) == right.mean()
 
 
 def test_a_reader_cannot_write(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import polars as pl
+
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.statistics import Place, better_than, rank
 from faithface.errors import UsageError
@@ -34,12 +36,14 @@ class Row:
         places: by protocol, the rank interval and tie class among the methods; none for controls, and for protocols
             with a summary of their own.
         beats: by protocol, the controls that it is significantly better than.
+        values: by protocol, the headline values by sample; samples without a value are not there.
     """
 
     title: str
     record: Record
     places: Mapping[str, Place]
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
 
     @property
     def control(self) -> bool:
@@ -64,11 +68,13 @@ class Table:
     Attributes:
         kind: ``explainers`` or ``models``.
         rows: in the order in which they are shown: methods, then controls.
+        units: the people (or images) in each sample.
     """
 
     kind: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    units: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
     def first(self) -> Record:
@@ -99,9 +105,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
             f"records of several boards lie together ({shown}); keep each suite and version in its own folder"
         )
     (name, version) = suites[0]
-    ordered = sorted(kept, key=lambda k: k.record.stem.as_posix())
-    by_model: dict[tuple[object, ...], list[Kept]] = {}
-    by_explainer: dict[tuple[object, ...], list[Kept]] = {}
+    ordered = [_Member(k.record, *_headlines(k)) for k in sorted(kept, key=lambda k: k.record.stem.as_posix())]
+    by_model: dict[tuple[object, ...], list[_Member]] = {}
+    by_explainer: dict[tuple[object, ...], list[_Member]] = {}
     for one in ordered:
         model, data = one.record.model, one.record.dataset
         setting = (data.spec, data.revision, data.size, data.limit or 0, data.seed)
@@ -118,7 +124,26 @@ def make_board(kept: Sequence[Kept]) -> Board:
     )
 
 
-def _table(kind: str, members: Sequence[Kept]) -> Table:
+@dataclass(frozen=True)
+class _Member:
+    """A record with its headline values by protocol and sample, and the units of its samples."""
+
+    record: Record
+    values: Mapping[str, Mapping[str, float]]
+    units: Mapping[str, Sequence[str]]
+
+
+def _headlines(kept: Kept) -> tuple[dict[str, dict[str, float]], dict[str, Sequence[str]]]:
+    frame = kept.values.filter((pl.col("value_name") == "") & pl.col("value").is_not_null())
+    values: dict[str, dict[str, float]] = {}
+    rows = zip(frame["protocol"].to_list(), frame["sample"].to_list(), frame["value"].to_list(), strict=True)
+    for protocol, sample, value in rows:
+        values.setdefault(protocol, {})[sample] = value
+    samples = frame.unique("sample", keep="last", maintain_order=True)
+    return values, dict(zip(samples["sample"].to_list(), samples["units"].to_list(), strict=True))
+
+
+def _table(kind: str, members: Sequence[_Member]) -> Table:
     # What is made for another task is no row here; what should have applied and did not is one, with its reason.
     members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
     columns: dict[str, Column] = {}
@@ -127,20 +152,24 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
-    ranked = {p: _ranking(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
+    units = {sample: names for one in members for sample, names in one.units.items()}
+    ranked = {p: _ranking(c, members, titles, units) for p, c in columns.items()} if kind == "explainers" else {}
     rows = [
         Row(
             title,
             one.record,
             {p: found.places[title] for p, found in ranked.items() if title in found.places},
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
+            one.values,
         )
         for title, one in zip(titles, members, strict=True)
     ]
-    if kind != "explainers":
-        return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=_by_family)))
-    by_number = _by_first_column(tuple(columns.values()), rows)
-    return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=lambda row: (row.control, by_number(row)))))
+    if kind == "explainers":
+        by_number = _by_first_column(tuple(columns.values()), rows)
+        rows.sort(key=lambda row: (row.control, by_number(row)))
+    else:
+        rows.sort(key=_by_family)
+    return Table(kind, tuple(columns.values()), tuple(rows), units)
 
 
 @dataclass(frozen=True)
@@ -151,7 +180,9 @@ class _Ranking:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def _ranking(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> _Ranking:
+def _ranking(
+    column: Column, members: Sequence[_Member], titles: Sequence[str], units: Mapping[str, Sequence[str]]
+) -> _Ranking:
     """Rank one column among the methods with a number; nothing for a protocol with its own summary.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
@@ -159,13 +190,11 @@ def _ranking(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> 
     """
     if column.sample.summary != "mean":
         return _Ranking()
-    values: dict[str, dict[str, float]] = {}
-    units: dict[str, list[str]] = {}
-    for title, one in zip(titles, members, strict=True):
-        for protocol, name, sample, value, _reason, _flag, names in one.values.iter_rows():
-            if protocol == column.protocol and name == "" and value is not None:
-                values.setdefault(title, {})[sample] = value
-                units[sample] = names
+    values = {
+        title: one.values[column.protocol]
+        for title, one in zip(titles, members, strict=True)
+        if column.protocol in one.values
+    }
     controls = {
         title for title, one in zip(titles, members, strict=True) if one.record.explainer.control and title in values
     }

@@ -6,10 +6,11 @@ the numbers in it; calls ``statistics`` and ``record``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,10 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.environment import describe_environment
+from faithface.run.executors import Executor, GroupFailed, apply
 from faithface.run.inputs import digest
+from faithface.run.listed import real_of
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import Store
@@ -49,15 +53,18 @@ STATISTICS = ("faithface.boards.collect", "faithface.boards.statistics")
 """The modules that make means and intervals of values."""
 
 
-def publish_run(store: Store, plan: Plan) -> list[Kept]:
+def publish_run(store: Store, plan: Plan, executor: Executor | None = None) -> list[Kept]:
     """Make the records of a run whose cells are done, and put them beside its store, all at once; return them.
 
     Records of cells that an earlier command left in the run, and this one does not name, stay.
 
+    Args:
+        executor: where plugins run; None: in this process.
+
     Raises:
         RunError: they cannot be written.
     """
-    kept = make_records(store, plan)
+    kept = make_records(store, plan, executor)
     begun = store.directory / f"{RECORDS}.new"
     try:
         shutil.rmtree(begun, ignore_errors=True)
@@ -79,7 +86,7 @@ def publish_run(store: Store, plan: Plan) -> list[Kept]:
     return kept
 
 
-def make_records(store: Store, plan: Plan) -> list[Kept]:
+def make_records(store: Store, plan: Plan, executor: Executor | None = None) -> list[Kept]:
     """Return one record per cell of a run whose cells are done, in the plan's order.
 
     Means and intervals are saved in the store as they are found, so that a run that is killed here moves on.
@@ -90,13 +97,46 @@ def make_records(store: Store, plan: Plan) -> list[Kept]:
     rows = {row["id"]: row for row in store.cells()}
     if any(rows[cell.number]["status"] is Status.PENDING for _group, cell in plan.cells):
         raise UsageError(f"the run in {store.directory} is not finished; give the same command again to resume it")
-    environment = store.meta("environment")
+    return _records(store, plan, rows, store.meta("environment"), True, executor)
+
+
+def records_so_far(store: Store, plan: Plan) -> list[Kept]:
+    """Return one record per cell of a run that is finished, while others may not be; nothing is written.
+
+    A metric of a whole family of models has a number only once the run is finished.
+
+    Args:
+        store: opened for reading.
+        plan: numbered as the store is.
+    """
+    rows = {row["id"]: row for row in store.cells()}
+    for row in rows.values():
+        if row["status"] is not Status.OK:
+            continue
+        scored = store.scored(row["id"])
+        for metric in row["metrics"]:  # settled at the end of a run only
+            if metric["status"] is Status.PENDING and metric["metric"] in scored:
+                metric["status"] = Status.OK
+    environment = store.meta("environment") or describe_environment(plan.request.device, plan.request.batch_size)
+    return _records(store, plan, rows, environment, save=False)
+
+
+def _records(
+    store: Store,
+    plan: Plan,
+    rows: Mapping[int, dict[str, Any]],
+    environment: dict[str, Any],
+    save: bool,
+    executor: Executor | None = None,
+) -> list[Kept]:
     kept = []
     for group in plan.groups:
         facts = store.group(group.number)
         samples = store.samples(group.number)
         for cell in group.cells:
-            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment))
+            if rows[cell.number]["status"] is not Status.PENDING:
+                row = rows[cell.number]
+                kept.append(_record(store, plan, group, cell, row, facts, samples, environment, save, executor))
     return kept
 
 
@@ -109,6 +149,8 @@ def _record(
     facts: dict[str, Any],
     samples: list[dict[str, Any]],
     environment: dict[str, Any],
+    save: bool,
+    executor: Executor | None,
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
@@ -118,14 +160,21 @@ def _record(
     numbers: list[Number] = []
     for metric in plan.metrics:
         status, reason = (row["status"], row["reason"]) if row["status"] is not Status.OK else states[metric.spec]
+        if status is Status.PENDING:
+            continue
         what = [status.value, str(reason), cell.fingerprint.get(f'metric "{metric.spec}"', ""), list(units.items())]
         code = [modules_fingerprint(*STATISTICS), plan.request.seed, metric.spec]
         basis = digest([store.basis(cell.number, metric.spec), what, code])
         if saved.get(metric.spec, ("", None))[0] == basis:
             numbers.extend(Number.model_validate(one) for one in saved[metric.spec][1]["numbers"])
             continue
-        found = list(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
-        if status is Status.OK:
+        asked = (frame, reasons, plan.request.seed)
+        found, failure = _summarised(executor, metric, group.model.object, status, reason, *asked)
+        if failure is not None:
+            status, reason = Status.FAILED, failure
+            if save:
+                store.set_metric(cell.number, metric.spec, status, reason)
+        if save and status is Status.OK:
             lines = [one.model_dump(mode="json") for one in found]
             store.put_numbers(
                 cell.number, metric.spec, basis, {"rows": store.basis(cell.number, metric.spec), "numbers": lines}
@@ -158,6 +207,7 @@ def _record(
             parameters=_parameters(cell.explainer.object),
             seeded=cell.explainer.object.info.seeded,
             control=cell.explainer.object.info.control,
+            needs=tuple(sorted(cell.explainer.object.info.needs)),
             source=cell.explainer.object.info.source,
             origin=_origin(cell.explainer),
             note=row["note"],
@@ -199,6 +249,47 @@ def cell_values(store: Store, cell: int, units: dict[str, list[str]]) -> pl.Data
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
 
 
+def _summarised(
+    executor: Executor | None,
+    metric: Resolved[Metric],
+    card: ModelCard,
+    status: Status,
+    reason: Reason | None,
+    *asked: Any,
+) -> tuple[list[Number], Reason | None]:
+    """Return a metric's numbers; if its own summary fails, those of a failed metric, and the reason.
+
+    A plugin's summary is called where plugins run.
+    """
+    failure = None
+    foreign = type(metric.object).__module__.partition(".")[0] not in ("faithface", "faithface_plugins")
+    if type(metric.object).summarise is not Metric.summarise and foreign and status is Status.OK:
+        about = "metric, while its values were summarised,"
+        call = executor or _here
+        try:
+            there = (metric, card, status, reason, *asked)
+            return apply(call, _numbers_there, *there, about=about, raised=ReasonCode.METRIC_RAISED), None
+        except GroupFailed as error:
+            failure = Reason(error.code, str(error))
+        except Exception as error:  # in this process
+            failure = Reason(ReasonCode.METRIC_RAISED, f"{about} raised {type(error).__name__}: {first_line(error)}")
+        status, reason = Status.FAILED, failure
+    return list(_numbers(metric, card, status, reason, *asked)), failure
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _here(_job: Any, /) -> Any:
+    """Stand for an executor that runs plugins in this process."""
+    raise AssertionError("no shards are done here")
+
+
+def _numbers_there(*asked: Any, beat: Callable[[], Any]) -> list[Number]:
+    return list(_numbers(*asked))
+
+
 def _numbers(
     metric: Resolved[Metric],
     card: ModelCard,
@@ -217,6 +308,8 @@ def _numbers(
             "protocol": metric.spec,
             "id": protocol.id,
             "value_name": name,
+            "family": protocol.family,
+            "question": protocol.question,
             "better": protocol.direction(name),
             "range": (_json(low), _json(high)),
             "best": _json(asked.best_on(card)),
@@ -296,14 +389,15 @@ def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> Dataset
         spec=short(group.dataset.spec),
         name=dataset.name,
         revision=dataset.revision,
-        parameters={k: short(v) for k, v in _parameters(dataset).items()},
+        parameters={k: short(v) for k, v in _parameters(real_of(dataset)).items()},
         size=len(dataset.items()),
         samples=len(samples),
         limit=plan.request.limit,
         seed=plan.request.seed,
         licence=dataset.licence,
+        publishable=dataset.publishable,
         source=dataset.source,
-        origin=_origin(group.dataset),
+        origin=_origin(dataclasses.replace(group.dataset, object=real_of(dataset))),
     )
 
 

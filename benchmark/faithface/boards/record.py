@@ -54,7 +54,9 @@ class Origin(_Strict):
 
 
 class ExplainerRef(_Strict):
-    """The explainer of a cell. ``spec``: as users write it; ``note``: what it chose on the way, such as a layer."""
+    """The explainer of a cell. ``spec``: as users write it; ``note``: what it chose on the way, such as a layer;
+    ``needs``: what of the model it uses, sorted (empty in records that were written before it was kept).
+    """
 
     spec: str
     name: str
@@ -62,6 +64,7 @@ class ExplainerRef(_Strict):
     parameters: dict[str, str]
     seeded: bool
     control: bool = False
+    needs: tuple[str, ...] = ()
     source: str
     origin: Origin
     note: dict[str, Any] = {}
@@ -84,7 +87,10 @@ class ModelRef(_Strict):
 
 
 class DatasetRef(_Strict):
-    """The dataset of a cell: ``samples`` used of ``size``; paths in ``spec`` are cut to their last part."""
+    """The dataset of a cell: ``samples`` used of ``size``; paths in ``spec`` are cut to their last part.
+
+    ``publishable``: its faces may be shown on published pages.
+    """
 
     spec: str
     name: str
@@ -95,6 +101,7 @@ class DatasetRef(_Strict):
     limit: int | None
     seed: int
     licence: str
+    publishable: bool = False
     source: str
     origin: Origin
 
@@ -124,10 +131,13 @@ class Number(_Strict):
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
+        family, question: of the protocol; "" in records that were written before they were kept.
     """
 
     protocol: str
     id: str
+    family: str = ""
+    question: str = ""
     value_name: str
     status: Status
     code: ReasonCode | None = None
@@ -198,6 +208,11 @@ VALUE_SCHEMA: dict[str, Any] = {
 # --- on disk
 
 
+def record_text(record: Record) -> str:
+    """Return a record as its file holds it."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+
+
 def write_records(kept: Sequence[Kept], folder: Path) -> list[Path]:
     """Write records below a folder; one that is there already for the same cell is replaced. Return the JSON paths.
 
@@ -212,7 +227,7 @@ def write_records(kept: Sequence[Kept], folder: Path) -> list[Path]:
         if len(one.values):
             write_whole(values, lambda f, t=one.values: t.write_parquet(f, compression="zstd", statistics=False))  # type: ignore[misc]
             record = record.model_copy(update={"values": values.name, "values_sha256": file_hash(values)})
-        text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+        text = record_text(record)
         write_whole(path, lambda f, t=text: f.write(t.encode("utf-8")))  # type: ignore[misc]
         if not len(one.values):
             values.unlink(missing_ok=True)
@@ -263,7 +278,29 @@ def read_record(path: Path) -> Kept:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from None
     if not record.values:
         return Kept(record, pl.DataFrame(schema=VALUE_SCHEMA))
-    values = path.parent / record.values
-    if not values.is_file() or hashlib.sha256(values.read_bytes()).hexdigest() != record.values_sha256:
-        raise UsageError(f"{values} is missing, or is not the file that {path.name} was written with; restore both")
-    return Kept(record, pl.read_parquet(values))
+    return Kept(record, read_frame(path.parent / record.values, record.values_sha256, VALUE_SCHEMA))
+
+
+def read_frame(path: Path, sha256: str, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a Parquet file that belongs to a record.
+
+    Raises:
+        UsageError: it is missing, not the file that the record was written with, no Parquet file, or has other columns
+            than ``schema``.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UsageError(f"{path} is missing, or is not the file that its record was written with; restore both")
+    try:
+        frame = pl.read_parquet(content)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # polars and its Parquet reader raise what they like; a panic is no Exception
+        raise UsageError(f"{path} is no readable Parquet file ({(str(error).splitlines() or [''])[0][:120]})") from None
+    if dict(frame.schema) != schema:
+        wrong = [name for name in {**schema, **frame.schema} if frame.schema.get(name) != schema.get(name)]
+        raise UsageError(f"{path} has other columns than a record's: {', '.join(sorted(wrong))}")
+    return frame

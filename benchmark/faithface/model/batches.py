@@ -27,7 +27,7 @@ MOST_BAKED = 64  # the largest batch that is looked for behind a dynamic axis
 
 @dataclass(frozen=True)
 class Batches:
-    """What was found.
+    """What was found about a file's batches.
 
     Attributes:
         fixed: the only batch size that works; None: any.
@@ -50,7 +50,7 @@ def find_batches(
     declared: int | None,
     tolerance: float,
 ) -> Batches:
-    """Try a file: one image at a time, several together, the same twice.
+    """Try a file: one image at a time, several together, the same ones twice.
 
     Args:
         run: the network's outputs N×K for images.
@@ -87,7 +87,7 @@ def find_batches(
         return Batches(1, alone.shape[1], _baked_note(proto, what, 1), alone)
     if relative_difference(together, alone) <= tolerance or not torch.isfinite(alone).all():
         return Batches(None, alone.shape[1], removed, alone)
-    # What is random seldom can look as if rows mixed.
+    # Rare randomness can look as if rows mixed.
     _check_repeats(
         lambda images: torch.cat([run(images[i : i + 1]) for i in range(3)]), three, alone, proto, what, tolerance
     )
@@ -146,7 +146,7 @@ def _check_repeats(
     if not torch.isfinite(once).all():
         return
     random = sorted(random_operators(proto))
-    # Few random numbers may change nothing once.
+    # A few random numbers may change nothing in one pass.
     if any(relative_difference(run(images), once) > tolerance for _ in range(REPEATS if random else 1)):
         named = f" ({', '.join(random)})" if random else ""
         raise UsageError(
@@ -171,7 +171,7 @@ def _training_dropouts(proto: onnx.ModelProto) -> bool:
 
 
 def _removed_note(proto: onnx.ModelProto, what: str) -> str:
-    """Say so where a Dropout in training mode changes nothing, because ONNX Runtime has removed it."""
+    """Return a note where a Dropout in training mode changes nothing, because ONNX Runtime has removed it."""
     if not _training_dropouts(proto):
         return ""
     return (

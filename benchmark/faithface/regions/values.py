@@ -36,8 +36,8 @@ def region_values(
         scalar: what turns raw outputs of altered probes into scores; None: the sample's own score.
 
     Raises:
-        UsageError, RunError: see :func:`~faithface.regions.subsets.score_subsets`. Values that explain nothing are no
-            error: see :attr:`RegionValues.problem`.
+        UsageError, RunError: see :func:`~faithface.regions.subsets.score_subsets`. Values that explain nothing are not
+            an error: see :attr:`RegionValues.problem`.
     """
     probe = samples.images[0, 0] if samples.are_pairs else samples.images[0]
     scores = score_subsets(
@@ -54,7 +54,7 @@ def region_values(
 
 
 def scalar_of(model: FaceModel, samples: Samples) -> Scalar:
-    """Return what turns raw outputs N×K of altered probes into scores: protocol rule 4."""
+    """Return the function that turns raw outputs N×K of altered probes into scores: protocol rule 4."""
     if samples.are_pairs:
         reference = samples.clean.outputs[0, 1:2].cpu()
         return lambda outputs: pair_similarity(model.card, outputs, reference)

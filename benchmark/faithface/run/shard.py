@@ -69,7 +69,7 @@ def run_shard(
     watch = watch or Watch()
     watch.tell(Step("load", work.number))
     items: Any = tuple(read_only(item) for item in work.items)
-    samples = load_samples(model, items, seed, threshold, dataset, pixels)
+    samples = load_samples(model, items, seed, threshold, watch.watched(dataset), pixels)
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
     guard = Guard(model, samples, watch)
     for cell in work.cells:
@@ -108,6 +108,7 @@ def run_cell(
     except BaseException as error:  # a plugin may raise anything, and must not end the run
         guard.let_through(error)
         return CellShard(work.cell, number, guard.samples.ids, failure=explainer_failure(error))
+    result.reads[""] = guard.watch.reads.of(("explain", work.cell), guard.read)
     guard.hold(maps)
     valid = np.array([i for i in range(len(guard.samples)) if i not in problems], dtype=int)
     for text, metric in work.metrics.items():
@@ -153,7 +154,10 @@ def score_metric(
                 assert maps is not None
                 return metric.score(model, samples.take(chosen), maps.take(chosen), work.explainer)
 
-            scores = guard.run(Step("score", result.number, work.cell, text), score)
+            try:
+                scores = guard.run(Step("score", result.number, work.cell, text), score)
+            finally:
+                result.reads[text] = guard.watch.reads.of(("score", text), guard.read)
             values = check_scores(metric, scores, len(chosen), model.card)
             put_scores(found, text, values, scores, [ids[at] for at in chosen])
     except BaseException as error:  # as above: a metric's failure is that metric's alone

@@ -37,7 +37,7 @@ def test_random_maps_of_a_pair_are_independent_of_each_other(opened: Callable[..
     rows = torch.cat([m.flatten(2).flatten(0, 1) for m in (maps.similarity, maps.dissimilarity)]).numpy()
     off_diagonal = np.corrcoef(rows) - np.eye(8)
     assert np.abs(off_diagonal).max() < 0.12  # 1024 pixels: standard deviation 0.03
-    assert rows.mean() == pytest.approx(0.5, abs=0.02)
+    assert rows.mean() == pytest.approx(0.5, abs=0.013)  # four standard errors of 8,192 uniform numbers
 
 
 def test_random_cells_are_constant_within_and_differ_between(opened: Callable[..., Any]) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel
+from faithface.contract import BatchingPolicy, Dataset, FaceModel
+from faithface.contract.running import ONNX_RUNTIME
 from faithface.errors import NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors import Job, drop_failures, items_of, scored_here
 from faithface.run.guard import Watch
 from faithface.run.plan import Group
 from faithface.run.results import CellShard, Event, Opened
@@ -34,7 +35,7 @@ def run_group(job: Job) -> Iterator[Event]:
     model = open_model(group.model.object, request.device, request.batch_size)
     if not job.opened:
         threshold = group_threshold(model, dataset)
-    warm_up(model, group)
+    warm_up(model, group, job.policy)
     if not job.opened:
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
@@ -67,7 +68,7 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
 
 def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs, in order."""
-    items = job.dataset.items()
+    items = items_of(job)
     for number, positions in sorted(job.shards.items()):
         wanted = {
             cell.number: tuple(scored_here(cell.metrics))
@@ -103,8 +104,14 @@ def surroundings_of(group: Group) -> Surroundings:
     return Surroundings.read(*sorted(kinds, key=repr))
 
 
-def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+def warm_up(model: FaceModel, group: Group, policy: BatchingPolicy | None = None) -> None:
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed.
+
+    Args:
+        policy: what was measured already; None: it is measured.
+    """
+    if policy is not None and policy.batch == (model.fixed_batch or policy.batch):
+        model.use_batching(policy)
     _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
@@ -117,7 +124,9 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
     policy = model.batching
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
-    facts |= {"provider": model.provider, "notes": list(model.notes)}
+    facts["engine"] = policy.engine
+    provider = model.provider if policy.engine == ONNX_RUNTIME else policy.engine
+    facts |= {"provider": provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts
