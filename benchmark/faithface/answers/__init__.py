@@ -2,8 +2,8 @@
 
 Place in the flow: ``cli → answers → figures, plugins, regions, explaining``. Called by the command line and by users.
 
-One decision: ``why.py``, ``wording.py`` (the sentence at the top), ``backdrop.py`` (threshold and scores of a data set),
-``alignment.py``, ``page.py`` (HTML), ``picture.py`` (PNG). One search of a gallery: ``identification.py``,
+One decision: ``why.py``, ``wording.py`` (the sentence at the top), ``backdrop.py`` (threshold and scores of a data
+set), ``alignment.py``, ``page.py`` (HTML), ``picture.py`` (PNG). One search of a gallery: ``identification.py``,
 ``gallery.py``. What a network looks at over a set: ``shortcuts.py``, ``players.py``, ``scoring.py``,
 ``shortcuts_page.py``. The owner's report: ``report.py``, ``decisions.py``, ``measures.py``, ``trust.py``,
 ``report_page.py``. What the pages share: ``shell.py``.
