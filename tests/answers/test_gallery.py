@@ -177,7 +177,7 @@ def test_a_search_can_be_a_picture(made: dict[str, Any], tmp_path: Path, suffix:
     out = tmp_path / f"search{suffix}"
     write_picture(answer, out)
     assert out.stat().st_size > 10_000
-    texts = [text.get_text() for axes in draw(answer).axes for text in axes.texts]
+    texts = [text.get_text() for text in draw(answer).texts]
     assert sentence(answer) in " ".join(texts).replace("\n", " ")
     labels = {label.get_text() for axes in draw(answer).axes for label in axes.get_yticklabels()}
     for name, value, margin in zip(answer.regions.names, answer.values[0].mean, answer.values[0].margin, strict=True):
