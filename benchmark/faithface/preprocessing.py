@@ -96,13 +96,14 @@ def try_preprocessings(card: ModelCard, dataset: Dataset, device: str = "cpu", l
     items, sides = _both_sides(card, dataset, limit)
     faces = list({face.id: face for item in items for face in item.faces}.values())
     images = torch.stack([read_face(face, card.input.size) for face in faces])
+    columns = [] if card.task == "verification" else positive_columns(card, dataset)
     fits = []
     for name, made in candidates(card):
         changed = card.model_copy(update={"input": made})
         model = open_model(changed, device)
         outputs = model.outputs(images.to(model.device)).cpu()
         by_face = dict(zip([face.id for face in faces], outputs, strict=True))
-        scores = _scores(changed, items, by_face)
+        scores = _scores(changed, columns, items, by_face)
         if np.isfinite(scores).all():
             fits.append(Fit(name, made, auc(scores, sides), balanced_error(scores, sides), _spread(scores, sides)))
     if not fits:
@@ -137,22 +138,41 @@ def _both_sides(card: ModelCard, dataset: Dataset, limit: int) -> tuple[Sequence
     return [items[i] for i in at], np.array([True] * len(chosen[0]) + [False] * len(chosen[1]))
 
 
-def _scores(card: ModelCard, items: Iterable[Sample | Pair], outputs: dict[str, torch.Tensor]) -> np.ndarray:
+def positive_columns(card: ModelCard, dataset: Dataset) -> list[int]:
+    """Return which of a classifier's outputs together are the positive side on a dataset.
+
+    The card's positive class; else the dataset's, where the card knows it; else every class that is no label of the
+    dataset, where the dataset says which label is positive (a card with two kinds of attack, a set with one); else the
+    last class.
+    """
+    classes = card.output.classes
+    for name in (card.output.positive, dataset.positive):
+        if name in classes:
+            return [classes.index(name)]
+    if dataset.positive:
+        labels = {getattr(item, "label", None) for item in dataset.items()}
+        others = [i for i, name in enumerate(classes) if name not in labels]
+        if 0 < len(others) < len(classes):
+            return others
+    return [len(classes) - 1]
+
+
+def _scores(
+    card: ModelCard, columns: Sequence[int], items: Iterable[Sample | Pair], outputs: dict[str, torch.Tensor]
+) -> np.ndarray:
     if card.task == "verification":
         pairs = [(outputs[item.faces[0].id], outputs[item.faces[1].id]) for item in items]
         a, b = (torch.stack(side) for side in zip(*pairs, strict=True))
         return pair_similarity(card, a, b).double().numpy()
     raw = torch.stack([outputs[item.faces[0].id] for item in items])
-    classes = card.output.classes
-    column = classes.index(card.output.positive) if card.output.positive else len(classes) - 1
     if card.output.kind == "logits":
         # The log-odds: a probability of 1 − 1e-9 and one of 1 are equal in float32 and would tie.
-        others = [i for i in range(len(classes)) if i != column]
-        return (raw[:, column] - raw[:, others].logsumexp(dim=1)).double().numpy()
+        others = [i for i in range(len(card.output.classes)) if i not in columns]
+        return (raw[:, list(columns)].logsumexp(dim=1) - raw[:, others].logsumexp(dim=1)).double().numpy()
     if card.output.kind == "logit":
         one = raw.reshape(-1).double()
-        return (one if column == 1 else -one).numpy()
-    return class_probabilities(card, raw)[:, column].double().numpy()
+        return (one if list(columns) == [1] else -one).numpy()
+    return class_probabilities(card, raw)[:, list(columns)].sum(dim=1).double().numpy()
 
 
 def auc(scores: np.ndarray, positive: np.ndarray) -> float:

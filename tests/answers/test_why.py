@@ -26,7 +26,7 @@ from faithface.regions.partition import ARCFACE
 from faithface.regions.shapley import RegionValues
 from faithface.tasks import cosine
 from tests.support.networks import build, export
-from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs
+from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs, write_quarters
 
 POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 
@@ -34,15 +34,9 @@ POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     root = tmp_path_factory.mktemp("why")
-    masks = root / "masks"
-    masks.mkdir()
-    for i, name in enumerate(["upper_left", "upper_right", "lower_left"]):
-        mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
-        mask[SIZE // 2 * (i // 2) :][: SIZE // 2, SIZE // 2 * (i % 2) :][:, : SIZE // 2] = 255
-        Image.fromarray(mask).save(masks / f"{name}.png")
     return {
         "root": root,
-        "masks": masks,
+        "masks": write_quarters(root / "masks"),
         "pairs": write_pairs(root, people=12),
         "crops": root / "crops",
         "folder": write_folder(root / "pad"),
@@ -278,7 +272,7 @@ def test_images_that_hold_no_face_of_the_right_size_are_refused(
     assert "is 40×50; model" in refused(capsys, "why", good, large, *model)
     assert "single colour" in refused(capsys, "why", good, blank, "--crop", "arcface", *model)
     assert "needs 2 images; got 1" in refused(capsys, "why", good, *model)
-    assert "no HTML page" in refused(capsys, "why", good, good, *model[:2], "-o", tmp_path / "p.txt")
+    assert "neither a page nor a picture" in refused(capsys, "why", good, good, *model[:2], "-o", tmp_path / "p.txt")
 
 
 def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], tmp_path: Path) -> None:
@@ -313,7 +307,11 @@ def test_the_commands_of_the_how_to_page_run(
     monkeypatch.chdir(tmp_path)
     page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "why-this-face.md"
     commands = re.findall(r"^faithface (why .*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(commands) == 5
+    assert len(commands) == 6
+    for path in (tmp_path / "faces").glob("*.png"):
+        home = tmp_path / "gallery" / path.stem.split("_")[0]
+        home.mkdir(parents=True, exist_ok=True)
+        (home / path.name).write_bytes(path.read_bytes())
     for command in commands:
         words = shlex.split(command)
         assert main([*words, "--fills", "2"]) == 0, capsys.readouterr().err

@@ -74,6 +74,16 @@ def write_pairs(root: Path, people: int = 5, each: int = 2) -> str:
     return f"pairs:{root / 'pairs.csv'}@{crops}"
 
 
+def write_quarters(folder: Path) -> Path:
+    """Write three masks of a quarter of the image each; what is left is the fourth region."""
+    folder.mkdir()
+    for i, name in enumerate(["upper_left", "upper_right", "lower_left"]):
+        mask = np.zeros((SIZE, SIZE), dtype=np.uint8)
+        mask[SIZE // 2 * (i // 2) :][: SIZE // 2, SIZE // 2 * (i % 2) :][:, : SIZE // 2] = 255
+        Image.fromarray(mask).save(folder / f"{name}.png")
+    return folder
+
+
 def _shape(samples: Samples) -> tuple[int, ...]:
     n, size = len(samples), samples.images.shape[-2:]
     return (n, 2, *size) if samples.are_pairs else (n, *size)

@@ -1,6 +1,6 @@
 """The background of one decision: the scores of a data set, the threshold, and what the set knows about the images.
 
-Place in the flow: called by ``why``. May call ``loading``, ``tasks`` and ``contract``.
+Place in the flow: called by ``why``, ``shortcuts`` and ``report``. May call ``loading``, ``tasks`` and ``contract``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from faithface.card import ModelCard
 from faithface.contract import Dataset, FaceModel, Pair
+from faithface.errors import UsageError
 from faithface.loading import dataset_scores, read_face
 from faithface.tasks import class_probabilities, equal_error_threshold, threshold_on
 
@@ -26,6 +28,16 @@ class Population:
 
     dataset: str
     groups: Mapping[str, np.ndarray]
+
+
+def check_task(data: Dataset, card: ModelCard) -> None:
+    """Refuse a data set of another task.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    if not data.fits(card.task):
+        raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
 
 
 def backdrop_of(

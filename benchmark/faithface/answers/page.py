@@ -1,25 +1,21 @@
 """The answer as one self-contained HTML page: no script, no other file, light and dark, from 390 pixels on.
 
-Place in the flow: the last step of ``faithface why``. May call ``why``, ``wording``, ``figures`` (overlays), Jinja2,
-Pillow and scikit-image. What is drawn is prepared here as numbers; its look is defined in ``page.html.j2``.
+Place in the flow: the last step of ``faithface why``. May call ``why``, ``wording``, ``shell``, ``figures`` (overlays)
+and scikit-image. What is drawn is prepared here as numbers; its look is defined in ``page.html.j2``.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from skimage.measure import approximate_polygon, find_contours, label
 
+from faithface.answers.shell import data_uri, fill_template, signed, write_text
 from faithface.answers.why import Answer, ExplainerMap
 from faithface.answers.wording import TRUSTED, sentence
-from faithface.errors import RunError
 from faithface.figures import grey, overlay, scale_of
 from faithface.regions.agreement import Agreement
 from faithface.regions.shapley import ENOUGH, RegionValues, fills_needed
@@ -68,25 +64,19 @@ class Bar:
 
 def render_page(answer: Answer) -> str:
     """Return the page as HTML text; the same answer gives the same text, but for the measured seconds."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    order = np.argsort(-answer.values[0].mean * (-1 if answer.values[0].fill == "partner" else 1))
+    order = order_of(answer)
     size = answer.images[0].shape[:2]
-    return environment.get_template("page.html.j2").render(
+    return fill_template(
+        "page.html.j2",
         answer=answer,
         title=sentence(answer),
-        lead=_lead(answer),
-        faces=[_data_uri(image) for image in answer.images],
-        under=_data_uri(grey(answer.images[0])),
+        lead=lead_of(answer),
+        faces=[data_uri(image) for image in answer.images],
+        under=data_uri(grey(answer.images[0])),
         height=size[0],
         width=size[1],
         outlines=_outlines(answer),
-        columns=[_column(answer, value) for value in answer.values],
+        columns=[column_of(answer, value) for value in answer.values],
         rows=[
             (
                 answer.regions.names[r],
@@ -95,12 +85,24 @@ def render_page(answer: Answer) -> str:
             )
             for r in order
         ],
-        totals=[_total(value) for value in answer.values],
+        totals=[total_of(value) for value in answer.values],
+        roles=("A, the probe: ", "B, the reference: ")
+        if answer.ranking is None
+        else ("the probe: ", f"{answer.ranking.mate.person}: ", f"{answer.ranking.other.person}: "),
+        candidates=_candidates(answer),
         distribution=_distribution(answer),
         explainers=_explainers(answer),
-        cautions=_cautions(answer),
+        cautions=cautions_of(answer),
         fill_lists=[(kind, ", ".join(names)) for kind, names in answer.fill_names.items() if kind != "partner"],
     )
+
+
+def order_of(answer: Answer) -> np.ndarray:
+    """Return the regions' numbers as they are listed: what matters most for the question first."""
+    mean = answer.values[0].mean
+    # Against the partner of a rejected pair the question is what differs, and that has negative values.
+    differs = answer.values[0].fill == "partner" and answer.ranking is None
+    return np.argsort(mean if differs else -mean, kind="stable")
 
 
 def write_page(answer: Answer, out: Path) -> None:
@@ -109,23 +111,24 @@ def write_page(answer: Answer, out: Path) -> None:
     Raises:
         RunError: the path cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(render_page(answer), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{out} cannot be written ({error.strerror or error})") from None
+    write_text(out, render_page(answer))
 
 
 # --- text
 
 
-def signed(value: float, digits: int = 4) -> str:
-    """Return a number with its sign; the minus is the typographic one."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _lead(answer: Answer) -> str:
+def lead_of(answer: Answer) -> str:
+    """Return what was decided, and by what threshold, in a sentence or two."""
     card = answer.card
+    ranking = answer.ranking
+    if ranking is not None:
+        place = "first" if ranking.rank == 1 else f"number {ranking.rank}"
+        return (
+            f"{card.name} compared {answer.names[0]} with {ranking.images} images of {len(ranking.candidates)} people "
+            f"in {ranking.folder}. {ranking.mate.person} comes {place} with a similarity of "
+            f"{ranking.mate.similarity:.3f} ({ranking.mate.image}); the best of anybody else is "
+            f"{ranking.other.person} with {ranking.other.similarity:.3f} ({ranking.other.image})."
+        )
     if not answer.are_pairs:
         return f"{card.name} calls {answer.names[0]} {answer.predicted} with probability {answer.score:.3f}."
     text = f"{card.name} gives {answer.names[0]} and {answer.names[1]} a {answer.score_name} of {answer.score:.3f}"
@@ -142,7 +145,29 @@ def _lead(answer: Answer) -> str:
     return text
 
 
-def _column(answer: Answer, values: RegionValues) -> dict[str, str]:
+def _candidates(answer: Answer) -> list[dict[str, object]]:
+    """Return the first ten people of a gallery, and the mate, with bars from the smallest similarity shown."""
+    ranking = answer.ranking
+    if ranking is None:
+        return []
+    shown = [(i + 1, one) for i, one in enumerate(ranking.candidates) if i < 10 or one.person == ranking.mate.person]
+    low, high = min(one.similarity for _, one in shown), max(one.similarity for _, one in shown)
+    span = (high - low) or 1.0
+    return [
+        {
+            "place": place,
+            "person": one.person,
+            "image": one.image,
+            "text": f"{one.similarity:.3f}",
+            "width": round(4 + 96 * (one.similarity - low) / span, 1),
+            "kind": "mate" if one.person == ranking.mate.person else "",
+        }
+        for place, one in shown
+    ]
+
+
+def column_of(answer: Answer, values: RegionValues) -> dict[str, str]:
+    """Return what a column of values is headed by: ``head``, ``effect``, ``reliability``."""
     n = len(values.values)
     heads = {
         "stranger": f"against {n} other people" if n > 1 else "against another person",
@@ -154,18 +179,25 @@ def _column(answer: Answer, values: RegionValues) -> dict[str, str]:
         "partner": "left: putting the other image's region in its place would make the pair more alike",
         "blur": "right: the region supports the score; left: it lowers the score",
     }
-    if not answer.are_pairs:
+    if answer.ranking is not None:
+        mate, other = answer.ranking.mate.person, answer.ranking.other.person
+        heads["partner"] = f"against {other}"
+        effects = dict.fromkeys(effects, f"right: this region speaks for {mate}; left: for {other}")
+    elif not answer.are_pairs:
         effects["stranger"] = effects["blur"]
     said = f"reliability {values.reliability:.2f}" if n > 1 else "one fill, so no interval"
     return {"head": heads[values.fill], "effect": effects[values.fill], "reliability": said}
 
 
-def _total(values: RegionValues) -> str:
-    filled = float(values.filled.mean())
-    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled:.4f}".replace("-", "−")
+def total_of(values: RegionValues) -> str:
+    """Return the values' sum, and what it equals."""
+    filled = f"{values.filled.mean():.4f}"
+    filled = f"({filled})" if filled.startswith("-") else filled
+    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled}".replace("-", "−")
 
 
-def _cautions(answer: Answer) -> list[str]:
+def cautions_of(answer: Answer) -> list[str]:
+    """Return what the reader should know first, the answer's own cautions included."""
     said = list(answer.cautions)
     for value in answer.values:
         n = len(value.values)
@@ -191,18 +223,13 @@ def _cautions(answer: Answer) -> list[str]:
         f"Regions: {answer.regions.source}. Check that the outlines fit this face. Left and right are the viewer's."
     )
     if answer.are_pairs:
-        said.append(f"Only {answer.names[0]} is altered. Swap the images to ask about the other face.")
+        swap = " Swap the images to ask about the other face." if answer.ranking is None else ""
+        said.append(f"Only {answer.names[0]} is altered.{swap}")
         said.append("A region that agrees is no proof of identity, and one that differs is no proof of the contrary.")
     return [*said, *answer.failures]
 
 
 # --- drawings
-
-
-def _data_uri(image: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8)).save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _outlines(answer: Answer) -> list[Outline]:
@@ -215,7 +242,7 @@ def _outlines(answer: Answer) -> list[Outline]:
         for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
             points = approximate_polygon(contour, 0.4) - 0.5
             paths.append("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points) + "Z")
-        y, x = _middle(mask)
+        y, x = middle_of(mask)
         value = float(values[number])
         drawn.append(
             Outline(
@@ -231,7 +258,7 @@ def _outlines(answer: Answer) -> list[Outline]:
     return drawn
 
 
-def _middle(mask: np.ndarray) -> tuple[float, float]:
+def middle_of(mask: np.ndarray) -> tuple[float, float]:
     """Return where a label fits best: the pixel of the largest part that is farthest from its edge."""
     parts = label(mask)
     largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
@@ -340,7 +367,7 @@ def _explainers(answer: Answer) -> list[dict[str, object]]:
             {
                 "name": name,
                 "kind": maps[name].kind,
-                "picture": _data_uri(picture),
+                "picture": data_uri(picture),
                 "figures": [
                     {
                         "reference": REFERENCES[one.reference],

@@ -15,7 +15,9 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from faithface.answers.backdrop import Population, backdrop_of, known_of, known_same_of
+from faithface.answers.alignment import fit, mean_face
+from faithface.answers.backdrop import Population, backdrop_of, check_task, known_of, known_same_of
+from faithface.answers.gallery import Ranking
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, FaceModel, Maps, Samples
 from faithface.errors import FaithfaceError, RunError, UsageError
@@ -72,6 +74,8 @@ class Answer:
         cautions: what the reader should know before believing the page.
         passes: forward passes for the region values.
         seconds: wall time for the region values.
+        ranking: where the probe stands in a gallery; then the images are probe, mate and best other, and the score is
+            the similarity to the mate minus that to the other. None: one image, or a pair.
     """
 
     card: ModelCard
@@ -95,6 +99,7 @@ class Answer:
     cautions: tuple[str, ...]
     passes: int
     seconds: float
+    ranking: Ranking | None = None
 
     @property
     def are_pairs(self) -> bool:
@@ -154,12 +159,11 @@ def why(
         raise UsageError(
             f'model "{card.name}" is for {card.task} and needs {wanted} image{"s" * (wanted > 1)}; got {len(paths)}'
         )
-    if not 1 <= fills <= 256:
-        raise UsageError(f"fills is {fills}; expected 1 to 256, of which each costs 2^k forward passes")
+    check_fills(fills)
     resolved = registry.dataset(dataset) if dataset else None
     data = resolved.object if resolved else None
-    if data is not None and not data.fits(card.task):
-        raise UsageError(f'data set "{data.name}" is for {data.task}; model "{card.name}" is for {card.task}')
+    if data is not None:
+        check_task(data, card)
     # Resolved before anything is computed, so that a misspelt name costs nothing.
     asked = _explainers(registry, explainers, card)
     placed_by_hand = landmarks is not None or masks is not None
@@ -171,11 +175,11 @@ def why(
     cautions: list[str] = []
     pixels = [read_image(path) for path in paths]
     for path, image in zip(paths, pixels, strict=True):
-        _check_image(path, image, card, resizable=crop is not None or placed_by_hand)
+        check_image(path, image, card, resizable=crop is not None or placed_by_hand)
         if image.shape[:2] != card.input.size:
             height, width = card.input.size
             cautions.append(f"{path.name} was resized from {image.shape[0]}×{image.shape[1]} to {height}×{width}.")
-    regions = _regions(card, partition, crop, landmarks, masks, pixels[0].shape[:2])
+    regions = place_regions(card, partition, crop, landmarks, masks, pixels[0].shape[:2])
     opened = open_model(card, device)
     shown = short(resolved.spec) if resolved else ""
     population, threshold, threshold_from = backdrop_of(opened, data, shown, threshold)
@@ -184,6 +188,11 @@ def why(
     if not np.isfinite(score):
         raise RunError(f'model "{card.name}" gives {score} for these images; expected a finite score')
     known = known_of(data, paths)
+    if data is not None and data.aligned and not placed_by_hand:
+        mean = mean_face(data, opened.size, frozenset(known))
+        for side, path in enumerate(paths):
+            problem = "" if mean is None else fit(_pixels(samples, side), mean).problem
+            cautions += [f"{path.name} {problem}"] if problem else []
     if samples.are_pairs and data is not None and threshold is None:
         cautions.append(
             f"{shown} has pairs of one kind only, so it gives no threshold, and it is not known whether a stranger is "
@@ -229,7 +238,14 @@ def why(
 # --- what is checked before anything is computed
 
 
-def _check_image(path: Path, image: np.ndarray, card: ModelCard, resizable: bool) -> None:
+def check_fills(fills: int) -> None:
+    """Refuse a number of fills that nobody means."""
+    if not 1 <= fills <= 256:
+        raise UsageError(f"fills is {fills}; expected 1 to 256, of which each costs 2^k forward passes")
+
+
+def check_image(path: Path, image: np.ndarray, card: ModelCard, resizable: bool) -> None:
+    """Refuse an image of another size than the model's aligned crops, and one that shows nothing."""
     height, width = card.input.size
     if image.shape[:2] != (height, width) and not resizable:
         known = ", ".join(f"--crop {name} ({crop.size}×{crop.size})" for name, crop in CROPS.items())
@@ -242,7 +258,7 @@ def _check_image(path: Path, image: np.ndarray, card: ModelCard, resizable: bool
         raise UsageError(f"{path} is a single colour; expected a face")
 
 
-def _regions(
+def place_regions(
     card: ModelCard,
     partition: str,
     crop: str | None,
@@ -250,6 +266,7 @@ def _regions(
     masks: str | Path | None,
     original: tuple[int, ...],
 ) -> Regions:
+    """Place the regions by a template, by landmarks in pixels of the original image, or by masks."""
     if sum(given is not None for given in (crop, landmarks, masks)) > 1:
         raise UsageError("crop, landmarks and masks exclude each other; give the one that places the regions")
     if masks is not None:
@@ -322,16 +339,25 @@ def _values(
     start = time.perf_counter()
     values = region_values(model, samples, sets, regions.labels)
     seconds = time.perf_counter() - start
+    refuse_empty(model.card, values)
+    return values, {s.kind: s.names for s in sets}, seconds
+
+
+def refuse_empty(card: ModelCard, values: Sequence[RegionValues]) -> None:
+    """Refuse values that explain nothing.
+
+    Raises:
+        RunError: scores that are not finite, or that do not move under any fill.
+    """
     problems = [value.problem for value in values]
     broken = next((p for p in problems if p is not None and p.code is ReasonCode.NON_FINITE_SCORE), None)
     if broken is not None:
-        raise RunError(f'model "{model.card.name}" gives {broken}')
+        raise RunError(f'model "{card.name}" gives {broken}')
     if all(problems):
         raise RunError(
-            f'model "{model.card.name}": {problems[0]}; there is nothing to explain: is its output constant, or its '
+            f'model "{card.name}": {problems[0]}; there is nothing to explain: is its output constant, or its '
             "probability saturated?"
         )
-    return values, {s.kind: s.names for s in sets}, seconds
 
 
 def _compare(

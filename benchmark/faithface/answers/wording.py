@@ -25,8 +25,25 @@ def sentence(answer: Answer) -> str:
     if not answer.are_pairs:
         name = answer.predicted[:1].upper() + answer.predicted[1:]
         return f"{name} (probability {answer.score:.2f}): {_classified(answer)}."
+    if answer.ranking is not None:
+        return _searched(answer)
     head = {"accepted": "Accepted", "rejected": "Rejected", "scored": f"Similarity {answer.score:.3f}"}[answer.decision]
     return f"{head}: {_rejected(answer) if answer.decision == 'rejected' else _accepted(answer)}."
+
+
+def _searched(answer: Answer) -> str:
+    ranking, values, names = answer.ranking, answer.values[0], answer.regions.names
+    assert ranking is not None
+    right = ranking.rank == 1
+    head = f"{ranking.mate.person} rather than {ranking.other.person}"
+    if not right:
+        head = f"{ranking.other.person} is found rather than {ranking.mate.person}"
+    if _unreliable(values):
+        return f"{head}: no single region can be made responsible; the answer changes with what replaces the regions."
+    for_, against = standing_out(values, names, +1), standing_out(values, names, -1)
+    said = [f"{_list(for_)} {_verb(for_, 'speaks', 'speak')} for {ranking.mate.person}"] if for_ else []
+    said += [f"{_list(against)} {_verb(against, 'speaks', 'speak')} for {ranking.other.person}"] if against else []
+    return f"{head}: {'; '.join(said) or 'no region stands out'}."
 
 
 def _accepted(answer: Answer) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from faithface.cli import audit, board, compare, explain, listing, optimum, run, status, verify, view, why
+from faithface.cli import audit, board, compare, explain, listing, optimum, report, run, shortcuts, status, verify, view, why
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for subject in (run, status, view, explain, why, listing, board, compare, verify, audit, optimum):
+for subject in (run, status, view, explain, why, shortcuts, report, listing, board, compare, verify, audit, optimum):
     subject.add_to(app)
 
 TRACEBACK = "FAITHFACE_TRACEBACK"

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from faithface.cli.explain import DEVICE_HELP
 from faithface.errors import UsageError
 
+PAGES = (".html", ".htm")
+PICTURES = (".png", ".pdf", ".svg")
+
 
 def why(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE [IMAGE_B]", help="One image; for verification two.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page: .html.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page: .html, or a picture of it: .png, .pdf, .svg.")],
     dataset: Annotated[
         str | None,
         typer.Option("--dataset", metavar="NAME", help="Aligned faces: strangers, threshold, distribution of scores."),
@@ -39,6 +42,13 @@ def why(
         str | None,
         typer.Option(metavar="'X,Y X,Y X,Y X,Y X,Y'", help="Eyes, nose, mouth corners in pixels, viewer's left first."),
     ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Explain a search of a gallery: one folder of images per person."),
+    ] = None,
+    mate: Annotated[
+        str | None, typer.Option(metavar="PERSON", help="Who the probe is; default: the most similar person.")
+    ] = None,
     masks: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Regions of your own: one black and white image each.")
     ] = None,
@@ -49,33 +59,44 @@ def why(
     seed: Annotated[int, typer.Option(help="All random numbers depend on it.")] = 0,
 ) -> int:
     """Say which regions of a face made a decision, exactly, and which explainers say the same."""
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{out} is no HTML page; expected a name that ends in .html")
+    if out.suffix.lower() not in (*PAGES, *PICTURES):
+        raise UsageError(
+            f"{out} is neither a page nor a picture; expected a name that ends in {', '.join((*PAGES, *PICTURES))}"
+        )
     import numpy as np
 
     from faithface.answers import why as answer_why
+    from faithface.answers import why_among
     from faithface.answers.page import write_page
+    from faithface.answers.picture import write_picture
     from faithface.answers.wording import sentence
     from faithface.plugins import load_registry
 
+    if mate is not None and gallery is None:
+        raise UsageError("--mate names a person of a gallery; give the gallery too (--gallery FOLDER)")
+    write = write_page if out.suffix.lower() in PAGES else write_picture
     points = None if landmarks is None else np.array(parse_points(landmarks))
-    answer = answer_why(
-        images,
-        model,
-        dataset=dataset,
-        explainers=explainer or (),
-        fill=fill,
-        fills=fills,
-        partition=regions,
-        crop=crop,
-        landmarks=points,
-        masks=masks,
-        threshold=threshold,
-        seed=seed,
-        device=device,
-        registry=load_registry(),
-    )
-    write_page(answer, out)
+    shared: dict[str, Any] = {
+        "dataset": dataset,
+        "fill": fill,
+        "fills": fills,
+        "partition": regions,
+        "crop": crop,
+        "landmarks": points,
+        "masks": masks,
+        "seed": seed,
+        "device": device,
+        "registry": load_registry(),
+    }
+    if gallery is not None:
+        if len(images) != 1:
+            raise UsageError(f"a gallery is searched with one image, the probe; got {len(images)}")
+        if explainer or threshold is not None:
+            raise UsageError("--explainer and --threshold are for one image or a pair; a gallery has neither")
+        answer = why_among(images[0], gallery, model, mate=mate, **shared)
+    else:
+        answer = answer_why(images, model, explainers=explainer or (), threshold=threshold, **shared)
+    write(answer, out)
     typer.echo(f"{out}: {sentence(answer)}")
     for line in answer.failures:
         print(f"faithface: {line}", file=sys.stderr)

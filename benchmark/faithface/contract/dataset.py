@@ -51,7 +51,8 @@ class Sample:
         truth: ground truth by kind, each a callable that returns an array at the image's own size:
             ``"relevance"`` bool H×W (the pixels that carry the evidence), ``"human"`` float32 H×W in [0, 1]
             (an annotator's salience), ``"tag"`` bool H×W (a planted shortcut). Empty where none is known.
-        others: further faces that a protocol needs, by role, such as the bona fide ``"twin"`` of an attack.
+        others: further faces that a protocol needs, by role, such as the bona fide ``"twin"`` of an attack; or the same
+            image with things changed, ``"changed: glasses"`` and every combination (see ``faithface shortcuts``).
         truth_digest: as ``Face.digest``, for all of ``truth``; None: not known, or ``truth`` is empty.
     """
 

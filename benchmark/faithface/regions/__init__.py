@@ -17,6 +17,7 @@ from faithface.regions.partition import (
     regions_from_masks,
     regions_of,
     regions_of_grid,
+    regions_of_places,
 )
 from faithface.regions.shapley import RegionValues, interactions, reliability, shapley_values
 from faithface.regions.values import region_values
@@ -37,6 +38,7 @@ __all__ = [
     "regions_from_masks",
     "regions_of",
     "regions_of_grid",
+    "regions_of_places",
     "reliability",
     "shapley_values",
     "specific_agreement",

@@ -246,6 +246,35 @@ def _from_landmarks(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[Affin
     return transform, "ArcFace's template, moved by five given landmarks (affine)"
 
 
+PLACES = ("face", "eyes", "background", "border", "corners")
+
+
+def regions_of_places(size: tuple[int, int], crop: str | None = None, landmarks: np.ndarray | None = None) -> Regions:
+    """Divide a picture by what can give a class away: corners, border, background, eyes (with glasses), and the face.
+
+    ``border`` is a frame of one eighth of the shorter side, and ``corners`` are its four squares. ``eyes`` are the band
+    that glasses cover, with the brows; ``face`` is the rest of the face with the hair above it.
+
+    Args:
+        size, crop, landmarks: as for :func:`regions_of`.
+
+    Raises:
+        UsageError: as :func:`regions_of`.
+    """
+    to_template, source = _from_landmarks(landmarks, size) if landmarks is not None else _from_crop(crop, size)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    points = to_template(np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64))
+    painted = _paint(points, "paired").reshape(size)
+    band = ((points[:, 1] > 36) & (points[:, 1] < 64) & (points[:, 0] > 15) & (points[:, 0] < 97)).reshape(size)
+    depth = np.minimum(rows, size[0] - 1 - rows), np.minimum(columns, size[1] - 1 - columns)
+    wide = min(size) / 8
+    labels = np.where(painted == "border", PLACES.index("background"), PLACES.index("face"))
+    labels[band] = PLACES.index("eyes")
+    labels[np.minimum(*depth) < wide] = PLACES.index("border")
+    labels[np.maximum(*depth) < wide] = PLACES.index("corners")
+    return Regions(PLACES, labels.astype(np.int64), source)
+
+
 def regions_of_grid(size: tuple[int, int], cells: int) -> Regions:
     """Divide an H×W input into cells×cells parts: pixel row r belongs to cell row ⌊r·cells/H⌋, columns alike.
 

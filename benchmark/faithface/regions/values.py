@@ -19,7 +19,11 @@ from faithface.tasks import class_probabilities, pair_similarity
 
 
 def region_values(
-    model: FaceModel, samples: Samples, sets: Sequence[FillSet], labels: np.ndarray
+    model: FaceModel,
+    samples: Samples,
+    sets: Sequence[FillSet],
+    labels: np.ndarray,
+    scalar: Scalar | None = None,
 ) -> tuple[RegionValues, ...]:
     """Score all subsets of regions for all fills at once, and return the exact values by kind of fill.
 
@@ -29,14 +33,17 @@ def region_values(
         samples: one loaded sample, or one pair, whose probe is altered.
         sets: the fills (:func:`~faithface.regions.fills.make_fills`).
         labels: int64 H×W: the region of each pixel.
+        scalar: what turns raw outputs of altered probes into scores; None: the sample's own score.
 
     Raises:
         UsageError, RunError: see :func:`~faithface.regions.subsets.score_subsets`. Values that explain nothing are not
             an error: see :attr:`RegionValues.problem`.
     """
     probe = samples.images[0, 0] if samples.are_pairs else samples.images[0]
-    scores = score_subsets(model, probe, torch.cat([s.images for s in sets]), labels, scalar_of(model, samples))
-    clean = float(samples.clean.scores[0])
+    scores = score_subsets(
+        model, probe, torch.cat([s.images for s in sets]), labels, scalar or scalar_of(model, samples)
+    )
+    clean = float(samples.clean.scores[0] if scalar is None else scores[0, 0])
     values, first = [], 0
     for fills in sets:
         part = scores[first : first + len(fills.images)]

@@ -14,6 +14,7 @@ from faithface_plugins.datasets.lfw import Lfw
 from faithface_plugins.datasets.pad_layouts import PAD_DATASETS
 from faithface_plugins.datasets.pairs import Pairs
 from faithface_plugins.datasets.planted.datasets import DATASETS as PLANTED
+from faithface_plugins.datasets.planted.shortcuts import PlantedShortcuts
 
 DATASETS: tuple[Dataset, ...] = (
     Folder(),
@@ -24,4 +25,5 @@ DATASETS: tuple[Dataset, ...] = (
     Bin(),
     *PAD_DATASETS,
     *PLANTED,
+    PlantedShortcuts(),
 )

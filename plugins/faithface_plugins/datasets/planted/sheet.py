@@ -1,8 +1,8 @@
 """Contact sheets for the datasheet: ``python -m faithface_plugins.datasets.planted.sheet [FOLDER]`` (default
 docs/images).
 
-Writes planted-faces.png, planted-verification.png, planted-pad.png and planted-synthetic.png. Calls the array functions
-and Pillow; nothing calls it.
+Writes planted-faces.png, planted-verification.png, planted-pad.png, planted-synthetic.png and planted-shortcuts.png.
+Calls the array functions and Pillow; nothing calls it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .identity import SWAP_PARTS, sample_identities, swap_part
 from .nuisance import sample_nuisance
 from .parts import part_masks
 from .render import render_levels
+from .shortcuts import THINGS, draw_things, plan_faces, render_things
 
 
 def tiled(images: np.ndarray, across: int) -> np.ndarray:
@@ -78,10 +79,27 @@ def cued(task: str, seed: int = 21, examples: int = 2) -> np.ndarray:
     return np.concatenate(rows)
 
 
+def shortcuts(seed: int = 2, count: int = 6) -> np.ndarray:
+    """A row per face: as it is, then with one thing changed."""
+    plan, present = plan_faces(seed, count), draw_things(seed, count)
+    cells = [render_things(plan, present)]
+    for thing in range(len(THINGS)):
+        changed = present.copy()
+        changed[:, thing] ^= True
+        cells.append(render_things(plan, changed))
+    return tiled(np.stack(cells, 1).reshape(-1, *cells[0].shape[1:]), len(THINGS) + 1)
+
+
 def write(folder: Path) -> list[Path]:
     """Write all sheets as 256-colour PNGs under 300 kB each; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    sheets = {"faces": faces(), "verification": verification(), "pad": cued("pad"), "synthetic": cued("synthetic")}
+    sheets = {
+        "faces": faces(),
+        "verification": verification(),
+        "pad": cued("pad"),
+        "synthetic": cued("synthetic"),
+        "shortcuts": shortcuts(),
+    }
     paths = []
     for name, sheet in sheets.items():
         path = folder / f"planted-{name}.png"
