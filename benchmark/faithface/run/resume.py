@@ -182,6 +182,8 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
             reopen(store, group, basis)
             there = store.shards(group.number)
             changes.spoilt[group.number] = frozenset(store.damaged_samples(group.number))
+            if changes.spoilt[group.number]:
+                store.forget_samples(group.number, changes.spoilt[group.number])
             shards += len(there) * len(group.cells)
             named = {cell.number for cell in group.cells}
             for row in rows.values():

@@ -173,6 +173,15 @@ class Store(Reading):
             self._many("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", rows)
             self.put_meta(samples_key(group, number), rows_digest(rows))
 
+    def forget_samples(self, group: int, shards: Iterable[int]) -> None:
+        """Forget what is known of the samples of some shards, and of samples that are in no shard."""
+        gone = set(shards)
+        kept = {one for number, ids in self.shards(group).items() if number not in gone for one in ids}
+        with self.transaction():
+            for row in self.execute("SELECT sample FROM samples WHERE grp = ?", (group,)).fetchall():
+                if row["sample"] not in kept:
+                    self.execute("DELETE FROM samples WHERE grp = ? AND sample = ?", (group, row["sample"]))
+
     def put_shard(self, done: CellShard, inputs: Mapping[str, tuple[str, str]]) -> None:
         """Write one cell's share of a shard in one transaction; a second delivery of the same shard changes nothing.
 
