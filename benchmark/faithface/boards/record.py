@@ -395,8 +395,8 @@ def read_record(path: Path) -> Kept:
         record = Record.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "file"
-        raise UsageError(f"{path} is not a record of schema {RECORD_SCHEMA}: {where}: {first['msg']}") from None
+        where = ".".join(str(part) for part in first["loc"])[:100] or "file"
+        raise UsageError(f"{path} is not a record of schema {RECORD_SCHEMA}: {where}: {first['msg'][:200]}") from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from None
     if not record.values:

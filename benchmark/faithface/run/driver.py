@@ -313,7 +313,7 @@ def follow(
             start(event.threshold)
             started = True
         elif isinstance(event, ShardSamples):
-            store.put_samples(group.number, event.facts)
+            store.put_samples(group.number, event.number, event.facts)
         elif event.cell not in ended:
             cell = cells[event.cell]
             if store.written_by_others():

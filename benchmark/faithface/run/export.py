@@ -13,7 +13,7 @@ import polars as pl
 
 from faithface.errors import RunError, UsageError
 from faithface.reasons import Status
-from faithface.run.outcome import unfinished
+from faithface.run.outcome import how_to_finish, unfinished
 from faithface.run.store import Store, open_run
 
 SCHEMA = {
@@ -71,6 +71,8 @@ def export(run: str | Path, out: Path) -> Exported:
     if run.resolve() == out.resolve():
         raise UsageError(f"{out} is the run itself; export to another folder")
     with open_run(run) as store:
+        if damaged := sum(len(store.damaged(cell["id"])) for cell in store.cells()):
+            raise RunError(f"{run}: {damaged} shards are damaged; {how_to_finish(store)}")
         missing = unfinished(store)
         frame = run_values(store)
     count = 0

@@ -21,6 +21,16 @@ from faithface.run.rows import by_shard, decoded, explained, rows_digest, unpack
 EXPLAINED = ""  # the metric under which the explanation itself is kept
 
 
+def samples_key(group: int, shard: int) -> str:
+    """Return the key under which the digest of a shard's samples is kept."""
+    return f"samples {group} {shard}"
+
+
+def opening_key(group: int) -> str:
+    """Return the key under which the digest of what opening a model found is kept."""
+    return f"opened {group}"
+
+
 @dataclass(frozen=True)
 class Done:
     """One finished shard of one metric in one cell.
@@ -145,7 +155,47 @@ class Reading:
             found = rows_digest(mine[2], ()) if metric == EXPLAINED else rows_digest(mine[0], mine[1])
             if found != written:
                 wrong.append((metric, number))
+        return [*wrong, *(key for key in self._misnamed(cell) if key not in wrong)]
+
+    def _misnamed(self, cell: int) -> list[tuple[str, int]]:
+        """Return the (metric, shard) of a cell that were not computed for the names that it bears.
+
+        What numbers depend on is kept under the names of the model, the dataset, the explainer and the metric.
+        """
+        names = self.execute(
+            "SELECT groups.model, groups.dataset, explainer FROM cells JOIN groups ON groups.id = grp "
+            "WHERE cells.id = ?",
+            (cell,),
+        ).fetchone()
+        wanted = [f'model "{names["model"]}"', f'dataset "{names["dataset"]}"', f'explainer "{names["explainer"]}"']
+        wrong: list[tuple[str, int]] = []
+        known: dict[tuple[int, str], bool] = {}
+        for done in self.all_done(cell):
+            key = (done.code, done.metric)
+            if key not in known:
+                text = json.loads(self.input(done.code))
+                own = [*wanted, f'metric "{done.metric}"'] if done.metric != EXPLAINED else wanted
+                # A store that an earlier version wrote has no names.
+                known[key] = not text or all(any(name in what for what in text) for name in own)
+            if done.number >= 0 and not known[key]:
+                wrong.append((done.metric, done.number))
         return wrong
+
+    def damaged_samples(self, group: int) -> set[int]:
+        """Return the shards of which what is known of the samples is not what was written."""
+        facts = {row["sample"]: tuple(row) for row in self.execute("SELECT * FROM samples WHERE grp = ?", (group,))}
+        wrong = set()
+        for number, ids in self.shards(group).items():
+            written = self.meta(samples_key(group, number))
+            if written is not None and rows_digest([facts[one] for one in ids if one in facts]) != written:
+                wrong.add(number)
+        return wrong
+
+    def opening_is_sound(self, group: int) -> bool:
+        """Say whether what opening a group's model has found is what was written."""
+        written = self.meta(opening_key(group))
+        row = self.execute("SELECT threshold, facts, inputs FROM groups WHERE id = ?", (group,)).fetchone()
+        return written is None or rows_digest([tuple(row)]) == written
 
     def basis(self, cell: int, metric: str) -> str:
         """Return a digest of all that a metric's mean in a cell is computed from."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
-from faithface.errors import NotApplicable
+from faithface.errors import NotApplicable, UsageError
 from faithface.explaining import WrongReturn, check_maps, explain, one_line, what_happened
 from faithface.loading import load_samples
 from faithface.reasons import Reason, ReasonCode, Status
@@ -70,6 +70,12 @@ def run_shard(
     watch.tell(Step("load", work.number))
     items: Any = tuple(read_only(item) for item in work.items)
     samples = load_samples(model, items, seed, threshold, watch.watched(dataset), pixels)
+    if watch.surroundings is not None and (changed := watch.surroundings.restore()):
+        raise UsageError(
+            f'dataset "{dataset.name if dataset is not None else ""}", while its faces were read, changed '
+            f"{', '.join(changed[:4])} for the whole process; restore what was there before returning",
+            ReasonCode.STATE_CHANGED,
+        )
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
     guard = Guard(model, samples, watch)
     for cell in work.cells:

@@ -386,8 +386,10 @@ class _GroupRun:
                 child.orders.pop(0)
         elif kind == "idle":
             child.state = "ready"
-        elif kind == "soiled":
+        elif kind in ("soiled", "doubt"):
             child.soiled = True
+            for todo in child.orders if kind == "doubt" else ():
+                todo.alone = True
         elif kind == "error":
             step = child.step[0]
             code = ReasonCode.MODEL_UNUSABLE if step.kind in ("open", "load") else ReasonCode.DATASET_UNUSABLE

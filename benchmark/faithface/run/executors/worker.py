@@ -5,8 +5,10 @@ Place in the flow: ``processes`` starts :func:`main` in a process of its own and
 
 Messages to the worker: ``("job", bytes, opened, policy)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
 ``("stream", bytes)``, ``("quit",)``. Messages from it: ``("step", Step, number)``, ``("event", Event)``,
-``("done", shard)``, ``("idle",)``, ``("part", value)``, ``("result", value)``, ``("error", Failed)`` and
-``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
+``("done", shard)``, ``("idle",)``, ``("part", value)``, ``("result", value)``, ``("error", Failed)``,
+``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker; and
+``("doubt", shard)``: either a plugin of the shard has, or the dataset that was read meanwhile; the shard is to be
+repeated alone.
 """
 
 from __future__ import annotations
@@ -101,6 +103,7 @@ class _Worker:
         self.job: Job | None = None
         self.model: FaceModel | None = None
         self.items: Sequence[Any] = ()
+        self.reading = self.overlapped = False  # whether faces are read beside the steps of the present cell
 
     def send(self, *message: Any) -> None:
         data = pickle.dumps(message)
@@ -159,8 +162,7 @@ class _Worker:
         finally:
             changed = self.clean.restore()
         if changed:
-            shown = f"changed {', '.join(changed[:4])} for the whole process; restore what was there before returning"
-            self.send("error", Failed(None, shown, ReasonCode.STATE_CHANGED))
+            self.send("error", Failed(None, what_changed(changed), ReasonCode.STATE_CHANGED))
         else:
             self.send("result", result)
 
@@ -190,8 +192,12 @@ class _Worker:
         model = open_model(job.group.model.object, job.request.device, job.request.batch_size)
         threshold = job.threshold
         if not opened:
+            self.clean.restore()
             self.tell(Step("threshold"))
             threshold = group_threshold(model, job.dataset)
+            if changed := self.clean.restore():
+                self.send("error", Failed(None, what_changed(changed), ReasonCode.STATE_CHANGED))
+                return
             self.tell(Step("open"))
         warm_up(model, job.group, policy)
         self.clean.restore()
@@ -222,6 +228,9 @@ class _Worker:
             )
             for event in events:
                 if isinstance(event, CellShard):
+                    if self.in_doubt(event):
+                        self.send("doubt", order.number)
+                        os._exit(0)
                     dropped |= {(event.cell, None)} if event.failure else set()
                     dropped |= {(event.cell, text) for text in event.metric_failures}
                 self.send("event", event)
@@ -232,6 +241,12 @@ class _Worker:
             self.send("done", order.number)
         self.send("idle")
 
+    def in_doubt(self, event: CellShard) -> bool:
+        """Say whether a cell failed for a change that the dataset may have made, because it was read meanwhile."""
+        overlapped, self.overlapped = self.overlapped, self.reading
+        failures = (event.failure, *event.metric_failures.values())
+        return overlapped and any(one is not None and one.reason.code is ReasonCode.STATE_CHANGED for one in failures)
+
     def orders(self, first: Order) -> Iterator[Order]:
         yield first
         while (message := self.connection.recv())[0] == "shard":
@@ -241,9 +256,15 @@ class _Worker:
         order, shard = work
         assert self.model is not None
         self.send("step", Step("read", shard.number), 0)
+        self.reading = self.overlapped = not order.alone
         pixels = read_faces(shard.items, self.model.size)
+        self.reading = False
         self.send("step", Step("read"), 0)
         return order, shard, pixels
+
+
+def what_changed(names: Sequence[str]) -> str:
+    return f"changed {', '.join(names[:4])} for the whole process; restore what was there before returning"
 
 
 def failed(error: BaseException) -> Failed:
