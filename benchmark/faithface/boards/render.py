@@ -251,7 +251,7 @@ def markdown(board: Board) -> str:
             rest = table_markdown(table, columns[SHORT:])
             title = f"{len(columns) - SHORT} more protocols"
             parts.append(f"<details><summary>{title}</summary>\n\n{rest}\n\n</details>")
-        if table.splits:
+        if any(split.number is not None for split in table.splits):
             title = "By the model's decision"
             parts.append(f"<details><summary>{title}</summary>\n\n{splits_markdown(table)}\n\n</details>")
         found = remarks(table)
