@@ -9,6 +9,7 @@ protocol's id, version and parameters do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,10 +59,11 @@ class Row:
         return None if place is None else place.text
 
     def number(self, protocol: str, value_name: str = "") -> Number | None:
-        for one in self.record.numbers:
-            if one.protocol == protocol and one.value_name == value_name:
-                return one
-        return None
+        return self._numbers.get((protocol, value_name))
+
+    @functools.cached_property
+    def _numbers(self) -> dict[tuple[str, str], Number]:
+        return {(one.protocol, one.value_name): one for one in reversed(self.record.numbers)}
 
 
 @dataclass(frozen=True)

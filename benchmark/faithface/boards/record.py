@@ -17,7 +17,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -367,7 +369,8 @@ def read_records(folder: Path) -> list[Kept]:
     paths = record_paths(folder)
     if not paths:
         raise UsageError(f"{folder} holds no records; expected the folder that `faithface leaderboard build` wrote")
-    kept = [read_record(path) for path in paths]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and Parquet leave the interpreter to others
+        kept = list(pool.map(read_record, paths))
     for first, second in same_cell(paths, [one.record for one in kept]):
         raise UsageError(f"{first} and {second} are records of the same model, dataset and explainer; remove one")
     return kept

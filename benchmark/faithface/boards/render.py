@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
@@ -34,7 +34,6 @@ HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
     "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
 )  # fmt: skip
-NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -252,7 +251,7 @@ def markdown(board: Board) -> str:
             rest = table_markdown(table, columns[SHORT:])
             title = f"{len(columns) - SHORT} more protocols"
             parts.append(f"<details><summary>{title}</summary>\n\n{rest}\n\n</details>")
-        if table.splits:
+        if any(split.number is not None for split in table.splits):
             title = "By the model's decision"
             parts.append(f"<details><summary>{title}</summary>\n\n{splits_markdown(table)}\n\n</details>")
         found = remarks(table)
@@ -339,32 +338,36 @@ def table_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
     for row in table.rows:
-        for number in row.record.numbers:
-            writer.writerow(_line(row, number))
+        writer.writerows(_lines(row))
     return out.getvalue()
 
 
-def _line(row: Row, number: Number) -> list[str]:
+def _lines(row: Row) -> Iterator[list[str]]:
     record = row.record
-    place = row.places.get(number.protocol) if number.value_name == "" else None
-    cells = [
+    names = (
         record.suite.name,
         str(record.suite.version),
         record.model.name,
         record.dataset.spec,
         record.explainer.spec,
-        number.protocol,
-        number.value_name,
-        number.better,
-        number.status,
-        *("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high)),
-        str(number.n),
-        str(number.invalid),
-        str(number.flagged),
-        "" if place is None else place.text,
-        "" if place is None or place.tie_class is None else str(place.tie_class),
-        "yes" if row.control else "no",
-        record.where.device,
-        number.reason,
-    ]
-    return [cell if numeric else escaping.csv_cell(cell) for cell, numeric in zip(cells, NUMERIC, strict=True)]
+    )
+    before = [escaping.csv_cell(text) for text in names]
+    after = ["yes" if row.control else "no", escaping.csv_cell(record.where.device)]
+    for number in record.numbers:
+        place = row.places.get(number.protocol) if number.value_name == "" else None
+        numbers = ("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high))
+        yield [
+            *before,
+            escaping.csv_cell(number.protocol),
+            escaping.csv_cell(number.value_name),
+            number.better,
+            number.status.value,
+            *numbers,
+            str(number.n),
+            str(number.invalid),
+            str(number.flagged),
+            "" if place is None else place.text,
+            "" if place is None or place.tie_class is None else str(place.tie_class),
+            *after,
+            escaping.csv_cell(number.reason),
+        ]

@@ -61,12 +61,13 @@ def build(
     shown only of datasets that allow it.
     A frozen board is never changed.
     """
+    from faithface.boards.frozen import board_at
     from faithface.boards.publish import add_runs, rebuild
     from faithface.boards.record import RECORDS
     from faithface.run.store import FILE
 
     runs = [path for path in sources if (path / FILE).is_file()]
-    boards = [path for path in sources if path not in runs]
+    boards = [board_at(path) for path in sources if path not in runs]
     for path in boards:
         if not (path / RECORDS).is_dir():
             raise UsageError(
