@@ -22,7 +22,7 @@ COMMANDS = [
     ["metrics", "gap@1"],
     ["suites"],
     ["runs"],
-    ["leaderboard", "build", "BOARD"],
+    ["leaderboard", "build", "--no-site", "BOARD"],
 ]
 
 

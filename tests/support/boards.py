@@ -56,7 +56,7 @@ def records(
     tasks: Sequence[str] = ("pad", "synthetic-detection"),
     **texts: str,
 ) -> list[Kept]:
-    """Return one record per explainer and model. Method k is better than method k + 1 by 0.3; a value's own noise is 0.1.
+    """Return one record per explainer and model. Method k is better than the next one by 0.3; a value's own noise is 0.1.
 
     Args:
         metrics: protocols ``metric-0@1`` and so on, families in turn; odd ones are lower-is-better.

@@ -244,7 +244,9 @@ def _best_first(column: Column) -> Callable[[Row], tuple[bool, bool, float, str]
 
 
 def _axis(table: Table, column: Column) -> Axis:
-    found = [n for row in table.rows if (n := row.number(column.protocol)) is not None]
+    """Return the scale of a column: that of the methods, random and oracle. An inverted control would stretch it."""
+    rows = [row for row in table.rows if not row.control or row.title in ("random", "oracle")] or table.rows
+    found = [n for row in rows if (n := row.number(column.protocol)) is not None]
     return axis_of(v for n in found for v in (n.number, n.low, n.high))
 
 
