@@ -109,6 +109,8 @@ def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
 
 def _curves(table: Table, columns: Sequence[Column], extras: Extras, salt: str) -> Chart | None:
     """Draw the mean curves of the best methods and of ``random``, a panel per curve."""
+    if not extras.of(table.first).cells:
+        return None
     for column in columns:
         kept = {row.title: extras.cell(row.record).bands.get(column.protocol) for row in table.rows}
         names = list(dict.fromkeys(name for bands in kept.values() if bands for name in bands))
