@@ -25,7 +25,7 @@ COMMANDS = [
     ["metrics", "gap@1"],
     ["suites"],
     ["runs"],
-    ["leaderboard", "build", "BOARD"],
+    ["leaderboard", "build", "--no-site", "BOARD"],
     ["leaderboard", "show", "BOARD"],
 ]
 

@@ -14,7 +14,21 @@ from typing import Any
 
 import typer
 
-from faithface.cli import audit, board, compare, explain, listing, optimum, report, run, shortcuts, status, verify, view, why
+from faithface.cli import (
+    audit,
+    board,
+    compare,
+    explain,
+    listing,
+    optimum,
+    report,
+    run,
+    shortcuts,
+    status,
+    verify,
+    view,
+    why,
+)
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(

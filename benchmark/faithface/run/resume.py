@@ -164,6 +164,8 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
         models = {group.model.object.name: str(group.model.object.path.resolve()) for group in plan.groups}
         store.put_meta("models", {**(store.meta("models") or {}), **models})
         store.put_meta("limit", {"limit": plan.request.limit})
+        cards = {group.model.object.name: group.model.spec for group in plan.groups}
+        store.put_meta("cards", {**(store.meta("cards") or {}), **cards})  # as they were asked for, in that folder
         name, version = plan.request.suite
         store.put_meta("suite", {"name": name, "version": version, "description": plan.request.description})
         texts = {key: json.loads(value) for key, value in store.inputs().items()}
