@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +62,8 @@ def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
     synchronise(model.device)
     seconds = time.perf_counter() - start
     if not isinstance(maps, Maps):
-        raise WrongReturn(f"returned {type(maps).__name__}; expected Maps")
+        what = {"NoneType": "nothing (None)"}.get(type(maps).__name__, type(maps).__name__)
+        raise WrongReturn(f"returned {what}; expected Maps: Maps.from_views(…) or Maps(relevance=…)")
     cost = Cost(seconds, model.passes.forward - forward, model.passes.backward - backward)
     return dataclasses.replace(maps, cost=cost)
 
@@ -79,7 +81,8 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
         such samples get NaN with this reason.
 
     Raises:
-        WrongReturn: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
+        WrongReturn: a missing map, no tensor, a wrong shape or dtype, a gradient attached, or negative similarity: no
+            sample can be scored.
     """
     height, width = samples.images.shape[-2:]
     expected = (len(samples), 2, height, width) if samples.are_pairs else (len(samples), height, width)
@@ -89,6 +92,12 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
         found: Tensor | None = getattr(maps, name)
         if found is None:
             raise WrongReturn(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
+        if not isinstance(found, Tensor):
+            kind = f"{type(found).__module__.partition('.')[0]}.{type(found).__name__}".removeprefix("builtins.")
+            hint = "torch.from_numpy(…)" if isinstance(found, np.ndarray) else "torch.stack(…) of one per sample"
+            raise WrongReturn(f"returned {name} as {kind}; expected a torch tensor: {hint}")
+        if found.requires_grad:
+            raise WrongReturn(f"returned {name} with its gradient attached; expected a plain tensor: {name}.detach()")
         if tuple(found.shape) != expected:
             raise WrongReturn(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
         if found.dtype != torch.float32:

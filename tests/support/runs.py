@@ -6,6 +6,7 @@ Place in the flow: used by tests only.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,12 @@ class Fails(Explainer):
             return as_maps(good[..., :-1], samples)
         if self.way == "dtype":
             return as_maps(good.double(), samples)
+        if self.way == "numpy":
+            return as_maps(good.numpy(), samples)  # type: ignore[arg-type]
+        if self.way == "list":
+            return as_maps(list(good), samples)  # type: ignore[arg-type]
+        if self.way == "gradient":
+            return as_maps(good.requires_grad_(True), samples)
         if self.way == "nothing":
             return None  # type: ignore[return-value]
         raise AssertionError(self.way)
@@ -133,6 +140,7 @@ class Interrupts(Explainer):
 
     method = Method(
         name="interrupts",
+        seeded=True,  # so that no sample is explained twice
     )
 
     def __init__(self, at: int) -> None:
@@ -204,3 +212,10 @@ def with_extras(registry: Registry, *things: Explainer | Metric) -> Registry:
         else:
             metrics[thing.id] = Registered(thing.id, thing, provenance)
     return dataclasses.replace(registry, explainers=explainers, metrics=metrics)
+
+
+def place(function: Any, line: str) -> str:
+    """Return how a message names the line of a function that holds a text: ``file.py:12, in score``."""
+    lines, first = inspect.getsourcelines(function)
+    at = next(i for i, text in enumerate(lines) if line in text)
+    return f"{Path(inspect.getfile(function)).name}:{first + at}, in {function.__name__}"

@@ -7,26 +7,33 @@ prints tables or JSON.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faithface.cli import preview
 from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
-from faithface.errors import UsageError
+from faithface.cli.lines import say
+from faithface.cli.listing import print_table
+from faithface.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from faithface.boards.record import Kept
     from faithface.plugins import Registry
-    from faithface.run.executors import Executor
+    from faithface.run.executors import Executor, Job
     from faithface.run.outcome import Outcome
+    from faithface.run.plan import Plan
     from faithface.run.request import Request
+    from faithface.run.results import Event
 
 Texts = list[str]
 RETRY = "--retry-failed"
@@ -88,6 +95,14 @@ def run(
         typer.Option(metavar="SIZE", help="Memory that a worker may hold, such as 8GB; default: what is free."),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a step whose worker died is tried again.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what cannot, and what it takes; then stop.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Print the traceback of each failure.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    pdb: Annotated[
+        bool, typer.Option("--pdb", help="Open Python's debugger where a plugin raises; needs --workers 0.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome and all numbers as JSON.")] = False,
 ) -> int:
@@ -98,6 +113,11 @@ def run(
     a suite, each of --model, --dataset, --explainer and --metric replaces the suite's own list, and the numbers then
     belong to no board but "adhoc".
     """
+    if pdb and (executor != "local" or workers != 0):
+        raise UsageError("--pdb needs the plugins in this process; add --workers 0")
+    talks = not (quiet or as_json)
+    if talks:
+        say("planning the run")
     if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
         return again(context, out)
     from faithface.api import execute
@@ -127,21 +147,98 @@ def run(
     directory = out or default_directory(plan)
     reporter = make_reporter(quiet or as_json)
     runner = pick_executor(executor, workers, limits, directory)
+    if pdb:
+        from faithface.run.executors.local import run_group
+
+        runner = functools.partial(run_group, failed=post_mortem)
     try:
-        outcome, kept = execute(plan, directory, reporter, runner, retry_failed)
+        if dry_run:
+            return print_dry_run(plan, directory, runner, as_json)
+        if talks:
+            for line in preview.overview(plan, directory):
+                say(line)
+        outcome, kept = execute(plan, directory, reporter, FailFast(runner) if fail_fast else runner, retry_failed)
+    except FirstFailure as failure:
+        getattr(reporter, "close", lambda: None)()
+        if failure.line not in getattr(reporter, "told", ()):
+            say(f"faithface: failed: {failure.line}")
+        if traceback and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+        raise
     finally:
         for part in (reporter, runner):
             getattr(part, "close", lambda: None)()
     if as_json:
         typer.echo(json.dumps(as_dict(outcome, kept), indent=1, ensure_ascii=False))
     else:
-        show(outcome, kept, quiet)
+        known = [] if quiet else [entry.line for entry in preview.entries(plan)]
+        show(outcome, kept, quiet, known, getattr(reporter, "nothing", False))
+    told: Collection[str] = getattr(reporter, "told", ())
     for line in outcome.failures:
-        print(f"faithface: failed: {line}", file=sys.stderr)
+        if line not in told:
+            say(f"faithface: failed: {line}")
+        if traceback and line in outcome.tracebacks:
+            print(f"\n{line}\n{outcome.tracebacks[line]}", file=sys.stderr)
     if outcome.failures:
         parts = f"{len(outcome.failures)} part{'s' * (len(outcome.failures) > 1)}"
-        print(f"faithface: error: {parts} of the run failed; everything else is scored and stored", file=sys.stderr)
+        hint = "" if traceback or not outcome.tracebacks else "; --traceback shows where"
+        say(f"faithface: error: {parts} of the run failed; everything else is scored and stored{hint}")
     return outcome.exit_code
+
+
+class FirstFailure(RunError):
+    """A run was stopped at its first failure."""
+
+    def __init__(self, line: str, traceback: str) -> None:
+        super().__init__("stopped at the first failure (--fail-fast); give the same command again to go on")
+        self.line, self.traceback = line, traceback
+
+
+class FailFast:
+    """An executor that stops after the first failure, once the driver has written it."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.executor, name)
+
+    def __call__(self, job: Job, /) -> Iterator[Event]:
+        from faithface.cli.progress import failure_line
+        from faithface.reasons import Status
+        from faithface.run.results import CellShard
+
+        cells = {cell.number: cell for cell in job.group.cells}
+        for event in self.executor(job):
+            yield event
+            if isinstance(event, CellShard):
+                found = {"": event.failure} if event.failure else event.metric_failures
+                for metric, failure in found.items():
+                    if failure.status is Status.FAILED:
+                        line = failure_line(job.group, cells[event.cell], metric, failure.reason)
+                        raise FirstFailure(line, failure.traceback)
+
+
+def post_mortem(error: BaseException) -> None:
+    """Open Python's debugger where an exception was raised."""
+    import pdb
+
+    say(f"{type(error).__name__}: {error}")
+    pdb.post_mortem(error.__traceback__)
+
+
+def print_dry_run(plan: Plan, directory: Path, executor: Executor, as_json: bool) -> int:
+    """Print what a run would do and what it would take."""
+    forecast = preview.measured(plan, executor)
+    if as_json:
+        typer.echo(json.dumps(preview.as_dict(plan, directory, forecast), indent=1, ensure_ascii=False))
+        return 0
+    for line in preview.overview(plan, directory):
+        say(line, sys.stdout)
+    typer.echo()
+    print_table(preview.costs_table(forecast), "nothing to run")
+    say(f"the whole run: {preview.takes(forecast)}", sys.stdout)
+    return 0
 
 
 def again(context: typer.Context, out: Path) -> int:
@@ -249,18 +346,29 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
             print(f"faithface: warning: plugin {row.distribution} failed to load: {row.error}", file=sys.stderr)
 
 
-def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
-    """Print one table per model and dataset, then what was not applicable, then where the run lies."""
+def show(outcome: Outcome, kept: list[Kept], quiet: bool, known: Collection[str], nothing: bool) -> None:
+    """Print one table per model and dataset, then what was not applicable, then where the run lies and what is next.
+
+    Args:
+        known: lines on what is not applicable that were printed before the run.
+        nothing: whether nothing was to be done.
+    """
     from faithface.boards.board import make_board
     from faithface.boards.terminal import board_text
     from faithface.run.not_applicable import fold
 
     width = shutil.get_terminal_size().columns
     typer.echo(f"\n{board_text(make_board(kept), min(width, 100))}\n")
-    for line in fold(outcome.entries):
-        typer.echo(f"not applicable: {line}")
-    if not quiet:
-        typer.echo(f"run: {outcome.directory}")
+    for line in fold([entry for entry in outcome.entries if entry.line not in known]):
+        say(f"not applicable: {line}", sys.stdout)
+    if quiet:
+        return
+    if nothing:
+        say("nothing was to be done: all of it is there already", sys.stdout)
+    where = shlex.quote(str(outcome.directory))
+    say(f"run: {outcome.directory}", sys.stdout)
+    say(f"next: faithface view {where}", sys.stdout)
+    say(f"      faithface leaderboard build {where} -o leaderboards", sys.stdout)
 
 
 def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:

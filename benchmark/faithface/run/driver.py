@@ -19,11 +19,12 @@ from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
 from faithface.run.executors import Executor, Job, apply
+from faithface.run.forecast import Work
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, find_unreadable, skipping
-from faithface.run.results import CellShard, Event, Opened, ShardSamples
+from faithface.run.results import CellShard, Event, Measured, Opened, Progress, ShardSamples
 from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
 from faithface.run.store import Store, create_or_resume
 
@@ -46,6 +47,18 @@ class Reporter(Protocol):
     def end(self, cell: Cell, status: Status, reason: Reason | None) -> None:
         """A cell has ended."""
 
+    def begin(self, work: Sequence[Work]) -> bool:
+        """The run begins: this is missing. Return whether what it takes is to be measured."""
+
+    def measured(self, found: Measured) -> None:
+        """What the steps of a group take."""
+
+    def progress(self, event: Progress) -> None:
+        """What a process is at."""
+
+    def timed(self, shard: CellShard) -> None:
+        """A shard of a cell is done, and took so long."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -59,6 +72,15 @@ class Silent:
     def advance(self, cell: Cell, samples: int) -> None: ...
 
     def end(self, cell: Cell, status: Status, reason: Reason | None) -> None: ...
+
+    def begin(self, work: Sequence[Work]) -> bool:
+        return False
+
+    def measured(self, found: Measured) -> None: ...
+
+    def progress(self, event: Progress) -> None: ...
+
+    def timed(self, shard: CellShard) -> None: ...
 
 
 def execute_plan(
@@ -94,10 +116,11 @@ def execute_plan(
     with create_or_resume(directory, plan.fixed) as store:
         todo = prepare(store, plan, tell.note, only_failed, reading(executor))
         plan = todo.plan
+        measure = tell.begin(work_of(store, todo))
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, todo, group, tell, executor, readable)
+            error = do_group(store, todo, group, tell, executor, readable, measure)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
@@ -112,7 +135,7 @@ def execute_plan(
             except RunError:
                 raise  # the store or the disk, of which the metric knows nothing
             except FaithfaceError as error:
-                failure = metric_failure(error)
+                failure = metric_failure(error, job.metric.object)
                 for _group, cell in job.cells:
                     store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
         settle_metrics(store, plan)
@@ -125,11 +148,35 @@ def execute_plan(
         return summarise(store)
 
 
+def work_of(store: Store, todo: Todo) -> list[Work]:
+    """Return what is missing of each cell."""
+    found = []
+    for group in todo.plan.groups:
+        sizes = {number: len(ids) for number, ids in store.shards(group.number).items()}
+        for cell in group.cells:
+            missing = todo.missing.get(cell.number, {})
+            metrics: dict[str, int] = {}
+            for metric in cell.metrics:
+                samples = sum(sizes.get(number, 0) for number, asked in missing.items() if metric in asked)
+                if samples and "family" not in cell.metrics[metric].object.protocol.needs:
+                    metrics[metric] = samples
+            samples = sum(sizes.get(number, 0) for number in missing)
+            if samples:
+                found.append(Work(group.number, cell.number, cell.explainer.spec, samples, metrics))
+    return found
+
+
 # --- doing it
 
 
 def do_group(
-    store: Store, todo: Todo, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
+    store: Store,
+    todo: Todo,
+    group: Group,
+    tell: Reporter,
+    executor: Executor,
+    cache: dict[str, Readable],
+    measure: bool = False,
 ) -> UsageError | None:
     """Do what is missing of a group; return the error if its model or dataset could not be used at all."""
     plan = todo.plan
@@ -147,7 +194,9 @@ def do_group(
             keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
-            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], bool(row["opened"]), keep, shards)
+            opened = bool(row["opened"])
+            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], opened, keep, shards)
+            job = dataclasses.replace(job, measure=measure)
             digest_first(store, todo.basis, group, each)
             follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
 
@@ -270,7 +319,11 @@ def follow(
         start(row["threshold"])
         started = True
     for event in events:
-        if isinstance(event, Opened):
+        if isinstance(event, Measured):
+            tell.measured(event)
+        elif isinstance(event, Progress):
+            tell.progress(event)
+        elif isinstance(event, Opened):
             store.open_group(group.number, event.threshold, event.facts, opened_on(group, basis))
             for note in event.facts.get("notes", ()):
                 tell.note(note)
@@ -290,6 +343,7 @@ def follow(
                 ended.add(event.cell)
                 tell.end(cell, event.failure.status, event.failure.reason)
             else:
+                tell.timed(event)
                 tell.advance(cell, len(event.ids))
     assert started or not each, "an executor yields Opened before anything else"
     for number in each:

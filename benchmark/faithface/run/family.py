@@ -23,7 +23,7 @@ from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
-from faithface.run.reading import EXPLAINED
+from faithface.run.reading import EXPLAINED, traceback_key
 from faithface.run.results import CellShard
 from faithface.run.resume import Basis
 from faithface.run.resume import text as as_text
@@ -73,9 +73,10 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basi
     except RunError:
         raise
     except Exception as error:  # a plugin may raise anything, and must not end the run
-        failure = metric_failure(error)
+        failure = metric_failure(error, job.metric.object)
         for _group, cell in runs:
             store.set_metric(cell.number, text, failure.status, failure.reason)
+            store.put_meta(traceback_key(cell.number, text), failure.traceback)
 
 
 def score_shard(

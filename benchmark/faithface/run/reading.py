@@ -21,6 +21,11 @@ from faithface.run.rows import by_shard, decoded, explained, rows_digest, unpack
 EXPLAINED = ""  # the metric under which the explanation itself is kept
 
 
+def traceback_key(cell: int, metric: str) -> str:
+    """Return under which key of ``meta`` the traceback of a failed cell (metric "") or metric is kept."""
+    return f"traceback {cell} {metric}".strip()
+
+
 @dataclass(frozen=True)
 class Done:
     """One finished shard of one metric in one cell.
@@ -84,6 +89,10 @@ class Reading:
 
     def cell_status(self, cell: int) -> Status:
         return Status(self.execute("SELECT status FROM cells WHERE id = ?", (cell,)).fetchone()["status"])
+
+    def traceback(self, cell: int, metric: str = EXPLAINED) -> str:
+        """Return the traceback of a failed cell, or of a metric in it; "" where there is none."""
+        return str(self.meta(traceback_key(cell, metric)) or "")
 
     def metrics(self, cell: int) -> list[dict[str, Any]]:
         rows = self.execute(

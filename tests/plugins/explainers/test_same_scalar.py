@@ -106,7 +106,7 @@ def test_a_twin_that_the_faces_of_a_run_disprove_is_used_by_no_method(explainer:
     """The twin passes on probe images; its error shows on the run's own."""
     model = open_model(tiny("cnn", "verification", tmp_path))
     samples = pair_batch(model, 1)
-    for name, module in list(model.twin.network.named_children()):
+    for name, module in model.twin.network.named_children():  # noqa: B007 - used after the loop
         if isinstance(module, torch.nn.ReLU):
             break
     else:

@@ -33,6 +33,7 @@ class Job:
         opened: whether an earlier attempt has recorded what opening found.
         keep_maps: whether the maps come back with the values.
         shards: by number, where the samples of a shard stand in ``dataset``.
+        measure: whether what the steps take is measured first (:class:`~faithface.run.results.Measured`).
     """
 
     group: Group
@@ -43,6 +44,7 @@ class Job:
     opened: bool = False
     keep_maps: bool = False
     shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    measure: bool = False
 
 
 class Executor(Protocol):

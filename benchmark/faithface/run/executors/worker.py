@@ -3,10 +3,10 @@
 Place in the flow: ``processes`` starts :func:`main` in a process of its own and talks to it through a pipe. May call
 ``model``, ``local`` and ``shard``.
 
-Messages to the worker: ``("job", bytes, opened)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
-``("quit",)``. Messages from it: ``("step", Step, number)``, ``("event", Event)``, ``("done", shard)``, ``("idle",)``,
-``("result", value)``, ``("error", Failed)`` and ``("soiled", shard)``: a plugin has altered something that all share;
-whoever gets this starts a fresh worker.
+Messages to the worker: ``("job", bytes, opened, measure)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
+``("quit",)``. Messages from it: ``("step", Step, number)``, ``("beat", Passes)`` (of the present step, once a second),
+``("event", Event)``, ``("done", shard)``, ``("idle",)``, ``("result", value)``, ``("error", Failed)`` and
+``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -28,20 +29,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faithface.contract import FaceModel
+from faithface.contract import FaceModel, Passes
 from faithface.errors import FaithfaceError
 from faithface.explaining import one_line
 from faithface.loading import read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
 from faithface.run.executors import Job
-from faithface.run.executors.local import group_threshold, model_facts, shard_of, surroundings_of, warm_up
+from faithface.run.executors.local import group_threshold, measure_job, model_facts, shard_of, surroundings_of, warm_up
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.guard import Watch
 from faithface.run.results import CellShard, Opened, Step
 from faithface.run.shard import ShardWork, run_shard
 from faithface.run.surroundings import Surroundings
 
+BEAT = 1.0
 MARK = b"\x00step %d\x00"
 """What the worker writes into its output before each step, so that output is told apart by step."""
 
@@ -96,6 +98,17 @@ class _Worker:
         self.clean = Surroundings.read()
         self.job: Job | None = None
         self.model: FaceModel | None = None
+        self.before = Passes()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        """Say once a second how many passes the present step has made."""
+        with contextlib.suppress(OSError):  # the driver is gone, and so is this process in a moment
+            while True:
+                time.sleep(BEAT)
+                model = self.model
+                if model is not None:
+                    self.send("beat", model.passes - self.before)
 
     def send(self, *message: Any) -> None:
         data = pickle.dumps(message)
@@ -106,6 +119,7 @@ class _Worker:
         """Say what comes next; first hand out what was printed until now, and mark the place."""
         self._flush()
         self.steps += 1
+        self.before = self.model.passes if self.model is not None else Passes()
         self.send("step", step, self.steps)
         data = MARK % self.steps
         with contextlib.suppress(OSError):
@@ -144,15 +158,16 @@ class _Worker:
             except BaseException as error:
                 self.send("error", failed(error))
 
-    def start(self, data: bytes, opened: bool) -> None:
-        """Open the model of a job."""
+    def start(self, data: bytes, opened: bool, measure: bool) -> None:
+        """Open the model of a job, and measure its steps where that is asked for."""
         self.job, self.model = None, None
         self.tell(Step("open"))
         job: Job = pickle.loads(data)
         self.clean.restore()
         model = open_model(job.group.model.object, job.request.device, job.request.batch_size)
         threshold = job.threshold
-        if not opened:
+        if not opened and threshold is None:
+            self.model = model  # so that its passes are told about
             self.tell(Step("threshold"))
             threshold = group_threshold(model, job.dataset)
             self.tell(Step("open"))
@@ -160,6 +175,11 @@ class _Worker:
         self.clean.restore()
         self.watch.surroundings = surroundings_of(job.group)
         self.job, self.model = job, model
+        if measure:
+            self.send("event", measure_job(model, job, threshold, self.watch))
+            if self.watch.soiled:
+                self.send("soiled", -1)
+                os._exit(0)
         self.send("event", Opened(job.group.number, threshold, model_facts(model)))
 
     def shards(self, first: Order) -> None:
