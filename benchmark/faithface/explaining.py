@@ -19,7 +19,7 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Cost, Dataset, Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
-from faithface.errors import FaithfaceError, RunError
+from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.images import read_image
 from faithface.loading import load_samples
 from faithface.model import open_model
@@ -52,6 +52,39 @@ def samples_from_files(
         # Whether the two are the same person is not known here; nothing that explains may ask.
         item = Pair(f"{faces[0].id}--{faces[1].id}", faces[0], faces[1], same=False)
     return load_samples(model, [item], seed, threshold, dataset)
+
+
+def samples_of(model: FaceModel, images: Sequence[Any], seed: int = 0, threshold: float | None = None) -> Samples:
+    """Return one loaded sample (one image) or pair (two) from files or arrays H×W×3.
+
+    Raises:
+        UsageError: the wrong number of images for the task, or one that is no image.
+    """
+    wanted = 2 if model.card.task == "verification" else 1
+    if len(images) != wanted:
+        raise UsageError(
+            f'model "{model.card.name}" is for {model.card.task} and needs {wanted} image{"s" * (wanted > 1)}; '
+            f"got {len(images)}"
+        )
+    faces = [_face(one, "ab"[i] if wanted == 2 else "image") for i, one in enumerate(images)]
+    item: Any = Sample(faces[0].id, faces[0])
+    if wanted == 2:
+        item = Pair(f"{faces[0].id}--{faces[1].id}", faces[0], faces[1], same=False)
+    return load_samples(model, [item], seed, threshold)
+
+
+def _face(image: Any, name: str) -> Face:
+    if isinstance(image, str | Path):
+        return Face(Path(image).stem, functools.partial(read_image, Path(image)))
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "uf":
+        raise UsageError(
+            f"an image is an array of shape {array.shape} and {array.dtype}; expected H×W×3, uint8 or floats in [0, 1]"
+        )
+    scaled = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    if not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
+        raise UsageError(f"an image holds values from {scaled.min():g} to {scaled.max():g}; expected 0 to 1, or uint8")
+    return Face(name, lambda: scaled)
 
 
 def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:

@@ -276,7 +276,9 @@ def without_entry() -> list[PluginRow]:
     found = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.name or ""
-        needs = {_normal(re.split(r"[^A-Za-z0-9._-]", text.strip(), maxsplit=1)[0]) for text in distribution.requires or ()}
+        needs = {
+            _normal(re.split(r"[^A-Za-z0-9._-]", text.strip(), maxsplit=1)[0]) for text in distribution.requires or ()
+        }
         if CORE in needs and not any(point.group == GROUP for point in distribution.entry_points):
             found.setdefault(_normal(name), PluginRow(name, distribution.version, "", "no entry", error=NO_ENTRY))
     return list(found.values())

@@ -34,6 +34,7 @@ LAYERS = [
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
     ["answers", "audit"],
+    ["notebook", "doctor"],
     ["api", "testing"],
     ["cli"],
 ]

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faithface.cli import preview
+from faithface.cli.completion import names
 from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
 from faithface.cli.lines import say
 from faithface.cli.listing import print_table
@@ -42,22 +43,46 @@ RETRY = "--retry-failed"
 def run(
     context: typer.Context,
     suite: Annotated[
-        str | None, typer.Argument(metavar="SUITE", help="A registered suite's name, or a suite file (.toml).")
+        str | None,
+        typer.Argument(
+            metavar="SUITE", help="A registered suite's name, or a suite file (.toml).", autocompletion=names("suites")
+        ),
     ] = None,
     model: Annotated[
-        Texts | None, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml); repeatable.")
+        Texts | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|CARD",
+            autocompletion=names("models"),
+            help="A model's name or card (.toml); repeatable.",
+        ),
     ] = None,
     dataset: Annotated[
         Texts | None,
-        typer.Option("--dataset", metavar="NAME", help="A name, folder:PATH or pairs:CSV@ROOT; repeatable."),
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            autocompletion=names("datasets"),
+            help="A name, folder:PATH or pairs:CSV@ROOT; repeatable.",
+        ),
     ] = None,
     explainer: Annotated[
         Texts | None,
-        typer.Option("--explainer", metavar="NAME", help="A name with parameters, fggb(reading=signed); repeatable."),
+        typer.Option(
+            "--explainer",
+            metavar="NAME",
+            autocompletion=names("explainers"),
+            help="A name with parameters, fggb(reading=signed); repeatable.",
+        ),
     ] = None,
     metric: Annotated[
         Texts | None,
-        typer.Option("--metric", metavar="ID", help="A protocol with parameters, deletion@1(grid=14); repeatable."),
+        typer.Option(
+            "--metric",
+            metavar="ID",
+            autocompletion=names("metrics"),
+            help="A protocol with parameters, deletion@1(grid=14); repeatable.",
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
@@ -384,19 +409,22 @@ def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
 
 def export(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where values.parquet and maps/ go.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where values, numbers, curves and maps/ go.")],
+    form: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write a run's values (Parquet) and kept maps (.npz) for other tools."""
+    """Write a run's values, numbers and curves (Parquet or CSV) and kept maps (.npz) for other tools."""
     from faithface.run.export import export as write
 
-    done = write(run_directory, out)
+    done = write(run_directory, out, form)  # type: ignore[arg-type]
     if done.unfinished:
         print(f"faithface: warning: {done.unfinished}", file=sys.stderr)
     if as_json:
-        typer.echo(json.dumps({"values": str(done.values), "rows": done.rows, "maps": done.maps}))
+        tables = {name: str(getattr(done, name)) for name in ("values", "numbers", "curves")}
+        typer.echo(json.dumps({**tables, "rows": done.rows, "maps": done.maps}))
     else:
         typer.echo(f"{done.values}: {done.rows} values; {done.maps} maps")
+        typer.echo(f"{done.numbers}, {done.curves}: means with intervals, and curves")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -36,6 +36,7 @@ class FastForward(FaceModel):
         self._end = time.monotonic() + seconds
         self._ran, self._skipped = Passes(), Passes()
         self._spent = {"forward": 0.0, "backward": 0.0}
+        self._first: dict[str, tuple[float, int]] = {}
         self._last: dict[str, Tensor] = {}
 
     @property
@@ -43,10 +44,14 @@ class FastForward(FaceModel):
         return self._skipped == Passes()
 
     @property
-    def skipped_seconds(self) -> float:
-        """How long the passes would have taken that did not run."""
-        per = {kind: self._spent[kind] / max(1, getattr(self._ran, kind)) for kind in self._spent}
-        return self._skipped.forward * per["forward"] + self._skipped.backward * per["backward"]
+    def correction(self) -> float:
+        """Seconds to add to what was measured: those of passes that did not run, less what warming up took."""
+        total = 0.0
+        for kind, (seconds, count) in self._first.items():
+            ran = getattr(self._ran, kind)
+            per = self._spent[kind] / ran if ran else seconds / count
+            total += getattr(self._skipped, kind) * per + min(0.0, per * count - seconds)
+        return total
 
     def _answer(self, kind: str, key: str, count: int, call: Callable[[], Tensor]) -> Tensor:
         """Return ``call()``, or ``count`` rows of its last answer if the time is over."""
@@ -57,8 +62,14 @@ class FastForward(FaceModel):
             return last[:1].expand(count, *last.shape[1:]).clone()
         begun = time.monotonic()
         found = call()
-        self._spent[kind] += time.monotonic() - begun
-        self._ran += passes
+        seconds = time.monotonic() - begun
+        if kind in self._first:
+            self._spent[kind] += seconds
+            self._ran += passes
+        else:
+            # What is set up once (memory, kernels, threads) is no part of what a pass takes.
+            self._first[kind] = (seconds, count)
+            self._end += seconds
         self._last[key] = found
         return found
 

@@ -4,9 +4,9 @@ Place in the flow: the command line's reporters and its dry run keep a :class:`F
 measured and what has been done. Imports only ``results``.
 
 Each step (an explainer, or a metric on an explainer's maps) has a time per sample: at first that of the short
-measurement, later that of the shards that are done. Where neither is known, another cell's time of the same step stands
-for it, and then the mean of all. Their sum over what is missing is corrected by how much longer (or, with several
-worker processes, shorter) the shards that are done took in all than their steps.
+measurement, later that of the shards that are done. Where neither is known, the same explainer's time of the same step
+elsewhere stands for it, then the median of all cells, then that of all metrics. Their sum over what is missing is
+corrected by how much longer (or, with several worker processes, shorter) the steps so far took in all.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 
 from faithface.run.results import SHARD_SIZE, CellShard, Measured, Progress, StepCost
 
@@ -73,11 +74,16 @@ class Forecast:
                     self.costs[cell, metric] = found.score[metric]
 
     def progress(self, event: Progress) -> None:
-        before = self.now.get(event.process)
-        since = before[1] if before is not None and before[0].step == event.step else time.monotonic()
+        before, now = self.now.get(event.process), time.monotonic()
+        if before is None or before[0].step != event.step:
+            if before is not None and before[0].step.kind in ("explain", "score"):
+                self.spent += now - before[1]
+            since = now
+        else:
+            since = before[1]
         self.now[event.process] = (event, since)
         if self.begun is None and event.step.kind in ("load", "explain", "score") and event.step.shard is not None:
-            self.begun = time.monotonic()
+            self.begun = now
 
     def timed(self, shard: CellShard) -> None:
         """Take note of a shard of a cell that is done."""
@@ -90,7 +96,7 @@ class Forecast:
             if step in left:
                 before = self.taken.get((shard.cell, step), (0.0, 0))
                 self.taken[shard.cell, step] = (before[0] + seconds, before[1] + count)
-                self.spent += seconds
+                self.spent += 0.0 if self.now else seconds
                 left[step] = max(0, left[step] - count)
         for metric in shard.metric_failures:
             left[metric] = 0
@@ -110,18 +116,13 @@ class Forecast:
         own = self._known(cell, step)
         if own is not None:
             return own
-        spec = self.work[cell].explainer
-        for alike in (
-            lambda one: step != EXPLAIN or one.explainer == spec,
-            lambda one: True,
-        ):
-            steps = [step] if step == EXPLAIN else [step, *self.work[cell].metrics]
-            for other in steps:
-                known = [
-                    v for one in self.work.values() if alike(one) and (v := self._known(one.cell, other)) is not None
-                ]
-                if known:
-                    return sum(known) / len(known)
+        mine = self.work[cell].explainer
+        same = [one.cell for one in self.work.values() if one.explainer == mine]
+        steps = [step] if step == EXPLAIN else [step, *self.work[cell].metrics]
+        for cells, others in ((same, [step]), (list(self.work), [step]), (list(self.work), steps)):
+            known = [v for one in cells for other in others if (v := self._known(one, other)) is not None]
+            if known:
+                return median(known)
         return None
 
     def _known(self, cell: int, step: str) -> float | None:

@@ -86,7 +86,7 @@ def _cost(guard: Guard, step: Step, model: FaceModel, call: Any, tally: _Tally |
     except BaseException as error:  # as in a shard: a plugin may raise anything
         guard.let_through(error)
         return None
-    taken = time.monotonic() - begun + fast.skipped_seconds
+    taken = max(0.0, time.monotonic() - begun + fast.correction)
     passes = fast.passes
     return StepCost(taken, passes.forward, passes.backward, tally.rows if tally else 0.0, fast.ran_all)
 

@@ -215,3 +215,14 @@ class Reading:
             "SELECT sample, points FROM curves WHERE cell = ? AND metric = ? AND name = ?", (cell, metric, name)
         )
         return {row["sample"]: unpack(row["points"]) for row in rows}
+
+    def all_curves(self, cell: int) -> Iterator[dict[str, Any]]:
+        """Yield ``metric, name, sample, points`` of all curves of a cell, by metrics, names and samples."""
+        rows = self.execute(
+            "SELECT curves.metric, name, curves.sample, points FROM curves JOIN metrics USING (cell, metric) "
+            "JOIN cells ON cells.id = cell JOIN samples ON samples.grp = cells.grp AND samples.sample = curves.sample "
+            "WHERE cell = ? ORDER BY metrics.ordinal, metrics.metric, name, position",
+            (cell,),
+        )
+        for row in rows:
+            yield {**dict(row), "points": unpack(row["points"])}

@@ -137,7 +137,7 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
     policy = model.batching
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
-    facts |= {"provider": model.provider, "notes": list(model.notes)}
+    facts |= {"classes": list(model.card.output.classes), "provider": model.provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts
