@@ -48,6 +48,9 @@ def tell(reporter: Any, group: Group, cells: list[Cell]) -> None:
     for cell in cells:
         reporter.start(group, cell, 1, 3)
     reporter.progress(Now(Step("explain", 0, 0), 4))
+    if isinstance(reporter, Bars):
+        assert reporter.bars is not None
+        reporter.bars.refresh()
     shard = CellShard(0, 0, ("a", "b"), seconds=2.0, scored={"m@1": 4.0})
     shard.metric_failures["n@1"] = ShardFailure(Status.FAILED, Reason(ReasonCode.METRIC_RAISED, "metric raised"))
     reporter.timed(shard)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.blame import without_folders
 from faithface.run.inputs import digest
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
@@ -165,6 +167,7 @@ def _record(
         where=Where(**where),
         status=row["status"],
         **_why(row["reason"]),
+        traceback=without_folders(store.traceback(cell.number)) if row["status"] is Status.FAILED else "",
         numbers=tuple(numbers),
         seconds_per_sample=cost / len(samples) if cost and samples and row["status"] is Status.OK else None,
     )
@@ -245,6 +248,7 @@ def _numbers(
             n=len(values),
             invalid=len(mine) - len(values),
             flagged=int((mine["flag"] != "").sum()),
+            flags=dict(sorted(Counter(text for text in mine["flag"] if text).items())),
         )
 
 

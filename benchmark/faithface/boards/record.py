@@ -123,6 +123,7 @@ class Number(_Strict):
         low, high: its 95 % interval; of a mean, consistent with the test that ranks.
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
+        flags: for how many samples each remark was made.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
     """
 
@@ -138,6 +139,7 @@ class Number(_Strict):
     n: int = 0
     invalid: int = 0
     flagged: int = 0
+    flags: dict[str, int] = {}
     better: Literal["higher", "lower"]
     range: tuple[float | None, float | None]
     best: float | None
@@ -149,7 +151,7 @@ class Number(_Strict):
 
 
 class Record(_Strict):
-    """One cell of a board."""
+    """One cell of a board. ``traceback``: of a failed cell, with the last two parts of each path."""
 
     record_schema: Literal[1] = 1
     suite: SuiteRef
@@ -160,6 +162,7 @@ class Record(_Strict):
     status: Status
     code: ReasonCode | None = None
     reason: str = ""
+    traceback: str = ""
     numbers: tuple[Number, ...]
     seconds_per_sample: float | None = None
     trust: Trust = "self-reported"

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.flags import flag_lines
 from faithface.boards.record import Number, Record
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
@@ -198,7 +199,7 @@ def remarks(table: Table) -> list[str]:
         # A suite for several tasks has protocols that nobody expects here.
         if column not in shown and found and found[0].code != ReasonCode.OTHER_TASK:
             lines.append(f"`{column.protocol}` not applicable: {found[0].reason}")
-    return lines
+    return [*lines, *flag_lines(table)]
 
 
 def setting(table: Table) -> str:

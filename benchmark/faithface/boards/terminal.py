@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim, with_number
+from faithface.boards.flags import flag_lines
 from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
 
 WIDTH = 80
@@ -50,6 +51,9 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     rest = [column for column in columns if column not in full]
     if rest:
         lines += ["", *compact_lines(table, rest, width)]
+    flags = [piece for line in flag_lines(table) for piece in _wrap(f"! {line}", width)]
+    if flags:
+        lines += ["", *flags]
     return "\n".join(lines)
 
 
