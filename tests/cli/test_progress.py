@@ -68,7 +68,7 @@ def test_bars_show_the_run_the_cell_and_what_has_ended(made: Any) -> None:
     tell(reporter, group, cells)
     text = out.getvalue()
     assert "pad on folder:classes: 3 samples, decision threshold 0.2500" in text
-    for part in ("a [note]", "run", "first", "explaining", "16 s left", "2/4 maps", "10 s left"):
+    for part in ("a [note]", "run", "first", "explaining", "18 s left", "2/4 maps", "10 s left"):
         assert part in text
     assert "first: 3/3, explained in 2 s, scored in 4 s, ok" in text
     assert reporter.told == {

@@ -27,7 +27,7 @@ def test_a_run_prints_a_table_and_says_where_it_lies(faithface: Any, made: Path)
     assert "mean-relevance@1, higher is better" in said.out
     assert max(len(line) for line in said.out.splitlines() if not line.startswith("run: ")) <= 80
     assert "ramp: 20/20" in said.err  # plain lines, as stderr is not a terminal
-    run = Path(said.out.rstrip().rpartition("run: ")[2])
+    (run,) = (Path(line.removeprefix("run: ")) for line in said.out.splitlines() if line.startswith("run: "))
     assert run.parts[0] == "runs"
     assert (run / "run.sqlite").is_file()
 
@@ -59,11 +59,14 @@ def test_an_interrupted_command_says_so_and_is_gone_on_with(
 
 @pytest.fixture
 def interrupted(faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The command of a run in ``a run/`` that was interrupted after three of its four shards."""
+    """The command of a run in ``a run/`` that was interrupted after three of its four shards.
+
+    The explainer's first call is the measurement's.
+    """
     from faithface import plugins
     from tests.support.runs import with_extras
 
-    registry = with_extras(plugins.load_registry(), Interrupts(2))
+    registry = with_extras(plugins.load_registry(), Interrupts(3))
     monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
     command = ramp(made, "--explainer", "interrupts", "--workers", "0", "-o", "a run")
     assert faithface(*command).code == 130
@@ -201,8 +204,9 @@ def test_a_suite_on_another_model_says_what_is_not_applicable_there(faithface: A
     said = faithface("run", "mine.toml", *other)
     assert said.code == 0
     where = f"not applicable: pad / folder:{made / 'classes'}"
-    assert f"{where} / fggb: for verification only; the model is for pad\n" in said.out
-    assert f"{where} / ramp / gap-similarity-score@1: for verification only; the model is for pad\n" in said.out
+    assert f"{where} / fggb: for verification only; the model is for pad\n" in said.err
+    assert f"{where} / ramp / gap-similarity-score@1: for verification only; the model is for pad\n" in said.err
+    assert "not applicable" not in said.out.split("run: ")[1]
     assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
     named = faithface("run", "mine.toml", *other, "--explainer", "fggb", "--explainer", "ramp")
     assert named.code == 2
@@ -377,8 +381,8 @@ def test_many_parts_for_another_task_are_one_line(faithface: Any, made: Path) ->
         *("--metric", "gap@1"),
     )
     assert said.code == 0
-    assert "not applicable: 7 protocols and explainers for other tasks" in said.out
-    assert said.out.count("not applicable:") == 1
+    assert "not applicable: 7 protocols and explainers for other tasks" in said.err
+    assert (said.out + said.err).count("not applicable:") == 1
 
 
 def test_metrics_not_applicable_for_one_reason_are_one_line_and_all_of_them_in_json(faithface: Any, made: Path) -> None:

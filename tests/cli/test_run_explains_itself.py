@@ -106,10 +106,10 @@ def test_after_a_run_it_says_where_it_lies_and_what_is_next(faithface: Any, made
         "next: faithface view 'a run'",
         "      faithface leaderboard build 'a run' -o leaderboards",
     ]
-    assert "nothing was to be done" not in said.out
+    assert "nothing was to be done" not in said.err
     again = faithface(*ramp(made, "-o", "a run", "--workers", "0"))
-    assert "nothing was to be done: all of it is there already" in again.out
-    assert again.out.splitlines()[0:3] == said.out.splitlines()[0:3]
+    assert "nothing was to be done: all of it is there already" in again.err
+    assert again.out == said.out
 
 
 # --- failures

@@ -59,9 +59,8 @@ def test_values_carry_label_or_kind_clean_score_decision_and_direction(both: Pat
     with open_run(both) as store:
         threshold = {g["model"]: g["threshold"] for g in store.groups()}["tiny-verification-0"]
     assert ((faces["clean_score"] >= threshold - 1e-5) == (faces["decision"] == "accepted")).all()
-    better = dict(values.select("metric", "better").unique().rows())
-    assert better["deletion@1(grid=4,points=5)"] == "lower"
-    assert better["gap-similarity-score@1(grid=4,points=5,fill=black)"] == "higher"
+    better = {metric.partition("@")[0]: way for metric, way in values.select("metric", "better").unique().rows()}
+    assert (better["deletion"], better["gap-similarity-score"]) == ("lower", "higher")
 
 
 def test_numbers_are_the_means_of_the_values_with_an_interval_around(frames) -> None:
@@ -74,7 +73,7 @@ def test_numbers_are_the_means_of_the_values_with_an_interval_around(frames) -> 
     )
     joined = numbers.join(means, on=["model", "metric", "value_name"])
     assert len(joined) == len(numbers) >= 4
-    np.testing.assert_allclose(joined["number"], joined["mean"], rtol=1e-12)
+    np.testing.assert_allclose(joined["number"], joined["mean"], rtol=1e-8)
     assert (joined["n"] == joined["count"]).all()
     assert (joined["low"] <= joined["number"]).all()
     assert (joined["number"] <= joined["high"]).all()

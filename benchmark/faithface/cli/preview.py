@@ -96,8 +96,9 @@ def entries(plan: Plan) -> list[Entry]:
     for group in plan.groups:
         where = (group.model.object.name, group.dataset.spec)
         for metric in plan.metrics:
-            reasons = {cell.not_applicable.get(metric.spec) for cell in group.cells if cell.reason is None}
-            if len(reasons) == 1 and (reason := reasons.pop()) is not None:
+            applying = [cell for cell in group.cells if cell.reason is None]
+            reasons = {cell.not_applicable.get(metric.spec) for cell in applying}
+            if len(applying) > 1 and len(reasons) == 1 and (reason := reasons.pop()) is not None:
                 nowhere = not any(metric.spec in cell.metrics for _group, cell in cells)
                 found.append(Entry(*where, "", metric.spec, reason, nowhere))
                 continue

@@ -389,7 +389,7 @@ def show(outcome: Outcome, kept: list[Kept], quiet: bool, known: Collection[str]
     if quiet:
         return
     if nothing:
-        say("nothing was to be done: all of it is there already", sys.stdout)
+        say("nothing was to be done: all of it is there already")
     where = shlex.quote(str(outcome.directory))
     say(f"run: {outcome.directory}", sys.stdout)
     say(f"next: faithface view {where}", sys.stdout)
