@@ -1,8 +1,8 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
-``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``endings``, ``explained``, ``products``, ``target``,
-``tasks``, ``card``, ``errors``.
+``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``beginnings``, ``endings``, ``explained``,
+``products``, ``target``, ``tasks``, ``card``, ``errors``.
 
 Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is held against
 ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
@@ -29,6 +29,7 @@ from faithface.errors import NotApplicable, UsageError
 from faithface.hashing import model_digest
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.batches import find_batches
+from faithface.model.beginnings import problem_with_range
 from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
 from faithface.model.endings import ending, problem_with_kind
 from faithface.model.explained import explained_scalar, needs_before
@@ -111,6 +112,8 @@ class OnnxModel(FaceModel):
                     f"{self.card.path}: the input has {key} {got}, but the card's [input] says {want} "
                     f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
                 )
+        if problem := problem_with_range(self.proto.graph, card):
+            self.notes.append(f'model "{self.card.name}": {problem}')
 
     def _check_contributions(self) -> None:
         declared = self.card.contributions
