@@ -273,7 +273,7 @@ NO_ENTRY = f'depends on faithface, but has no entry point in the group "{GROUP}"
 
 def without_entry() -> list[PluginRow]:
     """Return a row for each distribution that depends on faithface and has no entry point in the group."""
-    found = {}
+    found: dict[str, PluginRow] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.name or ""
         needs = {

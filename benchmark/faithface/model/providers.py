@@ -55,7 +55,7 @@ def _identity() -> bytes:
     from onnx import TensorProto, helper
 
     node = helper.make_node("Identity", ["x"], ["y"])
-    ports = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])] for name in "xy"]
-    model = helper.make_model(helper.make_graph([node], "one", *ports), opset_imports=[helper.make_opsetid("", 13)])
+    x, y = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])] for name in "xy")
+    model = helper.make_model(helper.make_graph([node], "one", x, y), opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 7
     return bytes(model.SerializeToString())

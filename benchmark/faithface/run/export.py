@@ -178,7 +178,7 @@ def run_numbers(store: Store) -> pl.DataFrame:
 
 def run_curves(store: Store) -> pl.DataFrame:
     """Return all curves of a run, one row per point; ``fraction`` is the point's place from 0 to 1."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for cell, shown in _scored(store):
         where = (cell["model"], cell["dataset"], cell["explainer"])
         for r in store.all_curves(cell["id"]):
