@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,3 +221,28 @@ def place(function: Any, line: str) -> str:
     lines, first = inspect.getsourcelines(function)
     at = next(i for i, text in enumerate(lines) if line in text)
     return f"{Path(inspect.getfile(function)).name}:{first + at}, in {function.__name__}"
+
+
+@dataclass(frozen=True)
+class Slow(Explainer):
+    """An explainer that makes 25 passes, one every tenth of a second."""
+
+    method = Method(name="slow", seeded=True)
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        for _ in range(25):
+            model.outputs(samples.images[:1])
+            time.sleep(0.1)
+        return Ramp().explain(model, samples)
+
+
+@dataclass(frozen=True)
+class DiesAlone(Explainer):
+    """An explainer that ends its process when it is asked for a single sample, as a measurement does."""
+
+    method = Method(name="dies-alone", seeded=True)
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        if len(samples) == 1:
+            os._exit(3)
+        return Ramp().explain(model, samples)
