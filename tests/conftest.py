@@ -23,9 +23,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in gone]
 
 
+@pytest.fixture
+def _same_folder() -> Iterator[None]:
+    """A test that leaves the process in another folder breaks those after it, Ray's workers among them."""
+    before = Path.cwd()
+    yield
+    if Path.cwd() != before:
+        os.chdir(before)
+        pytest.fail(f"the test left the process in another folder than {before}")
+
+
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing may be downloaded in a test: a connection to anything but this machine fails at once."""
+def _no_network(_same_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing may be downloaded in a test: a connection to anything but this machine fails at once.
+
+    The folder is asked for before ``monkeypatch``, and so looked at after that has taken its changes back.
+    """
     connect = socket.socket.connect
 
     def guarded(self: socket.socket, address: object) -> object:
@@ -46,9 +59,11 @@ def _is_own(host: str) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Digests of test files are not kept in the user's cache."""
+    """Digests of test files are not kept in the user's cache, and one engine runs all tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAITHFACE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # The fastest engine depends on what else the machine does; tests of it choose for themselves.
+        patch.setenv("FAITHFACE_ENGINE", "onnxruntime")
         yield
 
 

@@ -8,7 +8,7 @@
 ...     metrics=["gap-similarity-score@1"],
 ... )
 
-Each name is imported from its module when it is first asked for, so that ``import faithface`` costs next to nothing and
+Each name is imported from its module when it is first used, so that ``import faithface`` costs next to nothing and
 a plugin that only declares explainers loads neither torch nor the runner. ``dir(faithface)`` shows them all.
 """
 

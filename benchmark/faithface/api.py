@@ -284,15 +284,15 @@ def execute(
     executor: Executor | None = None,
     only_failed: bool = False,
 ) -> tuple[Outcome, list[Kept]]:
-    """Carry out a plan in a run directory and write the records beside the store; return what came of it.
+    """Carry out a plan in a run directory and write the records beside the store; return the result.
 
     Args:
-        only_failed: do again what failed, and nothing else; while cells are pending, there are no records.
+        only_failed: repeat what failed, and nothing else; while cells are pending, there are no records.
     """
     kept: list[Kept] = []
 
     def finish(store: Store, done: Plan) -> None:
-        kept.extend(publish_run(store, done))
+        kept.extend(publish_run(store, done, executor))
 
     outcome = execute_plan(plan, directory, reporter, executor, finish, only_failed)
     return outcome, kept

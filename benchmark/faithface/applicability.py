@@ -1,10 +1,10 @@
-"""What cannot apply to what, as far as is known before anything runs, as values.
+"""Which explainers and metrics are not applicable, as far as is known before anything runs, as values.
 
-Place in the flow: ``run.plan`` asks for each cell; the documentation tools ask for examples. May call the contract,
-``errors`` and ``reasons``. A metric's own :meth:`~faithface.contract.Metric.check` decides what its parameters rule
-out; everything that follows from a ``Method`` or ``Protocol`` is decided here, and nowhere else. Details name no
-model, dataset, explainer or metric: whoever shows a reason puts the place before it, so that equal reasons are equal
-texts.
+Place in the flow: ``run.plan`` calls it for each cell; the documentation tools for their examples. May call the
+contract, ``errors`` and ``reasons``. A metric's own :meth:`~faithface.contract.Metric.check` decides what its
+parameters rule out; everything that follows from a ``Method`` or ``Protocol`` is decided here, and nowhere else.
+Details name no model, dataset, explainer or metric: the caller puts the place before a reason, so that equal reasons
+are equal texts.
 """
 
 from __future__ import annotations

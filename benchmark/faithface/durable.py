@@ -1,7 +1,7 @@
-"""Writing files so that they are there whole or not at all, also after a crash or a power cut.
+"""Writing files so that they exist completely or not at all, also after a crash or a power cut.
 
-Place in the flow: used by ``run`` and ``boards`` for whatever they leave on disk beside the store. Imports ``errors``
-only. The recipe is the usual one: write beside the target, flush to disk, rename over it, flush the folder.
+Place in the flow: used by ``run`` and ``boards`` for everything that they write to disk beside the store. Imports
+``errors`` only. The recipe is the usual one: write beside the target, flush to disk, rename over it, flush the folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AGAIN = "make room or correct the permissions, then give the same command again"
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:
-    """Return the one line about a file that cannot be written."""
+    """Return the one-line error for a file that cannot be written."""
     return RunError(f"{path} cannot be written ({error.strerror or error}); {AGAIN}")
 
 
@@ -26,7 +26,7 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     """Write a file through ``fill``: afterwards it holds the new content, or what it held before.
 
     Raises:
-        RunError: it cannot be written; what was begun is removed.
+        RunError: it cannot be written; the partial file is removed.
     """
     begun = path.with_name(f"{path.name[:80]}.part")
     try:

@@ -3,9 +3,9 @@
 Place in the flow: below everything but ``reasons``, which it imports.
 
 * :class:`FaithfaceError`: the base. The command line prints its text as one line and exits with ``exit_code``.
-* :class:`UsageError` (exit 2): what was asked for cannot be asked: an unknown name, a wrong parameter, a bad card or
-  file.
-* :class:`RunError` (exit 1): what was asked for was tried and failed.
+* :class:`UsageError` (exit 2): the request cannot be carried out as written: an unknown name, a wrong parameter, a bad
+  card or file.
+* :class:`RunError` (exit 1): the request was valid, and carrying it out failed.
 
 A message says what was got, what was expected and what to do next.
 """

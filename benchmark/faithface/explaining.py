@@ -1,4 +1,4 @@
-"""Explaining, apart from runs: a batch of images from files, maps by an explainer, and maps held against the contract.
+"""Explaining, apart from runs: images from files, maps by an explainer, maps checked against the contract.
 
 Place in the flow: above ``loading``; called by ``run`` for each shard, by ``figures`` and by ``answers``, so that all
 of them explain and check alike. May call ``loading``, ``model`` and the contract.
@@ -49,7 +49,7 @@ def samples_from_files(
     faces = [Face(path.stem, functools.partial(read_image, path)) for path in images]
     item: Any = Sample(faces[0].id, faces[0])
     if model.card.task == "verification":
-        # Whether the two are the same person is not known here; nothing that explains may ask.
+        # Whether the two are the same person is not known here; no explainer may use it.
         item = Pair(f"{faces[0].id}--{faces[1].id}", faces[0], faces[1], same=False)
     return load_samples(model, [item], seed, threshold, dataset)
 
@@ -107,7 +107,7 @@ def synchronise(device: str) -> None:
 
 
 def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
-    """Hold maps against the contract.
+    """Check maps against the contract.
 
     Returns:
         By sample index, why it has no map (:attr:`Maps.absent`) or why its map is invalid (values that are not finite);
@@ -163,7 +163,7 @@ def samples_kind(samples: Samples) -> str:
 
 
 def what_happened(error: BaseException) -> str:
-    """Say an exception in one line behind its origin: a message of ours as it is, another's with its class."""
+    """Return an exception as one line after its origin: our own messages unchanged, others with their class."""
     text = one_line(error)
     if isinstance(error, WrongReturn):
         return text
@@ -173,7 +173,7 @@ def what_happened(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an exception's text; "" if it has none, or cannot say it."""
+    """Return the first line of an exception's text; "" if it has none, or raises."""
     try:
         lines = str(error).strip().splitlines()
     except BaseException:  # a plugin's own class, whose __str__ raises

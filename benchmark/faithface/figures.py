@@ -34,7 +34,7 @@ class Drawn:
     """What was drawn: a line for the user, and one line per explainer that could not be drawn.
 
     Attributes:
-        failed: whether one of those that were asked for by name could not be drawn.
+        failed: whether one of those that were named could not be drawn.
     """
 
     summary: str
@@ -153,7 +153,7 @@ def scale_of(map_: np.ndarray) -> Scale:
     """Return the scale of maps: symmetric about zero if signed, else from the smallest value.
 
     The far end is the 99.5th percentile of the magnitude, so that one hot pixel does not blacken the rest. A map
-    without negative values may lie far above zero (RISE's does); starting at its smallest value shows what differs.
+    without negative values may be far above zero (RISE's is); starting at its smallest value shows what differs.
     """
     magnitude = np.abs(map_)
     high = float(np.percentile(magnitude, 99.5)) or float(magnitude.max())
@@ -165,7 +165,7 @@ def scale_of(map_: np.ndarray) -> Scale:
 
 
 def overlay(image: np.ndarray, map_: np.ndarray, scale: Scale) -> np.ndarray:
-    """Return the image H×W×3 with a map H×W laid over it."""
+    """Return the image H×W×3 with a map H×W drawn over it."""
     place = np.clip((map_ - scale.low) / (scale.high - scale.low), 0, 1)
     colours = matplotlib.colormaps[scale.colours](place)[..., :3]
     strength = np.abs(2 * place - 1) if scale.colours == SIGNED else place

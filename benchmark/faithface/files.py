@@ -36,7 +36,7 @@ def read_file(path: Path, limit: int, what: str = "file") -> bytes:
         what: what it should be, for messages, such as "image".
 
     Raises:
-        UsageError: it is not there, is not a regular file (nothing that could block is waited for), is larger than
+        UsageError: it is missing, is not a regular file (the call never blocks), is larger than
             ``limit``, or cannot be read. One line, with the path.
     """
     try:
@@ -56,16 +56,16 @@ def read_file(path: Path, limit: int, what: str = "file") -> bytes:
 
 def _open(path: Path | str) -> int:
     """Return a descriptor for reading."""
-    # Opening a pipe waits for its writer, and a terminal may become the process's own, unless told not to.
+    # Without these flags, opening a pipe waits for its writer, and a terminal may become the process's own.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     return os.open(path, flags)
 
 
 def content_digest(path: Path | str) -> str:
-    """Return the sha256 of a file's content, 64 hex digits. A file that did not change is not read again.
+    """Return the sha256 of a file's content, 64 hex digits. An unchanged file is not read again.
 
-    Digests are kept between runs (see ``digest_cache``). Equal digests mean equal content, wherever the files lie and
-    whatever they are called.
+    Digests are stored between runs (see ``digest_cache``). Equal digests mean equal content, wherever the files are and
+    whatever their names.
 
     Raises:
         UsageError: it is not there, is not a regular file, or cannot be read.
@@ -180,7 +180,7 @@ def shorten(value: object, limit: int = 80) -> str:
 
 
 def user_path(text: str | Path) -> Path:
-    """Return a path as a user typed it: ``~`` is the home folder, and double quotes around it are taken off."""
+    """Return a path as a user typed it: ``~`` is the home folder, and double quotes around it are removed."""
     text = str(text).strip()
     text = text[1:-1] if len(text) > 2 and text[0] == text[-1] == '"' else text
     return Path(os.path.expanduser(text))

@@ -4,7 +4,7 @@ Place in the flow: the command line calls :func:`inspect_guarded`, which starts 
 ``model.inspect``. Imports the standard library, ``files``, ``limits`` and ``errors``; the child all that inspecting
 needs.
 
-The file is screened before it is opened (``model/screen.py``), but what a graph computes with what it reads cannot be
+The file is screened before it is opened (``model/screen.py``), but what a graph computes cannot be
 known from the file. A network that hangs, crashes or takes all memory ends the child, and the user gets one line.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.limits import INSPECT_BYTES, INSPECT_SECONDS, INSPECT_SECONDS_PER_MIB, MIB, readable_size
 
-_WAIT = 3  # the wall clock may run so much longer than the processor's, where others work too
+_WAIT = 3  # the wall clock may run this many times the processor time, on a busy machine
 _START = 60.0  # seconds of wall clock in which the libraries load
 
 
@@ -86,7 +86,7 @@ def _ended(path: Path, code: int, seconds: float, memory: int) -> FaithfaceError
 
 
 def limit_process(seconds: float, memory: int) -> None:
-    """Limit this process from now on; where the system has no such limits, the parent's clock is left."""
+    """Limit this process from now on; where the system has no such limits, only the parent's clock applies."""
     try:
         import resource
     except ImportError:
@@ -110,15 +110,16 @@ def _child(asked: str) -> None:
     try:
         report = inspect_model(path, device, allow_outside)
         said: dict[str, Any] = {"report": report.as_dict(), "text": report.text()}
-    except FaithfaceError as error:
-        said = {"error": " ".join(str(error).split()), "code": error.exit_code}
-    except Exception as error:  # ONNX, ONNX Runtime and torch raise unrelated classes on networks that they cannot take
-        if isinstance(error, MemoryError) or is_out_of_memory(error):
-            said = {"error": f"{path} is refused: computing it took more than {readable_size(memory)} of memory"}
+    except Exception as error:  # ONNX, ONNX Runtime and torch raise unrelated classes on unsupported networks
+        code = UsageError.exit_code
+        if is_out_of_memory(error):
+            text = f"{path} is refused: computing it took more than {readable_size(memory)} of memory"
+        elif isinstance(error, FaithfaceError):
+            text, code = " ".join(str(error).split()), error.exit_code
         else:
             first = (str(error).strip().splitlines() or [""])[0][:300]
-            said = {"error": f"{path} cannot be inspected ({type(error).__name__}: {first})"}
-        said["code"] = UsageError.exit_code
+            text = f"{path} cannot be inspected ({type(error).__name__}: {first})"
+        said = {"error": text, "code": code}
     Path(answer).write_text(json.dumps(said), encoding="utf-8")
 
 

@@ -1,13 +1,13 @@
-"""Fingerprints of code and files: what says that a number may have moved.
+"""Fingerprints of code and files: they show that a number may have changed.
 
 Place in the flow: ``run.plan`` puts a fingerprint beside every cell and ``run.driver`` compares it on resume;
 ``boards`` writes it into records. May call ``card``, ``contract`` and ``errors``. Reads source files and imports
 nothing.
 
-The fingerprint of an explainer, metric or dataset is a hash of the modules that can move its numbers: the one that
+The fingerprint of an explainer, metric or dataset is a hash of the modules that can change its numbers: the one that
 defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each module
 the syntax tree counts, without comments and docstrings. Imports inside functions count, those under ``TYPE_CHECKING``
-do not. A name that is imported from a package stands for the module that defines it, not for everything that the
+do not. A name that is imported from a package counts as the module that defines it, not for everything that the
 package's ``__init__`` collects.
 """
 
@@ -32,7 +32,7 @@ from faithface.contract import Dataset, Explainer, Metric
 from faithface.errors import UsageError
 
 OURS = frozenset({"faithface", "faithface_plugins"})
-CARD_PARTS = {"task", "input", "output", "explain"}  # of a card, what its file's own hash does not say
+CARD_PARTS = {"task", "input", "output", "explain"}  # of a card, what its file's own hash does not cover
 
 
 def file_hash(path: Path) -> str:
@@ -85,7 +85,7 @@ def external_files(path: Path, size: int, modified: int) -> tuple[str, ...]:
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:
-        return ()  # opening the model says so
+        return ()  # opening the model reports it
     tensors = list(_tensors(model.graph))
     for function in model.functions:
         for node in function.node:
@@ -177,7 +177,7 @@ def _packages(distribution: str) -> frozenset[str]:
 
 @functools.cache
 def installed(packages: frozenset[str]) -> Tree:
-    """Return the source of packages as they are installed; those that cannot be found are not in it."""
+    """Return the source of packages as they are installed; those that cannot be found are omitted."""
     return Tree({name: place for name in packages if (place := _place(name)) is not None})
 
 
@@ -204,14 +204,14 @@ def _place(top: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Module:
-    """What the source of a module says of it.
+    """What the source of a module shows.
 
     Attributes:
         package: whether it is a package's ``__init__``.
         meaning: hash of its syntax tree, without comments and docstrings.
         bound: by local name, what an import binds there: a module and a name in it, or a module and None.
         typed: the same for what it imports under ``TYPE_CHECKING`` only; of a package these may be names that it loads
-            when they are asked for.
+            on first use.
         stars: modules of which it imports everything.
         used: the dotted names that it uses, such as ``("faithface", "contract", "Maps")``.
     """
@@ -352,7 +352,8 @@ class _Reader(ast.NodeVisitor):
 
     def visit_If(self, node: ast.If) -> None:
         if ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            # Nothing is imported here, but a package that loads its names when they are asked for says where they live.
+            # Nothing is imported here, but a package that loads its names on first use declares here where they are
+            # defined.
             typed = _Reader(self.package)
             for child in node.body:
                 typed.visit(child)
@@ -397,7 +398,7 @@ class _Reader(ast.NodeVisitor):
 
 
 class _Meaning(ast.NodeTransformer):
-    """Drops docstrings, and other texts that stand alone as statements."""
+    """Drops docstrings, and other strings that are statements of their own."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):

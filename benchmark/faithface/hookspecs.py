@@ -41,7 +41,7 @@ def faithface_explainers() -> Iterable[Explainer]:
 
 @hookspec
 def faithface_models() -> Iterable[ModelCard]:
-    """Return model cards; the weights are opened when a run asks for them, not before.
+    """Return model cards; the weights are opened when a run needs them, not before.
 
     Example::
 
@@ -54,7 +54,7 @@ def faithface_models() -> Iterable[ModelCard]:
 
 @hookspec
 def faithface_datasets() -> Iterable[Dataset]:
-    """Return datasets: instances of :class:`faithface.Dataset`, light until :meth:`items` is asked.
+    """Return datasets: instances of :class:`faithface.Dataset`, light until :meth:`items` is called.
 
     Example::
 

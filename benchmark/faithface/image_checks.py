@@ -1,4 +1,4 @@
-"""Tell image formats apart by content, and find damage that decoders pass over.
+"""Distinguish image formats by content, and find damage that decoders ignore.
 
 Place in the flow: called by ``images`` before a file is decoded. Imports simplejpeg, numpy and ``limits``; opens no
 file.
@@ -6,7 +6,7 @@ file.
 What is checked, by format:
 
 * **PNG** (W3C PNG, section 5): every chunk's length and CRC, one header, the end chunk; and that the image data inflate
-  to the size that the header says, with a right Adler-32.
+  to the size in the header, with a correct Adler-32.
 * **JPEG**: libjpeg decodes all data without one warning (at 1/8 size, which still reads every bit), and the
   end-of-image marker is there. Pillow does not show libjpeg's warnings.
 * **BMP**: the file is as long as its header says, and holds all rows.
@@ -49,7 +49,7 @@ _CHUNK = 1 << 20
 
 
 class Damaged(Exception):
-    """An image file does not hold what it says; the text gives the reason."""
+    """An image file is damaged; the text gives the reason."""
 
 
 def sniff(data: bytes) -> tuple[str, str]:

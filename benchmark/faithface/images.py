@@ -1,10 +1,10 @@
-"""Read image files as faithface wants them: float32, H×W×3, RGB, in [0, 1].
+"""Read image files as faithface needs them: float32, H×W×3, RGB, in [0, 1].
 
 Place in the flow: the only place that decodes images: called by datasets when a face is read, by ``maps:DIR`` and by
 ``faithface explain``. Imports Pillow, simplejpeg, numpy, ``files``, ``limits`` and ``errors``.
 
-Four formats are decoded: PNG, JPEG, BMP and WebP, told apart by their first bytes and never by their name. Pillow knows
-some forty more, and one of them starts another program; it is not asked for them. A file is checked before it is
+Four formats are decoded: PNG, JPEG, BMP and WebP, recognised by their first bytes and never by their name. Pillow knows
+some forty more, and one of them starts another program; they are disabled. A file is checked before it is
 decoded (``image_checks``): a decoder fills what is missing from a damaged file with grey or with the wrong pixels.
 """
 
@@ -41,7 +41,7 @@ def read_image(path: Path) -> np.ndarray:
     """Return a file's pixels as float32 H×W×3 in [0, 1].
 
     EXIF rotation is applied; greyscale becomes three equal channels; 16-bit is divided by 65535; CMYK is converted as
-    Pillow does; a transparent pixel is laid over black, the fill of a missing pixel elsewhere.
+    Pillow does; a transparent pixel is composited over black, the fill of a missing pixel elsewhere.
 
     Raises:
         UsageError: the file is missing, not a regular file, too large, damaged, or none of the four formats; the text
@@ -99,9 +99,9 @@ def _decoded(data: bytes, what: str, formats: Collection[str]) -> Image.Image:
         raise _damaged(what, kind, error) from None
     except Image.DecompressionBombError:
         raise UsageError(f"{what} has too many pixels; an image may have {MAX_IMAGE_PIXELS // 10**6} million") from None
-    except Exception as error:  # decoders raise whatever they like on damaged files
+    except Exception as error:  # decoders raise unrelated classes on damaged files
         try:
-            check_image(kind, data)  # Pillow did not get beyond the header; the checks name the damage better
+            check_image(kind, data)  # Pillow did not get beyond the header; the checks describe the damage better
         except Damaged as damage:
             raise _damaged(what, kind, damage) from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -109,7 +109,7 @@ def _decoded(data: bytes, what: str, formats: Collection[str]) -> Image.Image:
 
 
 def _damaged(what: str, kind: str, error: Damaged) -> UsageError:
-    return UsageError(f"{what} is a damaged {kind} file ({error}); copy it again or leave it out")
+    return UsageError(f"{what} is a damaged {kind} file ({error}); copy it again or remove it")
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -132,7 +132,7 @@ def is_system_name(name: str) -> bool:
 def list_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[tuple[str, Path]]:
     """Return (path relative to the folder, with slashes; path) of the image files below it, at any depth, sorted.
 
-    Hidden and system entries are passed over (:func:`is_system_name`). Links to files are followed, links to folders
+    Hidden and system entries are skipped (:func:`is_system_name`). Links to files are followed, links to folders
     where they lead out of the tree (what they lead to inside it is found anyway). Linear in the number of entries.
 
     Raises:
@@ -161,7 +161,7 @@ def _walk(base: str, suffixes: Collection[str]) -> Iterator[str]:
             if entry.is_dir():
                 if entry.is_symlink():
                     real = os.path.realpath(entry.path)
-                    # A link to a folder above leads round in a circle.
+                    # A link to a parent folder would loop forever.
                     if real in followed or Path(real).is_relative_to(root) or root.is_relative_to(real):
                         continue
                     followed.add(real)

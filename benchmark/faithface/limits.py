@@ -1,10 +1,10 @@
 """Limits on what is read from users' files, each with its reason.
 
 Place in the flow: below everything that reads a file; imports nothing. ``docs/reference/limits.md`` lists these
-numbers, and a test holds the page against this module.
+numbers, and a test compares the page with this module.
 
-A file beyond a limit is refused in one line before it is decoded, so that a small file cannot ask for all memory.
-Every limit is far above what face data need: reaching one means a damaged or hostile file.
+A file beyond a limit is refused with a one-line message before it is decoded, so that a small file cannot exhaust
+memory. Every limit is far above what face data need: reaching one means a damaged or hostile file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 # --- images
 
 MAX_IMAGE_PIXELS = 50_000_000
-"""Width × height of an image. The largest phone cameras of today take 50 megapixels; as float32 that is 600 MB."""
+"""Width × height of an image. Today's largest phone cameras take 50 megapixels; as float32 that is 600 MB."""
 
 MAX_IMAGE_BYTES = 256 * MIB
 """Size of an image file. An uncompressed 24-bit BMP of the largest allowed image has 150 MB."""
@@ -67,8 +67,8 @@ MAX_GRAPH_DEPTH = 8
 
 MAX_LOOP_STEPS = 10_000
 
-"""Steps of a ``Loop``, nested ones multiplied. The number must stand in the file; a network that is run thousands of
-times cannot have a loop without an end."""
+"""Steps of a ``Loop``, nested ones multiplied. The number must be a constant in the file; a network that is run
+thousands of times cannot have an unbounded loop."""
 
 MAX_TENSOR_BYTES = 4 * GIB
 """Size of one tensor that the graph makes from constants (``ConstantOfShape``, ``Expand``, ``Tile``, ``Range``), or

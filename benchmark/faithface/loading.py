@@ -119,16 +119,23 @@ def dataset_scores(model: FaceModel, dataset: Dataset, chunk: int = 64) -> tuple
 
 
 def clean_threshold(model: FaceModel, dataset: Dataset) -> float:
-    """Return the decision threshold: the card's, else the equal-error point of the dataset's clean scores."""
+    """Return the decision threshold: the card's, else the equal-error point of the dataset's clean scores.
+
+    Pairs for which the model gives no finite similarity do not count.
+
+    Raises:
+        UsageError: too few pairs are left: no genuine or no impostor pair.
+    """
     given = threshold_on(model.card)
     if given is not None:
         return given
     scores, same = dataset_scores(model, dataset)
-    if not np.isfinite(scores).all():
-        bad = int((~np.isfinite(scores)).sum())
+    finite = np.isfinite(scores)
+    left = same[finite]
+    if not finite.all() and (not left.any() or left.all()):
         raise UsageError(
-            f'model "{model.card.name}" returned embeddings that are not finite for {bad} of {len(scores)} pairs '
-            f'of dataset "{dataset.name}"; check the file and the card\'s [input]',
+            f'model "{model.card.name}" returned embeddings that are not finite for {int((~finite).sum())} of '
+            f'{len(scores)} pairs of dataset "{dataset.name}"; check the file and the card\'s [input]',
             ReasonCode.MODEL_UNUSABLE,
         )
-    return equal_error_threshold(scores, same)
+    return equal_error_threshold(scores[finite], left)

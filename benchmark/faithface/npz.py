@@ -3,7 +3,7 @@
 Place in the flow: called by ``maps:DIR``. Imports numpy, ``files``, ``limits`` and ``errors``.
 
 ``numpy.load`` unpacks whatever the file declares: 4 MB of compressed zeros are 4 GB of memory. Here the zip directory
-is read first, each array is unpacked up to its limit, and its header is held against what is really there.
+is read first, each array is unpacked up to its limit, and its header is compared with the actual content.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from faithface.limits import MAX_NPZ_ARRAYS, MAX_NPZ_BYTES, readable_size
 
 
 class _Refused(Exception):
-    """An array is not what a map can be; the text gives the reason."""
+    """An array that cannot be a map; the text gives the reason."""
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an ``.npz`` file by name: real numbers or booleans.
 
     Raises:
-        UsageError: it is not there, no such file, too large, damaged, or an array holds anything but numbers (pickled
+        UsageError: it is missing, too large, damaged, or an array holds anything but numbers (pickled
             objects are never loaded).
     """
     data = read_file(path, MAX_NPZ_BYTES, "npz file")
@@ -55,7 +55,7 @@ def _array(packed: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with packed.open(member) as file:
         raw = file.read(member.file_size + 1)  # reading to the end checks the CRC
     if len(raw) != member.file_size:
-        raise _Refused(f"{member.filename} unpacks to more than its directory says")
+        raise _Refused(f"{member.filename} unpacks to more than its directory declares")
     stream = io.BytesIO(raw)
     version = npy.read_magic(stream)
     if version not in ((1, 0), (2, 0)):

@@ -1,13 +1,13 @@
-"""The plugin host: find plugins by entry points, load each one guarded, and keep who provided what.
+"""The plugin host: find plugins by entry points, load each one guarded, and record who provided what.
 
-Place in the flow: the command line and the API ask :func:`load_registry` once and look objects up in the
+Place in the flow: the command line and the API call :func:`load_registry` once and look objects up in the
 :class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``card``, ``errors``. Never imports a plugin
 by name.
 
-A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name
+A plugin that fails to import, or whose hooks fail, is only one row with its error, unless strict; a name
 given by two providers, or a misspelt hook, is reported with the providers named. The environment variable
 ``FAITHFACE_PLUGINS`` limits the third-party distributions that are loaded (comma-separated; empty: none); what ships
-in the ``faithface`` distribution is always there.
+in the ``faithface`` distribution is always loaded.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Registered(Generic[T]):
 
 @dataclass(frozen=True)
 class Resolved(Generic[T]):
-    """An object as a user asked for it: configured, with the canonical text that identifies it in records.
+    """An object as a user named it: configured, with the canonical text that identifies it in records.
 
     Attributes:
         spec: canonical text, such as ``fggb(reading=signed)``.
@@ -79,7 +79,7 @@ class PluginRow:
     Attributes:
         status: ``ok``, ``failed`` or ``skipped`` (not among ``FAITHFACE_PLUGINS``).
         registered: names by kind.
-        error: the first line of what went wrong; "" for none.
+        error: the first line of the error; "" for none.
     """
 
     distribution: str
@@ -141,7 +141,7 @@ class Registry:
         return Resolved(canonical(spec.name, made, found.object), made.bind(inner), found.provenance)
 
     def metric(self, text: str) -> Resolved[Metric]:
-        """Resolve ``deletion@1`` or ``deletion@1(fill=black)``; a name without its version gets a clear refusal."""
+        """Resolve ``deletion@1`` or ``deletion@1(fill=black)``; a name without its version is refused."""
         spec = parse_spec(text)
         if "@" not in spec.name:
             versions = sorted(m for m in self.metrics if m.partition("@")[0] == spec.name)
@@ -205,7 +205,7 @@ def load_registry(strict: bool = False, only: Iterable[str] | None = None) -> Re
 
     Args:
         strict: a plugin that fails is an error instead of a row.
-        only: names of the third-party distributions to load; None: what ``FAITHFACE_PLUGINS`` says, else all.
+        only: names of the third-party distributions to load; None: those in ``FAITHFACE_PLUGINS``, else all.
 
     Raises:
         UsageError: strict and a plugin failed.
@@ -228,7 +228,7 @@ def load_registry(strict: bool = False, only: Iterable[str] | None = None) -> Re
             _check_spelling(manager, module)
             registered = _collect(manager, module, provenance, tables)
             rows.append(dataclasses.replace(row, registered=registered))
-        except Exception as error:  # whatever a third party's module does must not end the run
+        except Exception as error:  # a third party's module must not end the run
             if manager.has_plugin(f"{distribution.name}:{point.name}"):
                 manager.unregister(name=f"{distribution.name}:{point.name}")
             first = (str(error).strip().splitlines() or [""])[0]
@@ -302,7 +302,7 @@ def _check_spelling(manager: pluggy.PluginManager, module: Any) -> None:
 def _collect(
     manager: pluggy.PluginManager, module: Any, provenance: Provenance, tables: dict[str, dict[str, Registered[Any]]]
 ) -> dict[str, list[str]]:
-    """Call the hooks of one plugin and enter what they return; all of it or nothing."""
+    """Call the hooks of one plugin and register what they return: everything or nothing."""
     new: dict[str, dict[str, Registered[Any]]] = {kind: {} for kind in _KINDS}
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
     for kind, spec in _KINDS.items():

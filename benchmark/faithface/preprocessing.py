@@ -1,4 +1,4 @@
-"""Try the usual preprocessings on labelled images, and say which one the network fits best.
+"""Try the usual preprocessings on labelled images, and report which one fits the network best.
 
 Place in the flow: called by the command line (``faithface inspect CARD --dataset D``). May call ``onnx_model``,
 ``card``, ``contract``, ``loading``, ``tasks``, ``errors``.
@@ -32,17 +32,17 @@ SCALES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "-127.5..127.5": ((0.5,), (1 / 255,)),
     "ImageNet": IMAGENET,
 }
-CLEAR = 0.02  # of AUC: a smaller lead says nothing on the few hundred samples that are tried
+CLEAR = 0.02  # of AUC: a smaller lead means nothing on the few hundred samples that are tried
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How one preprocessing does.
+    """How well one preprocessing fits.
 
     Attributes:
         name: such as ``"BGR 0..255"``, or ``"the card's"``.
         input: the ``[input]`` part of a card.
-        auc: area under the ROC curve, in [0, 1]; 0.5 is chance. Below 0.5 the classes are turned round.
+        auc: area under the ROC curve, in [0, 1]; 0.5 is chance. Below 0.5 the classes are swapped.
         error: share of errors at the best threshold on these samples, balanced over the two sides, in [0, 0.5].
         spread: median distance of the two sides' scores over their standard deviation (which of two AUCs of 1 is
             further from chance).
@@ -83,13 +83,13 @@ def _same(a: InputCard, b: InputCard) -> bool:
 
 
 def try_preprocessings(card: ModelCard, dataset: Dataset, device: str = "cpu", limit: int = 200) -> list[Fit]:
-    """Return how each preprocessing does, the best first.
+    """Return how well each preprocessing fits, the best first.
 
     Args:
         limit: samples that are tried, half of either side, in the dataset's order.
 
     Raises:
-        UsageError: the dataset has another task, or its labels do not tell the two sides apart.
+        UsageError: the dataset has another task, or its labels do not separate the two sides.
     """
     if not dataset.fits(card.task):
         raise UsageError(f'dataset "{dataset.name}" is for {dataset.task}, model "{card.name}" for {card.task}')
@@ -128,7 +128,7 @@ def _both_sides(card: ModelCard, dataset: Dataset, limit: int) -> tuple[Sequence
         labels = sorted({str(getattr(item, "label", "")) for item in items})
         told = f"its labels are {', '.join(labels)}" if card.task != "verification" else "it has one kind of pair"
         raise UsageError(
-            f'dataset "{dataset.name}" does not tell the two sides apart: {told}; the card\'s classes are '
+            f'dataset "{dataset.name}" does not separate the two sides: {told}; the card\'s classes are '
             f"{list(card.output.classes)} with positive '{positive}'"
             if card.task != "verification"
             else f'dataset "{dataset.name}" needs genuine and impostor pairs: {told}'
@@ -185,7 +185,7 @@ def fits_text(fits: Sequence[Fit], samples: str) -> str:
     own = next((fit for fit in fits if fit.name == "the card's"), None)
     best = fits[0]
     if max(fit.auc for fit in fits) < 0.5 + CLEAR:
-        lines.append("none is better than chance: other classes, other crops, or another network are meant")
+        lines.append("none is better than chance: the classes, the crops or the network are probably wrong")
     elif own is None:
         lines.append(f"the card's preprocessing gives no finite outputs; {best.name} fits best")
     elif best.auc - own.auc >= CLEAR:
@@ -201,7 +201,7 @@ def fits_text(fits: Sequence[Fit], samples: str) -> str:
             lines.append(f"the card's fits best, by {lead:.3f} of AUC")
     turned = [fit for fit in fits if fit.auc <= 0.5 - 5 * CLEAR]
     if turned and own in turned:
-        lines.append("the card's AUC is below chance: its classes are probably turned round")
+        lines.append("the card's AUC is below chance: its classes are probably swapped")
     return "\n".join(lines)
 
 

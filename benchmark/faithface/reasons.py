@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Why there is no number, or what is to be said of one that is there."""
+    """Why there is no number, or a remark on one that exists."""
 
     # Not applicable, known before anything runs.
     OTHER_TASK = "other-task"
@@ -38,12 +38,12 @@ class ReasonCode(StrEnum):
     NO_THRESHOLD = "no-threshold"
     NO_SAMPLES = "no-samples"
     NOT_APPLICABLE = "not-applicable"
-    # A value of one sample that is not there.
+    # A missing value of one sample.
     NON_FINITE_MAP = "non-finite-map"
     NON_FINITE_SCORE = "non-finite-score"
     UNDEFINED = "undefined"
     UNRELIABLE_REFERENCE = "unreliable-reference"
-    # Failures, by whose they are.
+    # Failures, by who is at fault.
     EXPLAINER_RAISED = "explainer-raised"
     EXPLAINER_RETURNED = "explainer-returned"
     METRIC_RAISED = "metric-raised"
@@ -58,7 +58,7 @@ class ReasonCode(StrEnum):
     LEFT_RUNNING = "left-running"
     USAGE = "usage"
     RUN = "run"
-    # Remarks on values that are there.
+    # Remarks on values that exist.
     CONSTANT_MAP = "constant-map"
     NOT_DETERMINISTIC = "not-deterministic"
     REMARK = "remark"
@@ -70,7 +70,7 @@ class Reason:
 
     Attributes:
         code: what happened.
-        detail: one line of text; never parsed. It stands behind the place it is about, so it need not name that.
+        detail: one line of text; never parsed. It is printed after the place it is about, so it need not name that.
     """
 
     code: ReasonCode

@@ -31,7 +31,7 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """Parse ``name``, ``name(k=v,…)``, ``name:argument`` or ``name:argument(k=v,…)``.
 
-    With a colon before the first parenthesis, all that follows is the argument: the object named may take it apart
+    With a colon before the first parenthesis, all that follows is the argument: the object named may parse it
     itself (``inverted:rise(masks=200)``, ``pairs:DIR/pairs.csv@ROOT(aligned=false)``).
 
     Raises:
@@ -130,7 +130,7 @@ def split_argument(argument: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 def parameters(obj: Any) -> dict[str, Any]:
     """Return the parameters of a registered object: its public dataclass fields (``_`` read as ``-``), in order.
 
-    Fields with ``metadata={"parameter": False}`` are wiring, not parameters.
+    Fields with ``metadata={"parameter": False}`` are internal, not parameters.
     """
     if not dataclasses.is_dataclass(obj) or isinstance(obj, type):
         return {}

@@ -1,11 +1,11 @@
-"""Read the text files that users bring with their images: CSVs, and lists of one name a line.
+"""Read the text files that users bring with their images: CSVs, and lists of one name per line.
 
 Place in the flow: called by datasets (``pairs``, ``align``, ``pad_layouts``, ``lfw``). Imports ``files``, ``limits``
 and ``errors``.
 
 Spreadsheets write CSVs in many ways. A byte-order mark, UTF-16, tabs or semicolons, upper-case headers, blank lines and
-comments before the header are understood. An encoding that cannot be known (Latin-1 and its relatives) is named, not
-guessed: a guessed letter is another file.
+comments before the header are accepted. An encoding that cannot be known (Latin-1 and its relatives) is reported, not
+guessed: a wrongly guessed letter names another file.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read_table(path: Path, required: Sequence[str], what: str, encoding: str | N
 
     Args:
         path: the file.
-        required: columns that must be there.
+        required: columns that must be present.
         what: what it is, such as "pairs CSV".
         encoding: of a file without a byte-order mark; None: UTF-8.
 
@@ -101,7 +101,7 @@ def read_table(path: Path, required: Sequence[str], what: str, encoding: str | N
                     f"{path}: column '{column}' is missing; the first line must name the columns, {expected}; got {got}"
                 )
             if columns.count(column) > 1:
-                raise UsageError(f"{path}: column '{column}' is there twice; expected {expected}")
+                raise UsageError(f"{path}: column '{column}' is given twice; expected {expected}")
         rows: list[tuple[int, dict[str, str]]] = []
         for values in reader:
             if not any(value.strip() for value in values):
@@ -128,5 +128,5 @@ def too_long(path: Path) -> UsageError:
 
 
 def _lines(text: str) -> list[str]:
-    """Split at line ends only; ``str.splitlines`` also splits at separators that may stand in a name."""
+    """Split at line ends only; ``str.splitlines`` also splits at separators that may occur in a name."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

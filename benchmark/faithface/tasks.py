@@ -1,4 +1,4 @@
-"""The one seam between a network's raw outputs and what is explained, scored and decided, per task.
+"""The only place where a network's raw outputs become what is explained, scored and decided, per task.
 
 Place in the flow: called by the contract, the model layer, the perturbation engine, explainers and metrics; imports
 only ``card`` and ``errors``. Functions work on torch tensors, keep gradients, and never change their input.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Task = Literal["verification", "pad", "synthetic-detection"]
 TASKS: tuple[Task, ...] = ("verification", "pad", "synthetic-detection")
 
-# The pair whose clean score set the threshold lies exactly on it; rounding must not decide on which side.
+# The pair whose clean score set the threshold lies exactly on it; rounding must not decide the side.
 ON_THRESHOLD = 1e-5
 
 Values = TypeVar("Values", "Tensor", np.ndarray)
@@ -98,7 +98,7 @@ def threshold_on(card: ModelCard) -> float | None:
 def accepted(similarity: Values, threshold: float) -> Values:
     """Return bool, of the same shape: whether pairs of these similarities are accepted as genuine.
 
-    A similarity of at least the threshold is; one that lies within 1e-5 below it counts as on it.
+    A similarity of at least the threshold is accepted; one up to 1e-5 below it counts as reaching it.
     """
     return similarity >= threshold - ON_THRESHOLD
 
@@ -157,7 +157,7 @@ class ClassTarget:
 
     Attributes:
         classes: int64 M.
-        saturated: bool M: where the probability on the unaltered image is so near to 1 that its gradient is lost to
+        saturated: bool M: where the probability on the unaltered image is so close to 1 that its gradient is lost to
             rounding; models then explain its log-odds, whose gradient has the same direction. None: nowhere. It is a
             property of the sample, not of an altered image, so that one map has one scalar.
     """
@@ -193,8 +193,8 @@ class PairTarget:
 def equal_error_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     """Return the threshold at the equal-error point: pairs with score >= threshold are accepted.
 
-    Candidates are the distinct scores in descending order; the first minimum of |FMR − FNMR| wins, so that a tie takes
-    the largest.
+    Candidates are the distinct scores in descending order; the first minimum of |FMR − FNMR| wins, so that the largest
+    wins a tie.
 
     Args:
         scores: N similarities of unaltered pairs.

@@ -25,7 +25,7 @@ def thread_count() -> int:
 def one_thread() -> Iterator[None]:
     """Let torch use one thread within the block, and as many as before after it.
 
-    ONNX Runtime's workers go on spinning for a while after each pass. A parallel torch operation then waits for a core
+    ONNX Runtime's workers keep spinning for a while after each pass. A parallel torch operation then waits for a core
     that they hold, which costs many times what it saves on arrays of this size.
     """
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Read TOML files (cards and suites) that a user may have from anywhere.
+"""Read TOML files (cards and suites), which may come from anyone.
 
 Place in the flow: called by ``card`` and ``run/suite``; imports ``files``, ``limits`` and ``errors``.
 """
@@ -20,7 +20,7 @@ def read_toml(path: Path, what: str, expected: str) -> dict[str, Any]:
     Args:
         path: the file.
         what: what it is, such as "model card".
-        expected: what should stand in it, for messages.
+        expected: what it should contain, for messages.
 
     Raises:
         UsageError: it cannot be read, is too large, is not UTF-8 or not TOML, or holds what cannot be a value here

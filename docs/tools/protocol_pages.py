@@ -184,7 +184,7 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
     if own:
         head = ["| parameter | default | may be |", "| --- | --- | --- |"]
         parts += ["## Defaults", "\n".join(head + [f"| `{n}` | `{d}` | {cell(a)} |" for n, d, a in own])]
-        parts.append(f"Another value is asked for as `{metric.id}({own[0][0]}=…)`.")
+        parts.append(f"To set another value, write `{metric.id}({own[0][0]}=…)`.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -115,7 +115,7 @@ def test_the_record_and_its_page_come_back(record, tmp_path, capsys):
     text = (tmp_path / page.PAGE).read_text(encoding="utf-8")
     for one in record.metrics:
         assert f"| `{one.metric}` | {one.family} | **{one.verdict}** |" in text
-    assert "compares several runs or datasets" in text
+    assert "needs several runs or datasets" in text
     assert (tmp_path / page.FIGURE).stat().st_size > 5000
     (tmp_path / RECORD).write_text("{}")
     with pytest.raises(UsageError, match="not a record of an audit"):

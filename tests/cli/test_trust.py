@@ -56,7 +56,7 @@ def test_memory_that_only_the_run_of_a_network_asks_for_ends_the_child_and_not_t
     card = network(tmp_path / "net.onnx", nodes, [onnx.numpy_helper.from_array(np.array([3 * 10**9]), "k")])
     with pytest.raises(
         UsageError,
-        match=r"card.toml is refused: computing it took more than 2 GiB of memory|ONNX Runtime cannot run it",
+        match=r"card.toml is refused: computing it took more than 2 GiB of memory",
     ):
         guarded.inspect_guarded(card)
 

@@ -200,7 +200,7 @@ def test_a_file_beyond_the_size_limit_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UsageError, match="a named pipe"):
         read_image(tmp_path / "pipe.png")
@@ -209,7 +209,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="a device"):
         read_image(Path("/dev/zero"))
     with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(tmp_path)  # the address of a socket is short
+        monkeypatch.chdir(tmp_path)  # the address of a socket is short
         listener.bind("s.png")
         with pytest.raises(UsageError, match="a socket"):
             read_image(Path("s.png"))

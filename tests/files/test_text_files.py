@@ -65,7 +65,7 @@ def test_an_unknown_encoding_is_named_and_can_be_given(tmp_path: Path) -> None:
     [
         ("", "column 'image' is missing.*an empty file"),
         ("a.png,1\n", "the first line must name the columns, image,label; got a.png,1"),
-        ("image,label,label\na,1,0\n", "'label' is there twice"),
+        ("image,label,label\na,1,0\n", "'label' is given twice"),
         ("image,label\nLee, Ann/1.jpg,1\n", "line 2: 3 fields for 2 columns.*double quotes"),
         ("image,label\n" + "x" * 5000 + ",1\n", "line 2: a field is longer than 4096"),
         ("image,label\n" + "x" * 200_000 + ",1\n", "line 2: not a CSV"),

@@ -43,12 +43,13 @@ def test_it_equals_the_slow_version_sample_by_sample(task: str, request: pytest.
     for i in range(2):
         one = samples.take([i])
         low, high = (slow_degradation(model, one, Gradient(), side) for side in (False, True))
-        assert got.values["score-low"][i] == pytest.approx(low[0], abs=1e-4)
-        assert got.values["score-high"][i] == pytest.approx(high[0], abs=1e-4)
+        # The difference of the two is of the order of 1e-4 on these networks: the bounds must be far below it.
+        assert got.values["score-low"][i] == pytest.approx(low[0], abs=2e-6)
+        assert got.values["score-high"][i] == pytest.approx(high[0], abs=2e-6)
         assert got.values["ssim-low"][i] == pytest.approx(low[1], abs=1e-4)
         assert got.values["ssim-high"][i] == pytest.approx(high[1], abs=1e-4)
         sign = -1 if samples.are_pairs and not samples.genuine[i] else 1
-        assert got.values[""][i] == pytest.approx(sign * (low[0] - high[0]), abs=2e-4)
+        assert got.values[""][i] == pytest.approx(sign * (low[0] - high[0]), abs=4e-6)
 
 
 def test_the_widths_are_the_published_ones_at_224_and_scale_with_the_side() -> None:
@@ -88,7 +89,9 @@ def test_the_inverted_map_changes_the_sign_up_to_8_bit_rounding(pad: tuple[FaceM
     inverted = Changed(Brightness(), lambda m: m.amax(dim=(-2, -1), keepdim=True) - m)
     a = METRIC.score(model, samples, maps, Brightness()).values[""]
     b = METRIC.score(model, samples, inverted.explain(model, samples), inverted).values[""]
-    np.testing.assert_allclose(a, -b, atol=0.02)
+    # On this network values are of the order of 1e-4, so the bound is relative: rounding a map to 8 bits and its blur
+    # to tenths moves them by about a tenth. Directions that did not change places would differ by twice their size.
+    np.testing.assert_allclose(a, -b, atol=0.15 * np.abs(a).max())
 
 
 @pytest.mark.parametrize("task", ["pad", "faces"])

@@ -34,17 +34,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("example"))
 
 
-# The sections that a protocol may have, in no order; what is not among them is no heading.
+# The sections that a protocol may have, in the order of its page; what is not among them is no heading.
 HEADINGS = (
     "Formula",
-    "Values",
-    "Parameters",
-    "Range and direction",
-    "Which maps",
     "The other samples",
     "The parts",
-    "Special cases",
+    "Parameters",
+    "Values",
+    "Range and direction",
+    "Which maps",
+    "Passed or failed",
     "Needs",
+    "Special cases",
     "Differs from other libraries",
     "Known weaknesses",
     "Cost",
@@ -53,19 +54,30 @@ HEADINGS = (
 
 
 def docstring_sections(metric: Metric) -> dict[str, list[str]]:
-    """Return the words of each section of a docstring; every line that is not indented is a title or a heading."""
-    head, *rest = inspect.cleandoc(type(metric).__doc__ or "").split("\n")
+    """Return the title (under "") and the words of each section, those of the base classes' docstrings after its own.
+
+    Every line that is not indented is a title or a heading.
+    """
+    own, *bases = (own_sections(cls) for cls in type(metric).__mro__ if issubclass(cls, Metric) and cls is not Metric)
+    for base in bases:
+        for heading, words in base.items():
+            own[heading] = own.get(heading, []) + words * (heading != "")
+    return {heading: own[heading] for heading in ("", *HEADINGS) if heading in own}
+
+
+def own_sections(cls: type) -> dict[str, list[str]]:
+    head, _, rest = inspect.cleandoc(cls.__dict__["__doc__"]).partition("\n\n")
     found: dict[str, list[str]] = {"": head.split()}
     last = ""
-    for line in rest:
+    for line in rest.split("\n"):
         if not line.strip():
             continue
         if line.startswith("    "):
-            assert last, f"{metric.id}: text before the first heading: {line}"
+            assert last, f"{cls.__name__}: text before the first heading: {line}"
             found[last] += line.split()
         else:
-            assert line in HEADINGS, f'{metric.id}: "{line}" is no heading'
-            assert line not in found, f"{metric.id}: {line} twice"
+            assert line in HEADINGS, f'{cls.__name__}: "{line}" is no heading'
+            assert line not in found, f"{cls.__name__}: {line} twice"
             found[line], last = [], line
     return found
 
@@ -184,7 +196,7 @@ def test_its_attributes_are_complete_and_agree_with_each_other(metric: Metric) -
     assert len(set(metric.protocol.value_names)) == len(metric.protocol.values)
     assert metric.protocol.source
     assert metric.protocol.question.endswith("?")
-    text = " ".join((type(metric).__doc__ or "").split())
+    text = " ".join(docstring_sections(metric)["Range and direction"])
     for section in ("Formula", "Range and direction", "Known weaknesses", "Cost", "Source"):
         assert section in docstring_sections(metric)
     better = {"higher": "igher is better", "lower": "ower is better"}[metric.protocol.better]

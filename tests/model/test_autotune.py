@@ -25,7 +25,7 @@ def cores(monkeypatch):
     """Pretend to have four cores; the test sets what a policy costs per image."""
     monkeypatch.setattr(tuning, "thread_count", lambda: 4)
     costs = {}
-    monkeypatch.setattr(tuning, "_per_image", lambda session, rows, which: costs[which])
+    monkeypatch.setattr(tuning, "seconds_per_image", lambda session, rows, which: costs[which])
     return costs
 
 
@@ -82,7 +82,7 @@ def test_a_network_that_is_slow_on_one_pass_is_not_tried_side_by_side(model, cor
 
 def test_one_core_has_nothing_to_share_out(model, monkeypatch):
     monkeypatch.setattr(tuning, "thread_count", lambda: 1)
-    monkeypatch.setattr(tuning, "_per_image", lambda *_: pytest.fail("measured for nothing"))
+    monkeypatch.setattr(tuning, "seconds_per_image", lambda *_: pytest.fail("measured for nothing"))
     assert autotune(model.session, rows_for(model), BatchingPolicy(16)) == BatchingPolicy(16)
 
 

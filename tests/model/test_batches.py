@@ -11,6 +11,7 @@ import torch
 
 from faithface.errors import RunError, UsageError
 from faithface.model import open_model
+from faithface.model.batches import find_batches
 from tests.support.graphs import Graph, card_for
 
 
@@ -119,6 +120,19 @@ def test_a_network_that_runs_in_no_batch_is_one_clear_error(tmp_path: Path) -> N
     flat = g.op("Reshape", g.conv(g.x, 3, 6), g.const([0, 1000], np.int64))
     with pytest.raises(UsageError, match=r"neither with one image nor with several: .*ONNX Runtime cannot run it"):
         open_model(card_for(g.model(flat, units=1000), tmp_path))
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_memory_that_runs_out_is_not_taken_for_a_batch_built_into_the_graph(most: int) -> None:
+    def run(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > most:
+            raise RunError("net.onnx: ONNX Runtime cannot run it: Failed to allocate memory for requested buffer")
+        return images.flatten(1)[:, :2]
+
+    g = Graph()
+    proto = g.model(g.head(g.conv(g.x, 3, 6), 6))
+    with pytest.raises(RunError, match="Failed to allocate memory"):
+        find_batches(run, lambda n: torch.rand(n, 3, 16, 16), proto, "net.onnx", None, 1e-5)
 
 
 def test_a_failure_during_a_pass_is_no_internal_error(tmp_path: Path) -> None:

@@ -105,5 +105,5 @@ def test_other_weights_make_another_model_of_the_same_card_and_policy(tmp_path):
     assert other.batching == model.batching
     assert float(other.outputs(images).std(dim=0).max()) == 0 < float(model.outputs(images).std(dim=0).max())
     assert other.card.output == model.card.output
-    with pytest.raises(NotApplicable, match="no ONNX file"):
+    with pytest.raises(NotApplicable, match="not an ONNX file"):
         Bare().with_weights(changed)

@@ -127,7 +127,7 @@ def test_a_wrong_layer_in_a_flat_network_is_refused(
     assert good.twin is not None
     replace_tanh(monkeypatch, Bent())
     bad = open_model(card)
-    with pytest.raises(NotApplicable, match="change from image to image in another way"):
+    with pytest.raises(NotApplicable, match="change from image to image differently"):
         _ = bad.twin
     assert bad.comparison.outputs < 1e-4  # what the plain comparison says
 

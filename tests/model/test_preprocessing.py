@@ -66,7 +66,7 @@ def test_classes_that_are_turned_round_are_named(tmp_path: Path) -> None:
     card = redness(tmp_path)
     turned = card.output.model_copy(update={"classes": ("attack", "bona-fide")})
     text = fits_text(try_preprocessings(card.model_copy(update={"output": turned}), Reds()), "reds")
-    assert "its classes are probably turned round" in text
+    assert "its classes are probably swapped" in text
 
 
 def test_labels_that_are_not_the_cards_are_named(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def test_the_noise_has_the_stated_deviation_and_is_shared_by_nested_masks():
     large[5:55, 5:55] = True
     first = impute_linear(image, small, np.random.default_rng(7), noise=0.02) - 0.5
     second = impute_linear(image, large, np.random.default_rng(7), noise=0.02) - 0.5
-    assert first[:, small].std() == pytest.approx(0.02, rel=0.05)
+    # 4,800 numbers: a standard error of 1 %; four of them.
+    assert first[:, small].std() == pytest.approx(0.02, rel=0.04)
     np.testing.assert_allclose(first[:, small], second[:, small], atol=1e-6)
 
 

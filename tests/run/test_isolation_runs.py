@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,43 @@ def test_without_workers_changes_are_named_and_put_back_too(inside: Ran, way: st
 @pytest.mark.parametrize("explainer", GOOD)
 def test_without_workers_no_value_of_others_moves_either(inside: Ran, clean: Ran, explainer: str) -> None:
     assert inside.of(explainer).equals(clean.of(explainer))
+
+
+@dataclass(frozen=True)
+class WritesTheStore(Explainer):
+    """An explainer that changes the values of others in the run's store, at its second shard."""
+
+    store: str = ""
+
+    method = Method(name="writes-the-store")
+
+    def explain(self, model: Any, samples: Samples) -> Maps:
+        if len(samples) < 16 and self.store:
+            with sqlite3.connect(self.store) as db:
+                db.execute("UPDATE scores SET value = value + 1 WHERE number = 0")
+            db.close()
+        return Ramp().explain(model, samples)
+
+
+def test_a_plugin_that_writes_the_store_is_named_and_what_it_wrote_is_forgotten(
+    registry: Registry, clean: Ran, tmp_path: Path, pad_card: str, folder: str
+) -> None:
+    order = ("shares", "ramp", "grad-cam", WritesTheStore(str(tmp_path / "run" / "run.sqlite")), "random")
+    plan = make_plan(request(pad_card, folder, order), registry)  # type: ignore[arg-type]
+    ran = Ran(plan, tmp_path / "run")
+    assert ran.outcome.exit_code == 1
+    culprit = next(row for name, row in ran.cells.items() if name.startswith("writes-the-store"))
+    assert culprit["status"] is Status.FAILED
+    assert culprit["reason"].code is ReasonCode.STATE_CHANGED
+    assert "wrote the run's store (run.sqlite)" in culprit["reason"].detail
+    for name in GOOD:  # not one changed value is left; what is there is right
+        left, right = ran.of(name), clean.of(name)
+        assert left.join(right, on=left.columns, how="anti").is_empty(), name
+    without = make_plan(request(pad_card, folder, GOOD), registry)
+    again = Ran(without, tmp_path / "run")
+    for name in GOOD:
+        assert again.cells[name]["status"] is Status.OK
+        assert again.of(name).equals(clean.of(name))
 
 
 class Killing:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from faithface.contract import Samples
+from faithface.contract import Dataset, Samples
 from faithface.explaining import explain
 from faithface.model import OnnxModel, open_model
 from faithface.run import measure as measure_module
@@ -22,6 +22,20 @@ from faithface_plugins.explainers.fggb import Fggb
 from faithface_plugins.explainers.gradients import SmoothGrad
 from tests.support.networks import pair_batch, tiny
 from tests.support.runs import Fails, MeanRelevance
+
+
+class Only(Dataset):
+    """The pairs of a batch."""
+
+    name = "only"
+    task = "verification"
+    revision = "1"
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def items(self) -> Any:
+        return self.samples.items
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +98,8 @@ def test_the_passes_of_an_explainer_are_those_of_a_run(
     one = samples.take([0])
     expected = explain(model, one, explainer).cost
 
-    class Only:
-        positive = ""
-
-        def items(self) -> Any:
-            return samples.items
-
     cells = {5: (explainer, {"mean": MeanRelevance()}), 6: (Fails(), {})}
-    found = measure(model, 0, cells, Only(), (0, 1), 0, 0.5, Watch())  # type: ignore[arg-type]
+    found = measure(model, 0, cells, Only(samples), (0, 1), 0, 0.5, Watch())
     assert expected is not None
     assert (found.explain[5].forward, found.explain[5].backward) == (expected.forward, expected.backward)
     assert 6 not in found.explain  # it fails, which its own cell will say
@@ -102,13 +110,7 @@ def test_the_passes_of_an_explainer_are_those_of_a_run(
 def test_a_measurement_is_over_when_its_time_is(opened: tuple[OnnxModel, Samples], tmp_path: Path) -> None:
     model, samples = opened
 
-    class Only:
-        positive = ""
-
-        def items(self) -> Any:
-            return samples.items
-
-    found = measure(model, 0, {0: (Fggb(), {})}, Only(), (0,), 0, 0.5, Watch(), seconds=-1.0)  # type: ignore[arg-type]
+    found = measure(model, 0, {0: (Fggb(), {})}, Only(samples), (0,), 0, 0.5, Watch(), seconds=-1.0)
     assert found.explain == {}
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from faithface import hashing
 from faithface.api import execute
-from faithface.contract import Explainer, FaceModel, Maps, Method, Metric, Protocol, Samples, Scores
+from faithface.contract import Dataset, Explainer, FaceModel, Maps, Method, Metric, Protocol, Samples, Scores
 from faithface.errors import RunError, UsageError
 from faithface.plugins import Registry
 from faithface.run.driver import execute_plan
@@ -237,6 +237,44 @@ def test_only_the_shards_that_a_change_touches_are_computed_again(case: Case) ->
         touched = [n for n, ids in store.shards(0).items() if "attack--im01" in ids]
     assert counting.shards == [(0, n) for n in touched]
     assert notes.told == [f"{CHANGED}the images and labels; computed again: 1 of 2 shards"]
+
+
+def others_mean(_model: FaceModel, dataset: Dataset) -> float:
+    return float(np.mean([face.read().mean() for item in dataset.items() for face in item.faces]))
+
+
+@dataclass(frozen=True)
+class BesideOthers(Metric):
+    """The map's mean, beside that of the pixels of all samples of the dataset, which the model's cache shares."""
+
+    name: str = "a"
+
+    protocol = Protocol(id="beside-others@1", range=(-1e9, 1e9))
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        assert samples.dataset is not None
+        shared = model.cached(others_mean, samples.dataset)
+        return Scores({"": maps.headline.flatten(1).mean(dim=1).numpy().astype(np.float64) - shared})
+
+
+def test_what_reads_other_samples_depends_on_them(case: Case) -> None:
+    # Both read the others, the second one by way of the cache; the third one does not.
+    beside = (BesideOthers(), BesideOthers("b"))
+    case = dataclasses.replace(case, metrics=(*beside, MeanRelevance()))
+    execute_plan(case.plan(), case.root / "r")
+    before = frame(case.root / "r")
+    change_an_image_of_the_same_size(case)
+    execute_plan(case.plan(), case.root / "r", notes := Notes())
+    execute_plan(case.plan(), case.root / "fresh")
+    assert frame(case.root / "r").equals(frame(case.root / "fresh"))
+    both = frame(case.root / "r").join(before, on=["explainer", "metric", "sample"])
+    moved = both.filter(pl.col("value") != pl.col("value_right")).group_by("metric").len()
+    count = dict(moved.iter_rows())
+    assert count["beside-others@1"] == count["beside-others@1(name=b)"] == 18
+    assert count["mean-relevance@1"] == 1  # of the changed image
+    assert notes.told == [
+        f"{CHANGED}the images and labels, the whole set (decision threshold, strangers); computed again: 2 of 2 shards"
+    ]
 
 
 def test_another_package_version_computes_all_again_and_a_bug_fix_release_nothing(

@@ -176,7 +176,7 @@ def test_a_directory_that_cannot_be_written_is_a_run_error(
 def test_the_batch_size_moves_no_value(
     registry: Registry, tmp_path: Path, pair_card: str, pairs: str, batch: int
 ) -> None:
-    explainers = ["grad-cam", "rise(masks=20)"]
+    explainers = ["grad-cam", "rise(masks=20)", "random"]
     metrics = [
         "gap-similarity-score@1(grid=8)",
         "gap-dissimilarity-score@1(grid=8)",
@@ -187,11 +187,11 @@ def test_the_batch_size_moves_no_value(
         do(registry, tmp_path / str(size), [pair_card], [pairs], explainers, metrics, limit=18, batch_size=size)
     one, many = frame(tmp_path / str(batch)), frame(tmp_path / "32")
     assert one.drop("value").equals(many.drop("value"))
-    pixels = (one["metric"] == "gap-similarity-score@1").to_numpy()
+    # Two batches' maps of a network differ by a rounding, by which nearly tied pixels change places; random's do not.
+    swapped = ((one["metric"] == "gap-similarity-score@1") & (one["explainer"] != "random")).to_numpy()
     a, b = one["value"].to_numpy(), many["value"].to_numpy()
-    np.testing.assert_allclose(a[~pixels], b[~pixels], atol=1e-4)
-    # Maps of two batches differ by a rounding, by which single pixels that are nearly tied change places.
-    np.testing.assert_allclose(a[pixels], b[pixels], atol=5e-4)
+    np.testing.assert_allclose(a[~swapped], b[~swapped], atol=1e-4)
+    np.testing.assert_allclose(a[swapped], b[swapped], atol=5e-4)
 
 
 def test_the_values_of_a_sample_do_not_depend_on_what_else_is_in_the_run(
@@ -462,11 +462,12 @@ def test_the_clean_accuracy_and_threshold_are_those_of_the_pairs(
     data = registry.dataset(pairs).object
     threshold = faithface.clean_threshold(model, data)
     samples = faithface.load_samples(model, data.items(), threshold=threshold)
-    right = (samples.clean.scores >= threshold).numpy() == samples.genuine
+    # The pair that set the threshold lies on it: protocol rule 4 accepts what is at most 1e-5 below.
+    right = (samples.clean.scores >= threshold - 1e-5).numpy() == samples.genuine
     with open_run(tmp_path / "r") as store:
         assert store.groups()[0]["threshold"] == pytest.approx(threshold, abs=1e-6)
         kept = [row["correct"] for row in store.samples(0)]
-    assert np.mean(kept) == pytest.approx(right.mean(), abs=0.03)  # one pair lies on the threshold itself
+    assert np.mean(kept) == right.mean()
 
 
 def test_a_reader_cannot_write(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:

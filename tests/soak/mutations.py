@@ -65,8 +65,11 @@ KINDS: dict[str, Kind] = {
     "csv-bytes": Kind(seeds.tables, mutate_bytes, seeds.read_pairs_file, 500),
     "bin": Kind(seeds.bins, mutate_bytes, seeds.read_bin_file, 1000),
     "npz": Kind(seeds.npz_files, mutate_bytes, seeds.read_npz_file, 1000),
-    "onnx-bytes": Kind(seeds.networks, mutate_bytes, seeds.inspect_network, 1000, 10),
-    "onnx-graphs": Kind(seeds.networks, mutate_graph, seeds.inspect_network, 1000, 10),
+    "records": Kind(seeds.records, mutate_text, seeds.read_record_file, 1000),
+    "parquet": Kind(seeds.value_tables, mutate_bytes, seeds.read_values_file, 1000),
+    "stores": Kind(seeds.stores, mutate_bytes, seeds.read_store_file, 1000),
+    "onnx-bytes": Kind(seeds.networks, mutate_bytes, seeds.inspect_network, 2000, 10),
+    "onnx-graphs": Kind(seeds.networks, mutate_graph, seeds.inspect_network, 2000, 10),
 }
 
 

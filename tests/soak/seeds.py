@@ -5,17 +5,22 @@ Place in the flow: used by ``mutations``. Files are rendered noise and a tiny ne
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 import io
 import json
+import os
 import pickle
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from faithface.errors import FaithfaceError
+from faithface.errors import FaithfaceError, RunError
 from faithface.images import read_image
 from faithface.limits import INSPECT_BYTES
 from faithface.npz import read_npz
@@ -68,6 +73,7 @@ def warm_up(kinds: Sequence[str]) -> None:
     """Import what the kinds need before children are forked; no thread may run yet."""
     for name in ("faithface_plugins.datasets.pairs", "faithface_plugins.datasets.bins", "faithface.run.suite"):
         importlib.import_module(name)
+    finished_run()
     if any(kind.startswith("onnx") for kind in kinds):
         importlib.import_module("faithface.model.inspect")
         importlib.import_module("onnxscript.optimizer")
@@ -79,6 +85,8 @@ def prepare(folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name in "abc":
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    for name, content in finished_run().items():
+        (folder / name).write_bytes(content)
     (folder / "card.toml").write_text(CARD)
     (folder / "net.onnx").write_bytes(_network())
 
@@ -147,6 +155,52 @@ def npz_files() -> dict[str, bytes]:
         save(buffer, similarity=rng.random((2, 9, 9)), dissimilarity=rng.random((2, 9, 9)).astype(np.float32))
         made[name] = buffer.getvalue()
     return made
+
+
+@functools.cache
+def finished_run() -> dict[str, bytes]:
+    """Return the files of a finished run, whose values are made up: its store, and one of its records.
+
+    The run is made in a process of its own: it leaves threads, which forked children would wait for in vain.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump(_finished_run(), pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        made: dict[str, bytes] = pickle.load(pipe)
+    os.waitpid(child, 0)
+    return made
+
+
+def _finished_run() -> dict[str, bytes]:
+    from faithface.api import execute
+    from tests.soak.faults import made_up, make_plan
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        plan = make_plan(folder)
+        execute(plan, folder / "run", executor=made_up)
+        files = sorted((folder / "run" / "records").rglob("*"))
+        made = {path.name: path.read_bytes() for path in files if path.is_file() and path.parent == files[-1].parent}
+        first = min(made).partition(".")[0]
+        made = {name: content for name, content in made.items() if name.startswith(first)}
+        return {"run.sqlite": (folder / "run" / "run.sqlite").read_bytes(), **made}
+
+
+def stores() -> dict[str, bytes]:
+    return {"run.sqlite": finished_run()["run.sqlite"]}
+
+
+def records() -> dict[str, bytes]:
+    return {name: content for name, content in finished_run().items() if name.endswith(".json")}
+
+
+def value_tables() -> dict[str, bytes]:
+    return {name: content for name, content in finished_run().items() if name.endswith(".parquet")}
 
 
 def networks() -> dict[str, bytes]:
@@ -231,6 +285,49 @@ def read_bin_file(path: Path) -> None:
 def read_npz_file(path: Path) -> None:
     for array in read_npz(path).values():
         assert array.dtype.kind in "biuf"
+
+
+def read_store_file(path: Path) -> None:
+    """Read a store as ``status``, ``export`` and ``run`` do; values that differ from the sound ones must be noticed."""
+    from faithface.run.export import run_values
+    from faithface.run.status import state_of
+    from faithface.run.store import create_or_resume, open_run
+
+    for beside in path.parent.glob("run.sqlite-*"):  # of the case before
+        beside.unlink()
+    state_of(path.parent)
+    with open_run(path.parent) as store:
+        values = run_values(store)
+    with create_or_resume(path.parent, {"seed": 0, "device": "cpu"}) as store:
+        damaged = [found for cell in store.cells() for found in store.damaged(cell["id"])]
+    if damaged:
+        raise RunError("what was altered is noticed, and computed again")
+    if not set(values.rows()) <= _sound_values():
+        raise AssertionError("values were altered, and nothing notices")
+
+
+@functools.cache
+def _sound_values() -> frozenset[Any]:
+    from faithface.run.export import run_values
+    from faithface.run.store import open_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "run.sqlite").write_bytes(finished_run()["run.sqlite"])
+        with open_run(folder) as store:
+            return frozenset(run_values(store).rows())
+
+
+def read_record_file(path: Path) -> None:
+    from faithface.boards.record import read_record
+
+    json.dumps(read_record(path).record.model_dump(mode="json"), allow_nan=False)
+
+
+def read_values_file(path: Path) -> None:
+    """Read a table of values whose digest is right, as somebody who alters one can make it."""
+    from faithface.boards.record import VALUE_SCHEMA, read_frame
+
+    read_frame(path, hashlib.sha256(path.read_bytes()).hexdigest(), VALUE_SCHEMA)
 
 
 def inspect_network(path: Path) -> None:

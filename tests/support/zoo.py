@@ -10,6 +10,7 @@ import ctypes
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -65,11 +66,33 @@ def forks(seconds: float) -> None:
         os._exit(0)
 
 
+DAEMON = ("sleep", "86311.25")
+"""A program that is known by its number, and would outlive everything."""
+
+
+def forks_a_daemon() -> None:
+    """Start a process in a session of its own whose parent ends at once, and wait until it is there."""
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writer, b"!")
+            time.sleep(600)
+        os._exit(0)
+    os.read(reader, 1)
+    os.wait()
+
+
+def other_weights(model: Any) -> None:
+    weights = next(one for one in model.proto.graph.initializer if len(one.raw_data) > 64)
+    weights.raw_data = bytes(len(weights.raw_data))
+
+
 def fills_memory() -> None:
     held = []
     while True:
         held.append(np.ones(8_000_000))
-        time.sleep(0.02)
+        time.sleep(0.002)
 
 
 def forever() -> None:
@@ -134,6 +157,8 @@ EXPLAINERS: dict[str, tuple[Way, ReasonCode, str]] = {
     "hook": (lambda m, s: list(m.twin.modules())[-1].register_forward_hook(hook), INPUT, "model"),
     "method": (lambda m, s: setattr(m, "outputs", patched), INPUT, "model"),
     "session": (lambda m, s: setattr(m, "session", None), INPUT, "model"),
+    "session-inside": (lambda m, s: setattr(m.session, "ort", None), INPUT, "model"),
+    "proto": (lambda m, s: other_weights(m), INPUT, "the model's graph or weights (proto)"),
     # what the process has one of
     "dtype": (lambda m, s: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
     "grad": (lambda m, s: torch._C._set_grad_enabled(False), STATE, "torch's gradient mode"),
@@ -170,6 +195,7 @@ EXPLAINERS: dict[str, tuple[Way, ReasonCode, str]] = {
     "memory": (lambda m, s: fills_memory(), MEMORY, "memory"),
     "leaves-threads": (lambda m, s: starts_threads(), LEFT, "left 50 threads"),
     "leaves-child": (lambda m, s: forks(600), LEFT, "left 1 forked process"),
+    "leaves-daemon": (lambda m, s: forks_a_daemon(), LEFT, "left 1 forked process"),
 }
 HANGS: dict[str, tuple[Way, ReasonCode, str]] = {
     "hangs": (lambda m, s: forever(), LATE, "did not end within"),
@@ -182,6 +208,7 @@ HARMLESS: dict[str, Way] = {
     "closes-stdout": lambda m, s: (os.close(1), os.close(2)),
     "draws": lambda m, s: (torch.rand(7), np.random.rand(7)),  # noqa: NPY002
     "starts-program": lambda m, s: os.system("true"),
+    "starts-a-daemon": lambda m, s: subprocess.Popen(DAEMON, start_new_session=True),
 }
 
 
@@ -251,6 +278,57 @@ class BadMetric(Metric):
         return METRICS[self.way][0](model, samples, maps)  # type: ignore[no-any-return]
 
 
+FAMILY: dict[str, tuple[Callable[[Samples], Any], ReasonCode, str]] = {
+    "family-raises": (lambda s: raises(ZeroDivisionError("no score")), ReasonCode.METRIC_RAISED, "ZeroDivisionError"),
+    "family-exit": (lambda s: sys.exit(0), ReasonCode.METRIC_RAISED, "raised SystemExit: 0"),
+    "family-hard-exit": (lambda s: os._exit(0), LOST, "exit code 0"),
+    "family-segfault": (lambda s: ctypes.string_at(0), LOST, "signal SIGSEGV"),
+    "family-hangs": (lambda s: forever(), LATE, "did not end within"),
+    "family-memory": (lambda s: fills_memory(), MEMORY, "memory"),
+    "family-images": (lambda s: s.images.zero_(), INPUT, "samples"),
+    "family-dtype": (lambda s: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
+}
+
+
+SUMMARIES: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
+    "summary-raises": (lambda: raises(ZeroDivisionError("no sum")), ReasonCode.METRIC_RAISED, "ZeroDivisionError"),
+    "summary-hard-exit": (lambda: os._exit(0), LOST, "exit code 0"),
+    "summary-hangs": (lambda: forever(), LATE, "did not end within"),
+}
+
+
+@dataclass(frozen=True)
+class BadSummary(Metric):
+    """A metric whose own summary does one bad thing."""
+
+    way: str = "summary-raises"
+
+    protocol = Protocol(id="bad-summary@1", range=(0.0, 1.0))
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        return value(samples)
+
+    def summarise(self, values: np.ndarray, name: str = "") -> float:
+        SUMMARIES[self.way][0]()
+        return float(values.mean())
+
+
+@dataclass(frozen=True)
+class BadFamily(Metric):
+    """A metric of several training runs that does one bad thing, and then gives good values."""
+
+    way: str = "family-raises"
+
+    protocol = Protocol(id="bad-family@1", range=(0.0, 1.0), needs=frozenset({"family"}))
+
+    def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
+        raise AssertionError("not scored by cell")
+
+    def score_family(self, runs: Any, samples: Samples) -> Scores:
+        FAMILY[self.way][0](samples)
+        return value(samples)
+
+
 def pixels(i: int) -> np.ndarray:
     rng = np.random.default_rng(i)
     return rng.random((32, 32, 3), dtype=np.float32)
@@ -263,6 +341,20 @@ READS: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
     "read-escapes": (lambda: raises(Escapes("out")), ReasonCode.DATASET_UNUSABLE, "Escapes"),
     "read-hangs": (lambda: forever(), LATE, "did not end within"),
 }
+
+
+LISTS: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
+    "list-hangs": (lambda: forever(), LATE, "did not end within"),
+    "list-hard-exit": (lambda: os._exit(0), LOST, "exit code 0"),
+    "list-segfault": (lambda: ctypes.string_at(0), LOST, "signal SIGSEGV"),
+    "list-kills": (lambda: os.kill(os.getpid(), signal.SIGKILL), LOST, "signal SIGKILL"),
+    "list-exit": (lambda: sys.exit(0), ReasonCode.DATASET_UNUSABLE, "raised SystemExit: 0"),
+    "list-raises": (lambda: raises(ZeroDivisionError("no list")), ReasonCode.DATASET_UNUSABLE, "ZeroDivisionError"),
+    "list-memory": (lambda: fills_memory(), MEMORY, "memory"),
+    "list-dtype": (lambda: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
+    "list-patches": (lambda: setattr(np, "argsort", patched), STATE, "numpy.argsort"),
+}
+"""What a dataset does when it is asked for its samples."""
 
 
 class BadDataset(Dataset):
@@ -280,6 +372,8 @@ class BadDataset(Dataset):
         self.mark = folder / way
 
     def items(self) -> list[Sample]:
+        if self.way in LISTS:
+            LISTS[self.way][0]()
         names = ("bona-fide", "attack")
         return [Sample(f"s{i:02d}", Face(f"f{i}", functools.partial(self.read, i)), names[i % 2]) for i in range(18)]
 

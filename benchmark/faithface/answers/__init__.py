@@ -3,7 +3,7 @@
 Place in the flow: ``cli → answers → figures, plugins, regions, explaining``. Called by the command line and by users.
 
 ``why.py`` (one decision, answered) · ``backdrop.py`` (threshold and scores of a data set) · ``wording.py`` (the
-sentence on top) · ``page.py`` (the answer as HTML)
+sentence at the top) · ``page.py`` (the answer as HTML)
 """
 
 from faithface.answers.why import Answer, why

@@ -1,4 +1,4 @@
-"""What stands behind one decision: the scores of a data set, the threshold, and what the set knows of the images.
+"""The background of one decision: the scores of a data set, the threshold, and what the set knows about the images.
 
 Place in the flow: called by ``why``. May call ``loading``, ``tasks`` and ``contract``.
 """

@@ -1,7 +1,7 @@
 """The answer as one self-contained HTML page: no script, no other file, light and dark, from 390 pixels on.
 
 Place in the flow: the last step of ``faithface why``. May call ``why``, ``wording``, ``figures`` (overlays), Jinja2,
-Pillow and scikit-image. What is drawn is prepared here as numbers; how it looks stands in ``page.html.j2``.
+Pillow and scikit-image. What is drawn is prepared here as numbers; its look is defined in ``page.html.j2``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARK = 6.0
 VERDICTS = {
     "undefined": "nothing to rank: all regions are equal",
     "unjudged": "not judged: the exact values are too uncertain",
-    "full": "agrees, as closely as can be told",
+    "full": "agrees, as closely as can be measured",
     "agrees": "agrees",
     "chance": "not above chance",
     "contradicts": "contradicts",
@@ -183,17 +183,16 @@ def _cautions(answer: Answer) -> list[str]:
         )
     said.append(
         "The values are exact for the stated fills, and for those alone. Another way of replacing a region asks "
-        "another question and has another answer."
+        "another question and gives another answer."
     )
     if answer.of("blur") is not None:
-        said.append("Intervals and reliability over strengths of blur say nothing of fills of another kind.")
+        said.append("Intervals and reliability over strengths of blur do not cover fills of another kind.")
     said.append(
-        f"Regions: {answer.regions.source}. Check that the outlines sit right on this face. Left and right are the "
-        "viewer's."
+        f"Regions: {answer.regions.source}. Check that the outlines fit this face. Left and right are the viewer's."
     )
     if answer.are_pairs:
         said.append(f"Only {answer.names[0]} is altered. Swap the images to ask about the other face.")
-        said.append("A region that agrees is no proof of identity, and one that differs none of the contrary.")
+        said.append("A region that agrees is no proof of identity, and one that differs is no proof of the contrary.")
     return [*said, *answer.failures]
 
 

@@ -1,4 +1,4 @@
-"""One decision, answered: what each region of the face contributes to it, exactly, and which explainers say the same.
+"""One decision, answered: what each region of the face contributes to it, exactly, and which explainers agree.
 
 Place in the flow: behind ``faithface why``. May call its siblings, ``regions``, ``plugins``, ``model``, and
 ``explaining`` (to explain and check maps as a run does). :func:`why` computes; ``page`` renders what it returns.
@@ -49,7 +49,7 @@ class ExplainerMap:
 
 @dataclass(frozen=True)
 class Answer:
-    """Everything that is known of one decision.
+    """Everything that is known about one decision.
 
     Attributes:
         card: the model's.
@@ -59,7 +59,7 @@ class Answer:
         score: similarity of the pair, or probability of the predicted class.
         score_name: ``cosine``, ``minus distance``, or ``probability``.
         threshold: the similarity from which on pairs are accepted, and where it comes from; None where unknown.
-        decision: ``accepted`` or ``rejected`` (pairs with a threshold), ``scored`` else.
+        decision: ``accepted`` or ``rejected`` (pairs with a threshold), else ``scored``.
         predicted: the predicted class, "" for pairs.
         known_same: pairs found in the data set: whether the two are one person; else None.
         regions: the partition.
@@ -144,7 +144,7 @@ def why(
     Raises:
         UsageError: an unknown name, the wrong number of images, an image of the wrong size or of a single colour,
             faces that are not aligned, or too few strangers.
-        RunError: the score does not move under any region, or the model's answers are not finite.
+        RunError: the score does not change under any region, or the model's answers are not finite.
     """
     registry = registry or load_registry()
     card = registry.model(model).object
@@ -165,7 +165,7 @@ def why(
     placed_by_hand = landmarks is not None or masks is not None
     if data is not None and not data.aligned and not placed_by_hand:
         raise UsageError(
-            f'data set "{data.name}" says that its faces are not aligned, so no template says where their regions are: '
+            f'data set "{data.name}" declares that its faces are not aligned, so no template can place their regions: '
             "align them, or give five landmarks or masks"
         )
     cautions: list[str] = []
@@ -186,7 +186,7 @@ def why(
     known = known_of(data, paths)
     if samples.are_pairs and data is not None and threshold is None:
         cautions.append(
-            f"{shown} has pairs of one kind only, so it gives no threshold, and nothing tells whether a stranger is "
+            f"{shown} has pairs of one kind only, so it gives no threshold, and it is not known whether a stranger is "
             "one of the two people. Give a threshold, or a set with genuine and impostor pairs."
         )
     decision: Decision = "scored"
@@ -199,7 +199,7 @@ def why(
         if value.residual > TOLERANCE:
             cautions.append(
                 f"With fill {value.fill}, the values add up to score minus filled score only within "
-                f"{value.residual:.1e}; expected {TOLERANCE:.0e}. The execution target computes less exactly."
+                f"{value.residual:.1e}; expected {TOLERANCE:.0e}. The execution target computes less precisely."
             )
     return Answer(
         card=card,
@@ -274,7 +274,7 @@ def _read_masks(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> list[Resolved[Explainer]]:
-    """Resolve names, ``all`` included, and put the control beside them."""
+    """Resolve names, ``all`` included, and add the control."""
     if not names:
         return []
     from faithface.figures import choose_explainers
@@ -303,7 +303,7 @@ def _kinds(
         reason = "no data set was given" if data is None else f'the faces of "{data.name}" are not aligned'
         cautions.append(
             f"Regions were blurred, because {reason}. A blurred region hides detail only; other people's faces "
-            "(a data set of aligned faces) ask the question that matters for identity."
+            "(a data set of aligned faces) answer the question that matters for identity."
         )
     return ("partner", first) if decision == "rejected" and aligned else (first,)
 
@@ -342,7 +342,7 @@ def _compare(
     values: Sequence[RegionValues],
     decision: Decision,
 ) -> tuple[tuple[ExplainerMap, ...], tuple[Agreement, ...], tuple[str, ...]]:
-    """Explain the decision, and hold each map against each of the exact values.
+    """Explain the decision, and compare each map with each of the exact values.
 
     Rejected pairs are judged by their dissimilarity maps, which should be large where the exact value is negative.
     """

@@ -1,9 +1,9 @@
-"""The sentence on top of a page: a decision in plain language, from the exact values alone.
+"""The sentence at the top of a page: a decision in plain language, from the exact values alone.
 
 Place in the flow: between ``why`` and ``page``. Imports ``why``'s Answer and numpy.
 
 A region is named only where its interval over fills excludes zero; a single fill (the partner) has no interval, there
-the regions that make up most of the difference are named. Nothing is said of single regions where the order of regions
+the regions that make up most of the difference are named. No single region is named where the order of regions
 is not reliable.
 """
 
@@ -37,7 +37,7 @@ def _accepted(answer: Answer) -> str:
     agree, differ = standing_out(values, names, +1), standing_out(values, names, -1)
     if values.fill == "blur":
         said = f"{_list(agree)} carry the match" if agree else "no region carries the match by itself"
-        return said + (f"; {_list(differ)} {_verb(differ, 'speaks', 'speak')} against it" if differ else "")
+        return said + (f"; {_list(differ)} {_verb(differ, 'weakens', 'weaken')} it" if differ else "")
     if not agree and not differ:
         return "no region stands out against other people's"
     said = f"{_list(agree)} {_verb(agree, 'agrees', 'agree')}" if agree else "no region agrees clearly"
@@ -68,15 +68,15 @@ def _classified(answer: Answer) -> str:
     if _unreliable(values):
         return "no single region can be made responsible; the answer changes with what replaces the regions"
     for_, against = standing_out(values, names, +1), standing_out(values, names, -1)
-    said = f"{_list(for_)} {_verb(for_, 'speaks', 'speak')} for it" if for_ else "no region speaks for it by itself"
-    return said + (f"; {_list(against)} {_verb(against, 'speaks', 'speak')} against it" if against else "")
+    said = f"{_list(for_)} {_verb(for_, 'supports', 'support')} it" if for_ else "no region supports it by itself"
+    return said + (f"; {_list(against)} {_verb(against, 'weakens', 'weaken')} it" if against else "")
 
 
 def standing_out(values: RegionValues, names: tuple[str, ...], sign: int) -> list[str]:
     """Return at most three regions of one sign, largest first, that make up 60 % of all values of that sign.
 
     With several fills only those whose 95 % interval excludes zero; a sign with less than a tenth of the magnitude of
-    all values is not worth a word.
+    all values is not mentioned.
     """
     mean, margin = sign * values.mean, np.nan_to_num(values.margin)
     total = float(mean[mean > 0].sum())

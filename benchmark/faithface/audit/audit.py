@@ -1,4 +1,4 @@
-"""One audit from beginning to end: the worlds, the exam, the evidence, the verdicts, the record.
+"""One audit from start to finish: the worlds, the exam, the evidence, the verdicts, the record.
 
 Place in the flow: ``cli.audit`` calls :func:`audit`. May call everything beside it, ``plugins``, ``applicability``.
 """
@@ -28,7 +28,7 @@ APART = frozenset({"family", "out-of-set"})
 
 @dataclass(frozen=True)
 class Place:
-    """A world as it is asked for, by names.
+    """A world as the user gives it, by names.
 
     Attributes:
         subject: the explainer whose maps are damaged; ``contributions`` where the model gives its own.
@@ -96,7 +96,7 @@ def audit(
     if not metrics:
         raise UsageError("no metrics to examine; name a suite, or give --metric")
     if samples < 4:
-        raise UsageError(f"samples is {samples}; expected at least 4, for there to be a spread")
+        raise UsageError(f"samples is {samples}; expected at least 4, to estimate a spread")
     start = time.perf_counter()
     worlds: list[World] = []
     found: dict[str, dict[str, tuple[Evidence, bool]]] = {text: {} for text in metrics}
@@ -108,7 +108,7 @@ def audit(
             reason = metric_applies(setting.model.card, setting.dataset, setting.subject, metric)
             if metric.protocol.needs & APART:
                 refused[text].append(
-                    _not_here(place, "compares several runs or datasets, which no world of the audit has")
+                    _not_here(place, "needs several runs or datasets, which no world of the audit has")
                 )
             elif reason is not None:
                 refused[text].append(_not_here(place, reason.detail))

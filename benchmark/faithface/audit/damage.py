@@ -1,7 +1,7 @@
 """Explainers with a known fault: another explainer's maps, damaged or exchanged on purpose.
 
 Place in the flow: ``exam`` scores them beside the undamaged explainer. They are explainers, so that metrics that
-explain again meet the same fault. May call the contract, ``loading``, ``perturb.fills``, ``metrics``.
+explain again see the same fault. May call the contract, ``loading``, ``perturb.fills``, ``metrics``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRENGTHS: dict[Damage, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Wrapped(Explainer):
-    """Another explainer under a name of its own; subclasses change what it says."""
+    """Another explainer under a name of its own; subclasses change its maps."""
 
     inner: Explainer
     label: str = field(default="", metadata={"parameter": False})
@@ -49,7 +49,7 @@ class Wrapped(Explainer):
 
 @dataclass(frozen=True)
 class Damaged(Wrapped):
-    """Maps with noise, moved, or blurred; the range of each face's map is kept.
+    """Maps with noise, moved, or blurred; the range of each face's map is preserved.
 
     Attributes:
         damage: ``noise``: (1 − s)·map + s·noise, uniform in the map's range, one number per cell, by the sample's seed.
@@ -143,7 +143,7 @@ class Untrained(Wrapped):
 
 
 def can_forget(model: FaceModel, explainer: Explainer) -> bool:
-    """Say whether :class:`Untrained` has a meaning: the network has weights, and the explainer asks it for gradients,
+    """Say whether :class:`Untrained` has a meaning: the network has weights, and the explainer uses its gradients,
     activations or scores."""
     asks = explainer.info.needs & {"scores", "gradients", "activations", "contributions"}
     return bool(asks) and model.proto is not None and bool(learned_layers(model.proto.graph))

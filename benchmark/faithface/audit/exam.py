@@ -40,7 +40,7 @@ class Setting:
     """A world before it is examined.
 
     Attributes:
-        name: how the record calls it.
+        name: its name in the record.
         subject: the explainer whose maps are damaged.
         exact: its maps are the model's own contributions.
         controls: by name: at least ``random`` and ``inverted`` (the subject's).
@@ -187,7 +187,7 @@ def _score(
         answers.refused[text] = str(error)
         return
     columns[text].setdefault(name, []).append(np.asarray(scores.values[""], dtype=np.float64))
-    if name == "random":  # not the first explainer, so that what all share has been paid for
+    if name == "random":  # not the first explainer, so that shared work is already done
         answers.passes[text] = (setting.model.passes.forward - forward) / len(judged)
         answers.seconds[text] = (time.perf_counter() - start) / len(judged)
 

@@ -1,4 +1,4 @@
-"""Several audits as one: worlds that were examined apart, on other machines or at other times.
+"""Several audits as one: worlds that were examined separately, on other machines or at other times.
 
 Place in the flow: ``cli.audit`` calls it. May call ``record`` and ``verdict``.
 """

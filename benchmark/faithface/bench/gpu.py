@@ -1,4 +1,4 @@
-"""What matters on a CUDA device alone: vector-Jacobian products at once, and what a changed batch size costs.
+"""What matters on a CUDA device only: vector-Jacobian products at once, and what a changed batch size costs.
 
 Place in the flow: called by ``suite`` on a CUDA device, where it matters; runs on the CPU as well.
 """
@@ -46,7 +46,7 @@ def vjp_against_loop(device: str, outputs: int = 512, widths: tuple[int, ...] = 
 
 
 def changed_shapes(model: OnnxModel, rows: int = 256, passes: int = 8, repeats: int = 3) -> dict[str, Any]:
-    """Return what it costs that a pass has another number of rows than the one before it.
+    """Return the cost of a pass with a different number of rows than the one before it.
 
     On CUDA, ONNX Runtime's convolutions hold one cuDNN plan, for the shape that they saw last, and build another one
     whenever the shape changes, also back to one that they have seen. The same passes are timed twice: all of ``rows``

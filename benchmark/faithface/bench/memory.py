@@ -1,4 +1,4 @@
-"""Peak memory and time against the number of samples, each number in a process of its own.
+"""Peak memory and time against the number of samples, each measured in its own process.
 
 Place in the flow: called by ``suite``; runs itself as ``python -m faithface.bench.memory N``, because the peak of a
 process never falls again. The work is what a run does: load a shard, rank random maps, take both curves, keep the
@@ -39,7 +39,7 @@ def growth(counts: list[int]) -> list[dict[str, Any]]:
 
 
 def score_many(count: int, path: Path) -> dict[str, Any]:
-    """Score so many samples of the stand-in network at ``path``, shard by shard, in this process."""
+    """Score that many samples of the stand-in network at ``path``, shard by shard, in this process."""
     from faithface.bench.subjects import card_for, random_maps, random_samples
     from faithface.bench.work import maps_for
     from faithface.model import open_model

@@ -31,6 +31,7 @@ def render(result: dict[str, Any]) -> str:
         parts += [
             "with PixelFlipping's step set to a number of pixels (three times as many passes): " + "; ".join(thrice)
         ]
+    parts += ["", "time by ONNX Runtime's best policy / time by the autotuned engine and policy", _engines(result)]
     parts += ["", "gradient CAMs and attributions: time of the other library / time of faithface", _rivals(result)]
     rows: list[tuple[Any, ...]]
     keys = ("explainer", "forward", "backward", "maps_per_second", "efficiency", "skipped")
@@ -61,6 +62,15 @@ def _engine(result: dict[str, Any]) -> str:
         for r in result["engine"]
     ]
     headers = ("network", "input", "batch", "bare/s", "metric/s", "efficiency", "vs Quantus", "vs torch-cam")
+    return tabulate(rows, headers=headers, disable_numparse=True)
+
+
+def _engines(result: dict[str, Any]) -> str:
+    found = result.get("engines", {"skipped": "measured on the host only"})
+    if "skipped" in found:
+        return str(found["skipped"])
+    rows = [(r["network"], r["onnxruntime"], r["engine"], r["autotuned"], _ratio(r)) for r in found["networks"]]
+    headers = ("network", "ONNX Runtime", "engine chosen", "its policy", "ratio")
     return tabulate(rows, headers=headers, disable_numparse=True)
 
 

@@ -1,7 +1,7 @@
 """The same curve by Quantus and by torch-cam: same network, images, maps and number of points.
 
-Place in the flow: called by ``efficiency``. Both libraries are development dependencies; where one is absent, the
-row says so. They run the network in torch, faithface runs it in ONNX Runtime: that is part of what is compared.
+Place in the flow: called by ``efficiency``. Both libraries are development dependencies; where one is missing, the
+row shows it. They run the network in torch, faithface runs it in ONNX Runtime: that is part of what is compared.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def against_quantus(
     """Return time(PixelFlipping) / time(deletion@1), both with a black fill and the same number of steps.
 
     PixelFlipping removes single values of C·H·W and requires that its step divides H·W: the step nearest to 50 steps is
-    taken (48 at 112×112), and our curve gets as many. Who takes its step for a number of pixels, as that check
-    suggests, gets three times as many steps as meant; with ``by_pixels`` that is what is timed (our curve keeps about
-    50 steps). The curves then have the same ends, but not the same points.
+    taken (48 at 112×112), and our curve gets as many. Whoever reads the step as a number of pixels, as that check
+    suggests, gets three times as many steps as intended; with ``by_pixels`` that is what is timed (our curve keeps
+    about 50 steps). The curves then have the same ends, but not the same points.
     """
     if subject.network is None or samples.are_pairs:
         return {"skipped": "PixelFlipping is for classifiers"}
@@ -102,7 +102,7 @@ class Logits(nn.Module):
 
 
 class GivenMaps:
-    """Stands where torch-cam expects one of its extractors, and hands out maps that are already there."""
+    """Takes the place of torch-cam's extractor, and returns given maps."""
 
     def __init__(self, model: nn.Module, maps: Tensor) -> None:
         self.model, self.maps = model, maps

@@ -150,7 +150,7 @@ def card_for(path: Path, embedding: bool = False) -> ModelCard:
 
 @contextmanager
 def subjects(device: str = "cpu", batch_size: int | None = None) -> Iterator[tuple[list[Subject], list[str]]]:
-    """Open the networks; yield them and one note per network that is not there."""
+    """Open the networks; yield them and one note per network that is missing."""
     notes: list[str] = []
     with TemporaryDirectory(prefix="faithface-bench-") as folder:
         found = [_small(Path(folder), device, batch_size, notes)]
@@ -200,7 +200,7 @@ def random_samples(model: OnnxModel, n: int, start: int = 0) -> Samples:
 
 
 def fresh(samples: Samples) -> Samples:
-    """Return the same batch with nothing remembered, so that fills are made and scored again."""
+    """Return the same batch with an empty cache, so that fills are made and scored again."""
     return Samples(samples.items, samples.images, samples.clean, samples.seed, samples.dataset)
 
 

@@ -62,7 +62,7 @@ def bare_run(model: OnnxModel, passes: int, batch: int) -> Callable[[], None]:
             if on_host is None:
                 session.run_bound(ready[:rows])
             else:
-                session.ort.run([session.output], {session.inputs[0].name: on_host[:rows]})
+                session.run(on_host[:rows])
             left -= min(batch, left)
 
     def run() -> None:

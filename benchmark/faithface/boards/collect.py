@@ -6,11 +6,12 @@ the numbers in it; calls ``statistics`` and ``record``.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,9 @@ from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_f
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.blame import without_folders
+from faithface.run.executors import Executor, GroupFailed, apply
 from faithface.run.inputs import digest
+from faithface.run.listed import real_of
 from faithface.run.paths import short
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.store import Store
@@ -51,15 +54,18 @@ STATISTICS = ("faithface.boards.collect", "faithface.boards.statistics")
 """The modules that make means and intervals of values."""
 
 
-def publish_run(store: Store, plan: Plan) -> list[Kept]:
+def publish_run(store: Store, plan: Plan, executor: Executor | None = None) -> list[Kept]:
     """Make the records of a run whose cells are done, and put them beside its store, all at once; return them.
 
     Records of cells that an earlier command left in the run, and this one does not name, stay.
 
+    Args:
+        executor: where plugins run; None: in this process.
+
     Raises:
         RunError: they cannot be written.
     """
-    kept = make_records(store, plan)
+    kept = make_records(store, plan, executor)
     begun = store.directory / f"{RECORDS}.new"
     try:
         shutil.rmtree(begun, ignore_errors=True)
@@ -81,7 +87,7 @@ def publish_run(store: Store, plan: Plan) -> list[Kept]:
     return kept
 
 
-def make_records(store: Store, plan: Plan) -> list[Kept]:
+def make_records(store: Store, plan: Plan, executor: Executor | None = None) -> list[Kept]:
     """Return one record per cell of a run whose cells are done, in the plan's order.
 
     Means and intervals are saved in the store as they are found, so that a run that is killed here moves on.
@@ -98,7 +104,7 @@ def make_records(store: Store, plan: Plan) -> list[Kept]:
         facts = store.group(group.number)
         samples = store.samples(group.number)
         for cell in group.cells:
-            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment))
+            kept.append(_record(store, plan, group, cell, rows[cell.number], facts, samples, environment, executor))
     return kept
 
 
@@ -111,6 +117,7 @@ def _record(
     facts: dict[str, Any],
     samples: list[dict[str, Any]],
     environment: dict[str, Any],
+    executor: Executor | None,
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
@@ -126,7 +133,11 @@ def _record(
         if saved.get(metric.spec, ("", None))[0] == basis:
             numbers.extend(Number.model_validate(one) for one in saved[metric.spec][1]["numbers"])
             continue
-        found = list(_numbers(metric, group.model.object, status, reason, frame, reasons, plan.request.seed))
+        asked = (frame, reasons, plan.request.seed)
+        found, failure = _summarised(executor, metric, group.model.object, status, reason, *asked)
+        if failure is not None:
+            status, reason = Status.FAILED, failure
+            store.set_metric(cell.number, metric.spec, status, reason)
         if status is Status.OK:
             lines = [one.model_dump(mode="json") for one in found]
             store.put_numbers(
@@ -200,6 +211,47 @@ def cell_values(store: Store, cell: int, units: dict[str, list[str]]) -> pl.Data
         for r in store.scores(cell)
     ]
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
+
+
+def _summarised(
+    executor: Executor | None,
+    metric: Resolved[Metric],
+    card: ModelCard,
+    status: Status,
+    reason: Reason | None,
+    *asked: Any,
+) -> tuple[list[Number], Reason | None]:
+    """Return a metric's numbers; if its own summary fails, those of a failed metric, and the reason.
+
+    A plugin's summary is called where plugins run.
+    """
+    failure = None
+    foreign = type(metric.object).__module__.partition(".")[0] not in ("faithface", "faithface_plugins")
+    if type(metric.object).summarise is not Metric.summarise and foreign and status is Status.OK:
+        about = "metric, while its values were summarised,"
+        call = executor or _here
+        try:
+            there = (metric, card, status, reason, *asked)
+            return apply(call, _numbers_there, *there, about=about, raised=ReasonCode.METRIC_RAISED), None
+        except GroupFailed as error:
+            failure = Reason(error.code, str(error))
+        except Exception as error:  # in this process
+            failure = Reason(ReasonCode.METRIC_RAISED, f"{about} raised {type(error).__name__}: {first_line(error)}")
+        status, reason = Status.FAILED, failure
+    return list(_numbers(metric, card, status, reason, *asked)), failure
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _here(_job: Any, /) -> Any:
+    """Stand for an executor that runs plugins in this process."""
+    raise AssertionError("no shards are done here")
+
+
+def _numbers_there(*asked: Any, beat: Callable[[], Any]) -> list[Number]:
+    return list(_numbers(*asked))
 
 
 def _numbers(
@@ -300,14 +352,14 @@ def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> Dataset
         spec=short(group.dataset.spec),
         name=dataset.name,
         revision=dataset.revision,
-        parameters={k: short(v) for k, v in _parameters(dataset).items()},
+        parameters={k: short(v) for k, v in _parameters(real_of(dataset)).items()},
         size=len(dataset.items()),
         samples=len(samples),
         limit=plan.request.limit,
         seed=plan.request.seed,
         licence=dataset.licence,
         source=dataset.source,
-        origin=_origin(group.dataset),
+        origin=_origin(dataclasses.replace(group.dataset, object=real_of(dataset))),
     )
 
 

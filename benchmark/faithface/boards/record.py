@@ -266,7 +266,29 @@ def read_record(path: Path) -> Kept:
         raise UsageError(f"{path} cannot be read ({error.strerror})") from None
     if not record.values:
         return Kept(record, pl.DataFrame(schema=VALUE_SCHEMA))
-    values = path.parent / record.values
-    if not values.is_file() or hashlib.sha256(values.read_bytes()).hexdigest() != record.values_sha256:
-        raise UsageError(f"{values} is missing, or is not the file that {path.name} was written with; restore both")
-    return Kept(record, pl.read_parquet(values))
+    return Kept(record, read_frame(path.parent / record.values, record.values_sha256, VALUE_SCHEMA))
+
+
+def read_frame(path: Path, sha256: str, schema: dict[str, Any]) -> pl.DataFrame:
+    """Read a Parquet file that belongs to a record.
+
+    Raises:
+        UsageError: it is missing, not the file that the record was written with, no Parquet file, or has other columns
+            than ``schema``.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UsageError(f"{path} is missing, or is not the file that its record was written with; restore both")
+    try:
+        frame = pl.read_parquet(content)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # polars and its Parquet reader raise what they like; a panic is no Exception
+        raise UsageError(f"{path} is no readable Parquet file ({(str(error).splitlines() or [''])[0][:120]})") from None
+    if dict(frame.schema) != schema:
+        wrong = [name for name in {**schema, **frame.schema} if frame.schema.get(name) != schema.get(name)]
+        raise UsageError(f"{path} has other columns than a record's: {', '.join(sorted(wrong))}")
+    return frame

@@ -52,6 +52,8 @@ def kinds(group: Group) -> str:
     """
     items = group.dataset.object.items()
     chosen = [items[position] for position in group.positions]
+    if not chosen:
+        return "its samples could not be listed"
     counts: dict[str, int] = {}
     for item in chosen:
         kind = ("genuine" if item.same else "impostor") if isinstance(item, Pair) else (item.label or "without a label")

@@ -148,6 +148,7 @@ def run(
     from faithface.api import execute
     from faithface.cli.progress import make_reporter
     from faithface.plugins import load_registry
+    from faithface.run.listing import lister
     from faithface.run.plan import default_directory, make_plan
 
     if executor == "local" and workers != 0:
@@ -168,17 +169,19 @@ def run(
         "allow_outside": allow_outside,
         "command": shlex.join(["faithface", *(w for w in context.obj if w != RETRY)]) if context.obj else None,
     }
-    plan = make_plan(make_request(registry, suite, lists, options), registry)
-    directory = out or default_directory(plan)
+    request = make_request(registry, suite, lists, options)
     reporter = make_reporter(quiet or as_json)
-    runner = pick_executor(executor, workers, limits, directory)
+    runner = pick_executor(executor, workers, limits)
     if pdb:
         from faithface.run.executors.local import run_group
 
         runner = functools.partial(run_group, failed=post_mortem)
     try:
+        plan = make_plan(request, registry, lister(runner))
+        directory = out or default_directory(plan)
         if dry_run:
             return print_dry_run(plan, directory, runner, as_json)
+        keep_logs(runner, directory)
         if talks:
             for line in preview.overview(plan, directory):
                 say(line)
@@ -341,27 +344,32 @@ def memory_size(text: str | None) -> int | None:
     return size
 
 
-def pick_executor(name: str, workers: int | None, limits: Limits, directory: Path) -> Executor:
-    """Return the executor of a name.
+def keep_logs(executor: Executor, directory: Path) -> None:
+    """Have an executor of processes keep the output of plugins in the run directory."""
+    from faithface.run.executors.processes import ProcessExecutor
 
-    Args:
-        directory: the run directory, in which output of plugins is kept.
+    if isinstance(executor, ProcessExecutor):
+        executor.logs = directory
+
+
+def pick_executor(name: str, workers: int | None, limits: Limits) -> Executor:
+    """Return the executor of a name.
 
     Raises:
         UsageError: an unknown name, or Ray is not installed.
     """
+    from faithface.run.executors.processes import ProcessExecutor
+
     if name == "local":
         if workers == 0:
             from faithface.run.executors.local import run_group
 
             return run_group
-        from faithface.run.executors.processes import ProcessExecutor
-
-        return ProcessExecutor(workers or 1, limits.timeout, limits.memory, limits.retries, directory)
+        return ProcessExecutor(workers or 1, limits.timeout, limits.memory, limits.retries)
     if name == "ray":
         from faithface.run.executors.ray import RayExecutor
 
-        return RayExecutor(workers or None)
+        return RayExecutor(workers or None, ProcessExecutor(1, limits.timeout, limits.memory, limits.retries))
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
 
 

@@ -1,6 +1,6 @@
 """What a plugin author writes against: Explainer, Metric, Dataset, their samples, and the model that they see.
 
-Place in the flow: every other part of faithface speaks in these types; this package imports only ``card``, ``errors``,
+Place in the flow: every other part of faithface uses these types; this package imports only ``card``, ``errors``,
 ``lazy``, ``reasons``, ``seeds`` and ``tasks``. Nothing here touches a file, a session or a network.
 
 The types in the order in which a run meets them::
@@ -10,7 +10,7 @@ The types in the order in which a run meets them::
     Explainer.explain(model, samples) -> Maps   one relevance map per face
     Metric.score(model, samples, maps) -> Scores    one float per sample and named value
 
-What an explainer or a metric *is* stands in its class value ``method`` (:class:`Method`) or ``protocol``
+What an explainer or a metric *is* is declared in its class value ``method`` (:class:`Method`) or ``protocol``
 (:class:`Protocol`). Both are frozen dataclasses, and their fields are their parameters: what users may *set* with
 ``name(parameter=value)`` (``specs.py``). Images are float32, RGB, in [0, 1].
 """

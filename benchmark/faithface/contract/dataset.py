@@ -22,7 +22,7 @@ Mask = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class Face:
-    """One image of a face, read when it is asked for.
+    """One image of a face, read on demand.
 
     Attributes:
         id: unique within the dataset, stable between runs.
@@ -30,7 +30,7 @@ class Face:
         identity: whose face; None where it is not known.
         digest: returns hex digits that change whenever what ``read`` returns can change: of a file, its sha256
             (``faithface.files.content_digest``); of a rendered face, a hash of its parameters. Cheap to call again.
-            Raises UsageError where ``read`` would. None: not known; then only the dataset's ``revision`` tells of a
+            Raises UsageError where ``read`` would. None: not known; then only the dataset's ``revision`` shows a
             change.
     """
 
@@ -67,7 +67,7 @@ class Sample:
         return (self.face,)
 
     def digest(self) -> str | None:
-        """Return a digest of everything that the sample brings into a number; see :func:`item_digest`."""
+        """Return a digest of everything in the sample that a number depends on; see :func:`item_digest`."""
         return item_digest(self, self.label)
 
 
@@ -99,7 +99,7 @@ class Pair:
         return (self.a, self.b)
 
     def digest(self) -> str | None:
-        """Return a digest of everything that the pair brings into a number; see :func:`item_digest`."""
+        """Return a digest of everything in the pair that a number depends on; see :func:`item_digest`."""
         return item_digest(self, self.same, self.kind)
 
 
@@ -139,7 +139,7 @@ class Dataset(ABC):
             it from their files' content.
         classes: class names for classifiers; empty for verification.
         positive: the attack or synthetic class; "" for verification.
-        aligned: the faces sit at the same place in every image (forbids ``stranger`` and ``partner`` fills if False).
+        aligned: the faces are at the same place in every image (forbids ``stranger`` and ``partner`` fills if False).
         aligned_landmarks: where that place is: five (x, y) as shares of the image's width and height (left eye, right
             eye, nose tip, left and right corner of the mouth, as the viewer sees them). Empty: that of the usual crops
             of this size (112×112: ArcFace, 150×150: dlib).
@@ -172,10 +172,10 @@ class Dataset(ABC):
         return frozenset()
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know of this data, one line each, for people to read; nothing by default.
+        """Return what a user should know about this data, one line each, for people to read; nothing by default.
 
-        A run prints them, and ``faithface datasets NAME`` does: files that were not used and why, pairs listed both
-        ways round, a class without samples. Reads no pixels.
+        A run prints them, and ``faithface datasets NAME`` does: files that were not used and why, pairs listed in
+        both orders, a class without samples. Reads no pixels.
 
         Raises:
             UsageError: as :meth:`items`.
@@ -183,12 +183,12 @@ class Dataset(ABC):
         return ()
 
     def absent(self) -> tuple[str, ...]:
-        """Return one line about listed files that are not there, for people to read; nothing by default.
+        """Return one line about listed files that are missing, for people to read; nothing by default.
 
         ``faithface datasets NAME`` prints it. A run does not: it reads the files and names each that it skips.
 
         Raises:
-            UsageError: none of the files is there.
+            UsageError: all of the files are missing.
         """
         return ()
 

@@ -39,13 +39,13 @@ class Maps:
     """Explanations of a batch: float32 at the model's input size; larger = more.
 
     Attributes:
-        relevance: classifiers: N×H×W; may be signed (negative speaks against the class).
+        relevance: classifiers: N×H×W; may be signed (negative is evidence against the class).
         similarity, dissimilarity: pairs: N×2×H×W (for ``a``, ``b``), both >= 0.
         native: the map before it was resized, where the method has a coarse one: N×h×w (pairs: N×2×h×w, of
             ``similarity``); for measures that are defined on it.
         cost: filled in by the runner.
         absent: why a sample (by index) has no map; its maps hold NaN, and no metric scores it.
-        note: what was chosen on the way and belongs in the record, such as ``{"layer": "/layer4/Relu"}``.
+        note: what was chosen during the computation and belongs in the record, such as ``{"layer": "/layer4/Relu"}``.
     """
 
     relevance: Tensor | None = None

@@ -116,14 +116,14 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a metric says of a batch.
+    """A metric's values for a batch.
 
     Attributes:
         values: float64 arrays of N by name; "" is the headline. NaN only with a reason.
         reasons: why the value of a sample (by index) is NaN: a :class:`~faithface.reasons.Reason`, or a text, which
-            stands for one with the code ``undefined``.
-        curves: arrays N×P by name, kept beside the values for figures and validators.
-        flags: remarks on samples (by index) that are scored all the same, such as a constant map; a text stands for a
+            means one with the code ``undefined``.
+        curves: arrays N×P by name, stored with the values for figures and validators.
+        flags: remarks on samples (by index) that are scored nevertheless, such as a constant map; a text means a
             reason with the code ``remark``.
     """
 
@@ -196,5 +196,5 @@ class Metric(Parametrised, ABC):
         What follows from ``protocol`` (tasks, ground truth, a second dataset) is checked by the core.
 
         Raises:
-            NotApplicable: it cannot apply; the text gives the reason.
+            NotApplicable: it is not applicable; the text gives the reason.
         """

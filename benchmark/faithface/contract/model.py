@@ -6,6 +6,7 @@ siblings ``cache`` and ``running``.
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Activations:
     layer: str
 
 
-MADE = 32  # images made at a time where a model does not say better
+MADE = 32  # images made at a time, unless a model overrides it
 
 
 class FaceModel(ABC):
@@ -48,13 +49,13 @@ class FaceModel(ABC):
     layout are applied inside. Any batch size is accepted and split as needed.
 
     A model implements the abstract methods and sets ``card`` and ``device``. All else has a default: how it is run
-    (:attr:`batching`, :meth:`feed`), what it cost (:attr:`passes`), and what a record says of it.
+    (:attr:`batching`, :meth:`feed`), what it cost (:attr:`passes`), and what is recorded of it.
 
     Attributes:
         card: the model's card.
         device: ``"cpu"`` or ``"cuda"``.
         fixed_batch: the only number of images in a pass that the network accepts; None: any.
-        proto: the ONNX graph, for those who change weights; None where the model is no ONNX file.
+        proto: the ONNX graph, for metrics that change weights; None where the model is not an ONNX file.
         sha256: of the model file (and those of its weights, where they lie beside it); "" without one.
         provider: what runs the network, as ONNX Runtime names it; "" without ONNX Runtime.
         notes: what the user should know, one line each.
@@ -106,7 +107,7 @@ class FaceModel(ABC):
 
     @property
     def batching(self) -> BatchingPolicy:
-        """Rows per pass and passes side by side: what the user named, or what suits the model; chosen at first use."""
+        """Rows per pass and passes side by side: what the user set, or what suits the model; chosen at first use."""
         if self._batching is None:
             self._batching = self._choose_batching()
         return self._batching
@@ -122,14 +123,14 @@ class FaceModel(ABC):
         """Return a policy with half as many rows and keep it, after a pass by ``policy`` raised ``error``.
 
         Raises:
-            error: it does not say that memory ran out.
+            error: it does not mean that memory ran out.
             RunError: memory ran out, and the batch cannot be made smaller.
         """
         if not is_out_of_memory(error):
             raise error
         if policy.batch == 1 or self.fixed_batch:
             raise no_memory(self.card.name, policy.batch) from error
-        smaller = BatchingPolicy(policy.batch // 2, policy.workers)
+        smaller = dataclasses.replace(policy, batch=policy.batch // 2)
         self.use_batching(smaller)
         return smaller
 
@@ -143,9 +144,9 @@ class FaceModel(ABC):
         """Return a model like this one whose ONNX graph is ``proto``: the same layers with other weights.
 
         Raises:
-            NotApplicable: this model is no ONNX file (``proto`` is None).
+            NotApplicable: this model is not an ONNX file (``proto`` is None).
         """
-        raise NotApplicable(f'model "{self.card.name}" is no ONNX file: its weights cannot be changed')
+        raise NotApplicable(f'model "{self.card.name}" is not an ONNX file: its weights cannot be changed')
 
     # --- what it computes
 
@@ -156,13 +157,13 @@ class FaceModel(ABC):
     def outputs_of(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
         """Return the raw outputs count×K of images that are made a few at a time, when the network is ready for them.
 
-        For the altered images of perturbation methods: they are scored while they lie in the cache, never held all at
-        once, and on a host with several cores some are made while others are scored.
+        For the altered images of perturbation methods: they are scored while they are in the processor's cache, never
+        held in memory all at once, and on a host with several cores some are made while others are scored.
 
         Args:
             count: how many images, at least 1.
             make: gets a slice of ``range(count)`` and returns those images, n×3×H×W on the model's device. It is called
-                from several threads, in any order and with slices of any length, so it must change nothing, and an
+                from several threads, in any order and with slices of any length, so it must not modify anything, and an
                 image must not depend on which others are made with it.
         """
         slices = [slice(start, min(start + MADE, count)) for start in range(0, count, MADE)]

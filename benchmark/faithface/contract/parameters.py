@@ -2,9 +2,9 @@
 
 Place in the flow: base of ``Explainer`` and ``Metric``. Imports only the standard library.
 
-What a class *is* (its name, version, direction, needs) stands in one class value, ``method`` or ``protocol``. What a
-user may *set* are its dataclass fields, and nothing else. The two cannot be confused: a class body that would turn one
-into the other is refused when it is executed.
+What a class *is* (its name, version, direction, needs) is declared in one class value, ``method`` or ``protocol``. What
+a user may *set* are its dataclass fields, and nothing else. The two cannot be confused: a class body that mixes them
+up is refused when it is executed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Parametrised:
         for name, hint in annotated.items():
             if name in cls.declared:
                 raise TypeError(
-                    f"{cls.__name__}.{name} would be a parameter, but what a class is cannot be set: say it in "
+                    f"{cls.__name__}.{name} would be a parameter, but what a class is cannot be set: declare it in "
                     f"`{cls.declared_in} = {cls.declared_in.title()}({name}=…)`, or give the parameter another name"
                 )
             if name in _reserved(cls):
@@ -50,7 +50,7 @@ class Parametrised:
                 continue
             if name in cls.declared and not isinstance(value, property):
                 raise TypeError(
-                    f"{cls.__name__}.{name} is set in the class body; say it in "
+                    f"{cls.__name__}.{name} is set in the class body; declare it in "
                     f"`{cls.declared_in} = {cls.declared_in.title()}({name}=…)`"
                 )
             if name in _class_variables(cls) or _is_code(value):

@@ -1,12 +1,13 @@
 """How rows go through a model: the meter, the batching policy, the feed, and what happens when memory runs out.
 
-Place in the flow: parts of ``model.FaceModel``, used by whoever runs a model (the perturbation engine, ``run``,
+Place in the flow: parts of ``model.FaceModel``, used by all that run a model (the perturbation engine, ``run``,
 ``bench``). Imports only ``errors`` and ``lazy``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from faithface.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ say that memory ran out.
+# How ONNX Runtime (its arena, with and without a limit), cuBLAS, cuDNN and C++ report that memory ran out.
 MEMORY_WORDS = (
     "out of memory",
     "failed to allocate memory",
@@ -43,12 +44,16 @@ class Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)
 
 
+ONNX_RUNTIME, OPENVINO = "onnxruntime", "openvino"
+
+
 @dataclass(frozen=True)
 class BatchingPolicy:
-    """How a model is run: rows per pass, and how many passes run side by side (one per worker thread)."""
+    """How a model is run: rows per pass, how many passes run side by side (one per worker thread), and by what."""
 
     batch: int
     workers: int = 1
+    engine: str = ONNX_RUNTIME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Feed:
             dtype. Each value of a row depends on the same pixel of its image only.
         run: contiguous rows → outputs N×K, float32, which belong to the caller. Where the model's batching policy has
             several workers, it is called from as many threads, each with rows of its own.
-        channels_last: whether the channels of a pixel lie side by side.
+        channels_last: whether the channels of a pixel are adjacent in memory.
         fixed_batch: the only number of rows that ``run`` accepts; None: any.
         counts: whether ``run`` counts its passes on the model's meter; otherwise the caller does, by
             ``FaceModel.count``, and omits rows that only fill a batch.
@@ -77,15 +82,20 @@ class Feed:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFeed(Feed):
-    """A feed whose rows lie in the host's memory, as numpy arrays."""
+    """A feed whose rows are in the host's memory, as numpy arrays.
+
+    Attributes:
+        pool: threads for passes side by side, which live as long as the model; None: the caller makes its own.
+    """
 
     prepare: Callable[[Tensor], np.ndarray]
     run: Callable[[np.ndarray], Tensor]
+    pool: Executor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFeed(Feed):
-    """A feed whose rows lie in a device's memory, as torch tensors; so do the outputs."""
+    """A feed whose rows are in a device's memory, as torch tensors; so do the outputs."""
 
     prepare: Callable[[Tensor], Tensor]
     run: Callable[[Tensor], Tensor]

@@ -30,7 +30,7 @@ ClassSide = Literal["all", "positive", "negative"]
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """What the model says of the unaltered images of a batch; computed once and shared by all.
+    """The model's results on the unaltered images of a batch; computed once and shared by all.
 
     Attributes:
         outputs: raw outputs, float32 N×K; for pairs N×2×D (embeddings, not normalised).
@@ -63,12 +63,12 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """A batch of samples with their pixels: what an explainer and a metric get.
+    """A batch of samples with their pixels: what an explainer and a metric receive.
 
     Attributes:
         items: N samples, or N pairs.
         images: float32 N×3×H×W, for pairs N×2×3×H×W, RGB in [0, 1], at the model's input size, on the model's device.
-        clean: what the model says of them.
+        clean: the model's results on them.
         seed: the suite's seed; use :meth:`rng` rather than this.
         dataset: where they come from; None for images given by hand.
         cache: what several metrics or explainers share on this batch (see :meth:`cached`).
@@ -154,7 +154,7 @@ class Samples:
     def truth(self, kind: str) -> Tensor:
         """Return a ground truth at the model's input size, float32 in [0, 1]: N×H×W, for pairs N×2×H×W.
 
-        Masks of another size are resized by area, so a value between 0 and 1 is a covered share.
+        Masks of another size are resized by area, so a value between 0 and 1 is the share that is covered.
 
         Raises:
             NotApplicable: a sample has no ground truth of this kind.

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.contract.metric import Better
 from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, answers, probes, unaltered_scores
 from faithface.perturb import fill_images, rank
 from faithface.perturb.fills import check_fill
+from faithface.tasks import difference_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +30,56 @@ TopFill = Literal["black", "mean", "blur", "stranger"]
 Reading = Literal["input", "published"]
 
 
+def top_share(id: str, question: str, better: Better) -> Protocol:
+    """Return the protocol of a metric on the top share."""
+    return Protocol(
+        id=id,
+        question=question,
+        better=better,
+        range=lambda _, card: difference_range(card),
+        needs=frozenset({"model"}),
+        family="faithful",
+        values=(Value(), Value("control"), Value("flips"), Value("control-flips")),
+        judged_on="genuine",
+        cost="2",
+        source="Ensemble-CAM, 2510.19695",
+    )
+
+
 @dataclass(frozen=True)
 class TopShare(Metric):
-    """Score the clean image minus the score with a mask removed; ``keep`` removes everything but the mask."""
+    """The clean score minus the score with a mask removed (``keep``: all but the mask); the base of both.
+
+    Values
+        (headline): the fall.
+        ``:control``: the fall for the same mask shifted circularly by rows and columns, drawn from the sample's seed:
+        equal area and shape, another place.
+        ``:flips``: 1 where the decision changes, else 0; the mean is the share of flipped decisions.
+        ``:control-flips``: the same for the control.
+
+    Parameters
+        ``share``: share of the cells; default 0.1.
+        ``grid``: cells per side (14), ranked by their means in steps of 2⁻²⁰ of the map's largest |value|; pixel row r
+        lies in cell row ⌊r·G/H⌋. 0 = pixels: then the tied pixels of a binary map are scattered over its area.
+        ``fill``: ``black`` (default, the paper's), ``mean`` (the image's mean colour), ``blur`` (σ = 8 % of the shorter
+        side), ``stranger`` (another face; aligned sets only).
+        ``reading``: ``input`` (default) works on float pixels at the model's input size. ``published``, which needs
+        ``grid=0``, follows the paper's notebook: threshold at the 90th percentile with all ties included, map stretched
+        bilinearly over the image at its own size, mask where it exceeds its minimum (about 10.7 %), black, and one
+        shift for all images of a size (numpy seed 42).
+
+    Which maps
+        Classifiers: the relevance map. Pairs: genuine ones only (an impostor pair has no confidence to lose), by
+        the probe's similarity map; the probe is altered.
+
+    Special cases
+        Ties are broken by a permutation seeded from the sample. A constant map is scored in that order (``published``:
+        its mask is empty) and flagged. A map with non-finite values has no value. Without a decision threshold the
+        flips of pairs have no value.
+
+    Cost
+        2 forward passes per sample.
+    """
 
     keep: ClassVar[bool]
 
@@ -46,7 +95,7 @@ class TopShare(Metric):
         if self.reading == "published" and self.grid:
             raise ValueError(f"reading=published masks pixels; got grid={self.grid}: write (grid=0,reading=published)")
         if self.reading == "published" and self.fill != "black":
-            raise ValueError(f"reading=published fills with black; got fill={self.fill}: leave one of them out")
+            raise ValueError(f"reading=published fills with black; got fill={self.fill}: remove one of them")
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
         check_fill(self.fill, dataset, card.task == "verification")
@@ -57,16 +106,16 @@ class TopShare(Metric):
         chosen = _maps.finite(chosen)
         altered = self._published(model, samples, chosen) if self.reading == "published" else None
         versions = list(altered or self._input(model, samples, chosen))
-        told = answers(model, samples, versions, f"the top share replaced with fill {self.fill}")
+        found = answers(model, samples, versions, f"the top share replaced with fill {self.fill}")
         clean = unaltered_scores(samples)
         values = {
-            "": clean - told.scores[0],
-            "control": clean - told.scores[1],
-            "flips": told.flipped[0],
-            "control-flips": told.flipped[1],
+            "": clean - found.scores[0],
+            "control": clean - found.scores[1],
+            "flips": found.flipped[0],
+            "control-flips": found.flipped[1],
         }
         scores = _maps.result(values, reasons, _maps.constant(chosen))
-        if not np.isnan(told.flipped).any():
+        if not np.isnan(found.flipped).any():
             return scores
         return dataclasses.replace(scores, reasons=dict.fromkeys(range(len(samples)), NO_THRESHOLD) | reasons)
 

@@ -1,9 +1,7 @@
-"""The common part of the localisation metrics: which truth each sample is held against, and what has none.
+"""The common part of the localisation metrics: which ground truth each sample is compared with, and which has none.
 
 Place in the flow: the base of ``pointing_game``, ``relevance_mass``, ``relevance_rank`` and ``localisation_auc``; calls
 ``_maps``, ``perturb.ranking`` and the contract.
-
-A pixel belongs to the truth when its value, resized by area to the model's input size, is at least 0.5.
 """
 
 from __future__ import annotations
@@ -14,7 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faithface.contract import PAIR_MAPS, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
+from faithface.contract import (
+    PAIR_MAPS,
+    Explainer,
+    FaceModel,
+    Maps,
+    Metric,
+    Pair,
+    Protocol,
+    Sample,
+    Samples,
+    Scores,
+    Value,
+)
 from faithface.errors import nearest
 from faithface.metrics import _maps
 from faithface.perturb import rank
@@ -27,9 +37,17 @@ KINDS = ("relevance", "human", "tag", *PAIR_MAPS)
 CHANCE = "chance"
 
 
-def asked_truth(metric: Localisation) -> tuple[str, ...]:
-    """Return the kinds of ground truth that a localisation metric, as it is set, takes."""
-    return metric.truth
+def localisation(id: str, question: str, source: str, values: tuple[Value, ...] = (Value(), Value(CHANCE))) -> Protocol:
+    """Return the protocol of a localisation metric; its ground truth is that of its parameter ``truth``."""
+    return Protocol(
+        id=id,
+        question=question,
+        needs=frozenset({"truth"}),
+        family="truth",
+        values=values,
+        source=source,
+        ground_truth=lambda metric: metric.truth,
+    )
 
 
 Masks = tuple[dict[int, tuple[str, np.ndarray]], dict[int, Reason]]
@@ -37,7 +55,30 @@ Masks = tuple[dict[int, tuple[str, np.ndarray]], dict[int, Reason]]
 
 @dataclass(frozen=True)
 class Localisation(Metric):
-    """A metric that compares a map with a ground truth; ``truth`` lists the kinds it takes, the first found wins."""
+    """A metric that compares a map with a ground truth; its sections hold for every metric built on it.
+
+    Parameters
+        ``truth``: the kinds of ground truth to use, joined by ``+``; the first that a sample has. Default
+        ``relevance+similarity+dissimilarity``; also ``human`` (an annotator's salience) and ``tag`` (a planted
+        shortcut: a high value is then a warning about the model).
+
+    Which maps
+        Classifiers: the signed relevance map. Pairs: the probe's map, similarity against similarity truth on genuine
+        pairs, dissimilarity against dissimilarity truth on impostor pairs. A pair without that truth is compared
+        with the other kind, by its map of that kind.
+
+    Needs
+        Ground truth. A pixel belongs to it when its value, resized by area to the model's input size, is at least 0.5.
+
+    Special cases
+        A sample without the truth, or whose truth covers all or none of the image, has no value.
+
+    Known weaknesses
+        The map explains the predicted class: where a model misses the attack, the attack's pixels are not its reason.
+
+    Cost
+        No forward passes.
+    """
 
     truth: tuple[str, ...] = ("relevance", *PAIR_MAPS)
 

@@ -17,6 +17,23 @@ from faithface.contract import Metric
 from faithface.specs import format_value, parameters
 
 ARROWS = {"higher": "↑", "lower": "↓"}
+HEADINGS = (
+    "Question",
+    "Formula",
+    "The other samples",
+    "The parts",
+    "Parameters",
+    "Values",
+    "Range and direction",
+    "Which maps",
+    "Passed or failed",
+    "Needs",
+    "Special cases",
+    "Differs from other libraries",
+    "Known weaknesses",
+    "Cost",
+    "Source",
+)
 ITEM = r"(?:``[^`\n]+``|\(?headline\)?)(?:, ``[^`\n]+``)*(?: \([^)\n]*\))?: "
 
 
@@ -34,19 +51,32 @@ def title(metric: Metric) -> str:
 
 
 def sections(metric: Metric) -> list[Section]:
-    """Return the sections of a metric's docstring, its question first.
+    """Return the sections of a metric's docstring, its question first, in the order of :data:`HEADINGS`.
 
     A heading is a line that opens an indented block. Lines are joined; a blank line, a formula's ``value =``, and a
-    name with its explanation (``fill``: …) begin a new paragraph.
+    name with its explanation (``fill``: …) begin a new paragraph. What a base class says under one of
+    :data:`HEADINGS` holds for all metrics built on it: it is added to the metric's own section.
     """
-    lines = inspect.cleandoc(type(metric).__doc__ or "").splitlines()
-    found: list[tuple[str, list[str]]] = [("Question", [metric.protocol.question])]
+    found = {"Question": [metric.protocol.question]}
+    for cls in type(metric).__mro__:
+        for heading, body in _written(cls).items():
+            if cls is type(metric) or (heading in HEADINGS and issubclass(cls, Metric)):
+                found.setdefault(heading, []).extend(_paragraphs(body))
+    known = [heading for heading in found if heading in HEADINGS]
+    others = [heading for heading in found if heading not in HEADINGS]
+    return [Section(heading, tuple(found[heading])) for heading in sorted(known, key=HEADINGS.index) + others]
+
+
+def _written(cls: type) -> dict[str, list[str]]:
+    """Return the stripped lines under each heading of a class's own docstring."""
+    lines = inspect.cleandoc(cls.__dict__.get("__doc__") or "").splitlines()
+    found: dict[str, list[str]] = {}
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         if line and not line.startswith(" ") and following.startswith("    "):
-            found.append((line, []))
-        elif line.startswith(" ") or not line:
-            found[-1][1].append(line.strip())
-    return [Section(heading, tuple(_paragraphs(body))) for heading, body in found if any(body)]
+            body = found[line] = []
+        elif found and (line.startswith(" ") or not line):
+            body.append(line.strip())
+    return {heading: body for heading, body in found.items() if any(body)}
 
 
 def is_item(paragraph: str) -> bool:

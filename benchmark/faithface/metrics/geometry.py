@@ -108,18 +108,18 @@ class Geometry(Metric):
         dissimilarity map on impostor pairs.
 
     Special cases
-        An image that is not square cannot be turned into its own frame: the two turns are left out of the mean and
+        An image that is not square cannot be turned into its own frame: the two turns are not part of the mean and
         ``rotation`` has no value. Constant maps are flagged. Where one of the maps is not finite, there is no value.
 
     Differs from other libraries
-        The published notebook makes the 13 images for 224×224 inputs and leaves open how maps are brought back and
-        compared; the inverse transformation at the input size, the cut to the overlap and SSIM are this protocol's
-        reading, and the shift grows with the input. There, images are explained for the class that they are then taken
-        for.
+        The published notebook makes the 13 images for 224×224 inputs and does not define how maps are transformed back
+        and compared; the inverse transformation at the input size, the crop to the overlap and SSIM are this
+        protocol's reading, and the shift scales with the input. The notebook explains each transformed image for the
+        class that is predicted on it.
 
     Known weaknesses
-        It judges model and explainer together: a network that was never shown a face upside down has good reason to
-        look elsewhere. A coarse map cannot follow a shift by half a cell (16 of 224 pixels, at 7×7), so not even a
+        It judges model and explainer together: a network that was never trained on upside-down faces has good reason to
+        use other pixels. A coarse map cannot follow a shift by half a cell (16 of 224 pixels, at 7×7), so not even a
         perfect network reaches 1 there. A symmetric map that ignores the image does well on flips and turns: compare
         with ``centre-prior``.
 
@@ -133,18 +133,10 @@ class Geometry(Metric):
     protocol = Protocol(
         id="geometry@1",
         question="When the image is mirrored, moved or turned, is its map mirrored, moved or turned with it?",
-        better="higher",
         range=(-1.0, 1.0),
-        best=1.0,
         needs=frozenset({"model", "explainer"}),
         family="description",
-        values=(
-            Value(),
-            Value("flip"),
-            Value("shift"),
-            Value("rotation"),
-            Value("spearman"),
-        ),
+        values=(Value(), Value("flip"), Value("shift"), Value("rotation"), Value("spearman")),
         cost="12, and 12 explanations",
         source="Explain To Me, arXiv:2303.11969",
     )

@@ -86,16 +86,16 @@ class NoiseStability(Metric):
 
     Parameters
         ``level``: the level of the headline, one of those above 0; default 0.05, the published one. One level and not
-        the mean of all, because from 0.25 on there is hardly a face left, and a map that still stands still is no
-        virtue: it does not depend on the image.
-        ``levels``: ``all``, or ``headline`` to explain only the headline's level again, for explainers that cost much;
-        the headline is the same, ``all-levels`` then equals it, and a non-deterministic explainer is not found out.
+        the mean of all, because from 0.25 on there is hardly a face left: a map that does not change there is not
+        stable, it does not depend on the image.
+        ``levels``: ``all``, or ``headline`` to explain only the headline's level again, for expensive explainers; the
+        headline is the same, ``all-levels`` then equals it, and a non-deterministic explainer is not detected.
 
     Values
         headline: SSIM at ``level``.
         ``spearman``: rank correlation of the two maps at ``level``; tied pixels share ranks.
         ``score-fall``: clean minus noisy score at ``level`` (probability of the class, or similarity of the pair),
-        -1 to 1 (cosines: -2 to 2); lower is better. It says how much of a moved map is the network's own doing.
+        -1 to 1 (cosines: -2 to 2); lower is better. It says how much of the map's change is due to the network.
         ``all-levels``: mean SSIM over the seven levels above 0.
         Curves over the eight levels: ``level``, ``ssim``, ``spearman``, ``score-fall``.
 
@@ -114,17 +114,16 @@ class NoiseStability(Metric):
 
     Differs from other libraries
         The published code adds the noise (skimage's ``random_noise``, not seeded) to the 8-bit image at its own size,
-        before resizing averages part of it away, explains each noisy image for the class it is then taken for, and
-        compares 8-bit maps. Here the noise falls on float pixels at the input size (8-bit pixels would take the same
-        noise, since 0 and 1 are 0 and 255), is seeded by the sample and nested (noise at one level is noise at every
-        higher one), the class is held, and maps stay floats. As there, the three colour values of a pixel are hit
-        independently. xplique's
-        AverageStability takes the distance of unscaled maps: maps times 0.001 look a thousand times better. Quantus has
-        ratios of distances, no SSIM.
+        before resizing averages part of it away, explains each noisy image for the class predicted on it, and compares
+        8-bit maps. Here the noise falls on float pixels at the input size (8-bit pixels would take the same noise,
+        since 0 and 1 are 0 and 255), is seeded by the sample and nested (noise at one level is noise at every higher
+        one), the class is fixed, and maps stay floats. As in the published code, the three colour values of a pixel
+        are hit independently. xplique's AverageStability takes the distance of unscaled maps, so that multiplying maps
+        by 0.001 improves it a thousandfold. Quantus has ratios of distances, not SSIM.
 
     Known weaknesses
         A map that ignores the image is perfectly stable: the controls ``random`` (its seed is the sample's) and
-        ``centre-prior`` stand at 1. SSIM rewards large empty areas. Read it beside a faithfulness metric.
+        ``centre-prior`` score 1. SSIM rewards large empty areas. Read it beside a faithfulness metric.
 
     Cost
         Eight explanations and eight forward passes per sample; one of each with ``levels=headline``.
@@ -139,17 +138,10 @@ class NoiseStability(Metric):
     protocol = Protocol(
         id="noise-stability@1",
         question="Does noise that hides nothing of the face move its explanation?",
-        better="higher",
         range=(-1.0, 1.0),
-        best=1.0,
         needs=frozenset({"model", "explainer"}),
         family="description",
-        values=(
-            Value(),
-            Value("spearman"),
-            Value("score-fall", "lower"),
-            Value("all-levels"),
-        ),
+        values=(Value(), Value("spearman"), Value("score-fall", "lower"), Value("all-levels")),
         cost=lambda metric: "8, and 8 explanations" if metric.levels == "all" else "1, and 1 explanation",
         source="Explain To Me, arXiv:2303.11969",
     )

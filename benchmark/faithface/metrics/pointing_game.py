@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Protocol, Value
-from faithface.metrics._truth import CHANCE, Localisation, asked_truth
+from faithface.metrics._truth import Localisation, localisation
 
 
 @dataclass(frozen=True)
@@ -25,54 +24,26 @@ class PointingGame(Localisation):
     Range and direction
         0 to 1. Higher is better. The best value is 1.0. Read it against ``:chance``.
 
-    Parameters
-        ``truth``: the kinds of ground truth to use, joined by ``+``; the first that a sample has. Default
-        ``relevance+similarity+dissimilarity``; also ``human`` (an annotator's salience) and ``tag`` (a planted
-        shortcut).
-
-    Which maps
-        Classifiers: the relevance map, signed. Pairs: the probe's map, similarity against similarity truth on genuine
-        pairs, dissimilarity against dissimilarity truth on impostor pairs; a pair without that truth takes the other
-        kind, with the map of that kind.
-
-    Needs
-        Ground truth. A pixel belongs to it when its value, resized by area to the model's input size, is at least 0.5.
-
     Special cases
-        Of several maxima one is drawn by a permutation seeded from the sample, the same for all explainers; so is the
-        pixel of a constant map, which is flagged. A sample without the truth, or whose truth covers all or none of
-        the image, has no value.
+        One of several maxima is drawn by a permutation seeded from the sample, the same for all explainers; so is the
+        pixel of a constant map, which is flagged.
 
     Differs from other libraries
         The original allows a miss by up to 15 pixels on photographs of scenes; on aligned faces of about a hundred
-        pixels nothing is forgiven here. It averages over object classes; here over samples. Quantus counts a hit
-        where any of several maxima lies inside, so that a constant map always hits.
+        pixels, no miss is allowed here. The original averages over object classes, this metric over samples. Quantus
+        counts a hit where any of several maxima lies inside, so that a constant map always hits.
 
     Known weaknesses
-        One pixel decides. The map explains the predicted class: where a model misses the attack, the attack's pixels
-        are not its reason.
-
-    Cost
-        No forward passes.
+        One pixel decides.
 
     Source
         Zhang et al., 2016 (excitation backprop).
     """
 
-    protocol = Protocol(
-        id="pointing-game@1",
-        question="If the explanation may point at one pixel, is it evidence?",
-        better="higher",
-        range=(0.0, 1.0),
-        best=1.0,
-        needs=frozenset({"truth"}),
-        family="truth",
-        values=(
-            Value(),
-            Value(CHANCE),
-        ),
-        source="Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016",
-        ground_truth=asked_truth,
+    protocol = localisation(
+        "pointing-game@1",
+        "If the explanation may point at one pixel, is it evidence?",
+        "Zhang et al., Top-down Neural Attention by Excitation Backprop, ECCV 2016",
     )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:

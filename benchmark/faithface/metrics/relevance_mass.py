@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faithface.contract import Protocol, Value
 from faithface.metrics import _maps
-from faithface.metrics._truth import CHANCE, Localisation, asked_truth, positive
+from faithface.metrics._truth import Localisation, localisation, positive
 from faithface.reasons import Reason, ReasonCode
 
 if TYPE_CHECKING:
@@ -35,54 +34,26 @@ class RelevanceMass(Localisation):
     Range and direction
         0 to 1. Higher is better. The best value is 1.0. Read it against ``:chance``.
 
-    Parameters
-        ``truth``: the kinds of ground truth to use, joined by ``+``; the first that a sample has. Default
-        ``relevance+similarity+dissimilarity``; ``human`` holds the map against an annotator's salience, ``tag`` against
-        a planted shortcut (then a high value is a warning about the model).
-
-    Which maps
-        Classifiers: the relevance map. Pairs: the probe's map, similarity against similarity truth on genuine pairs,
-        dissimilarity against dissimilarity truth on impostor pairs; a pair without that truth takes the other kind,
-        with the map of that kind.
-
-    Needs
-        Ground truth. A pixel belongs to it when its value, resized by area to the model's input size, is at least 0.5.
-
     Special cases
-        A sample without the truth, or whose truth covers all or none of the image, has no value. A map without any
-        positive value counts as uniform, and is flagged; so is a constant map.
+        A map without any positive value counts as uniform, and is flagged; so is a constant map.
 
     Differs from other libraries
         Quantus' RelevanceMassAccuracy sums signed values, so that it can leave [0, 1] and be NaN or infinite where the
-        sum is 0; here negative relevance, which speaks against the class, is left out. The inside-total ratio of
-        Kohlbrenner et al. is the same number.
+        sum is 0; here negative relevance, which is evidence against the class, is not counted. The inside-total ratio
+        of Kohlbrenner et al. is the same number.
 
     Known weaknesses
-        Rewards maps that mark one sure pixel. The map explains the predicted class: where a model misses the attack,
-        the attack's pixels are not its reason. It is not invariant under increasing transforms of the map: adding a
-        constant to a map lowers a good value; ``relevance-rank@1`` and ``localisation-auc@1`` only look at the order.
-
-    Cost
-        No forward passes.
+        Rewards maps that mark one certain pixel. It is not invariant under increasing transforms of the map: adding a
+        constant to a map lowers a good value. ``relevance-rank@1`` and ``localisation-auc@1`` depend only on the order.
 
     Source
         Arras, Osman and Samek, 2022 (CLEVR-XAI); Kohlbrenner et al., 2020.
     """
 
-    protocol = Protocol(
-        id="relevance-mass@1",
-        question="How much of what the explanation points at is the evidence?",
-        better="higher",
-        range=(0.0, 1.0),
-        best=1.0,
-        needs=frozenset({"truth"}),
-        family="truth",
-        values=(
-            Value(),
-            Value(CHANCE),
-        ),
-        source="Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022",
-        ground_truth=asked_truth,
+    protocol = localisation(
+        "relevance-mass@1",
+        "How much of what the explanation points at is the evidence?",
+        "Arras et al., CLEVR-XAI, a benchmark for the ground-truth evaluation of explanations, 2022",
     )
 
     def compare(self, relevance: np.ndarray, truth: np.ndarray, order: np.ndarray) -> float:

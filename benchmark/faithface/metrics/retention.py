@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Protocol, Value
-from faithface.metrics._top_share import TopShare
-from faithface.tasks import difference_range
+from faithface.metrics._top_share import TopShare, top_share
 
 
 @dataclass(frozen=True)
@@ -22,63 +20,22 @@ class Retention(TopShare):
         samples that the model gets wrong are included. The map is averaged on a grid of G×G cells (see ``grid``), and
         the max(1, round(share·G²)) cells of the largest means are kept: 20 of 196.
 
-    Values
-        (headline): the fall.
-        ``:control``: the fall for the same mask shifted circularly by rows and columns, drawn from the sample's seed.
-        ``:flips``: 1 where the decision changes, else 0; the mean is the share of flipped decisions.
-        ``:control-flips``: the same for the control.
-
     Range and direction
         −1 to 1 for classifiers, −2 to 2 for pairs. Lower is better. The best value is −2.0 (−1.0 for classifiers); 0
-        means that nothing was lost. Only what lies below ``:control`` speaks for the explanation.
-
-    Parameters
-        ``share``: of the cells; default 0.1.
-        ``grid``: cells per side (14), ranked by their means in steps of 2⁻²⁰ of the map's largest |value|; pixel row r
-        lies in cell row ⌊r·G/H⌋. 0 = pixels: then the tied pixels of a binary map are scattered over its area.
-        ``fill``: ``black`` (default, the paper's), ``mean`` (the image's mean colour), ``blur`` (σ = 8 % of the shorter
-        side), ``stranger`` (another face; aligned sets only).
-        ``reading``: ``input`` (default) or ``published``, the paper's own masks on images at their own size, which
-        needs ``grid=0``; see ``confidence-drop@1``.
-
-    Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
-
-    Special cases
-        Ties fall by a permutation seeded from the sample. A constant map is scored in that order and flagged. A map
-        with values that are not finite has no value. Without a decision threshold the flips of pairs have no value.
+        means that nothing was lost. Only what lies below ``:control`` supports the explanation.
 
     Differs from other libraries
-        Others call keep-only tests sufficiency; what Quantus calls sufficiency asks whether like maps go with like
-        predictions, which is another question.
+        Others call keep-only tests sufficiency. What Quantus calls sufficiency asks whether similar maps come with
+        similar predictions, which is another question.
 
     Known weaknesses
         A tenth of a face on black is far from anything the model was trained on: where every map loses everything, the
-        values say little. Many classifiers answer one class for whatever they do not know, which makes retention
+        values say little. Many classifiers predict one class for whatever they do not know, which makes retention
         perfect for samples of that class.
-
-    Cost
-        2 forward passes per sample.
 
     Source
         Ensemble-CAM (2510.19695), table 3.
     """
 
-    protocol = Protocol(
-        id="retention@1",
-        question="Is what the explanation puts first enough for the model?",
-        better="lower",
-        range=lambda _, card: difference_range(card),
-        needs=frozenset({"model"}),
-        family="faithful",
-        values=(
-            Value(),
-            Value("control"),
-            Value("flips"),
-            Value("control-flips"),
-        ),
-        judged_on="genuine",
-        cost="2",
-        source="Ensemble-CAM, 2510.19695",
-    )
+    protocol = top_share("retention@1", "Is what the explanation puts first enough for the model?", "lower")
     keep = True

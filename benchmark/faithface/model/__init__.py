@@ -6,7 +6,7 @@ May call ``contract``, ``tasks``, ``card``, ``threads``, ``errors``; never pertu
 ``target.py`` names execution targets · ``session.py`` runs the file by ONNX Runtime · ``autotune.py`` measures the
 fastest batching policy · ``feeding.py`` runs prepared rows in place · ``twin.py`` derives a differentiable torch twin ·
 ``layers.py`` finds its layers · ``products.py`` multiplies by its Jacobian · ``onnx_model.py`` joins them into a
-FaceModel · ``inspect.py`` describes a file · ``presets.py`` knows the cards of public networks.
+FaceModel · ``inspect.py`` describes a file · ``presets.py`` holds cards of public networks.
 """
 
 from __future__ import annotations

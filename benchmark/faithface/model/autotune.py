@@ -1,12 +1,13 @@
 """Measure which batching policy is fastest on a machine: rows per pass, and passes side by side. Once per open model.
 
-Place in the flow: ``onnx_model`` asks :func:`autotune` when the first large batch arrives; all forward passes, those of
-the perturbation engine too, keep to what it finds. May call ``session``, ``threads`` and the contract's
+Place in the flow: ``onnx_model`` calls :func:`autotune` when the first large batch arrives; all forward passes, those
+of the perturbation engine too, use the policy that it finds. May call ``session``, ``threads`` and the contract's
 ``BatchingPolicy``; knows nothing of cards or faces.
 
 Two ways to use the cores of a host: one pass whose operators are divided among them, or one pass per core side by side.
-The first waits for the slowest core after every operator, which small networks notice; the second does not, and keeps a
-worker's activations in its own core's cache. Which one wins, and with how many rows, depends on network and machine.
+The first waits for the slowest core after every operator, which slows small networks down; the second does not, and
+keeps a worker's activations in its own core's cache. Which one wins, and with how many rows, depends on network and
+machine.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ LARGEST = {"cpu": 32, "cuda": 1024}
 ALONE = (1, 2, 4, 8, 16)  # rows per pass that may be tried with one pass per core
 AT_ONCE = 128  # the most rows that all passes side by side hold, because each row has activations of its own
 # A doubled batch is taken unless it costs this share more per image: composing has a fixed cost per batch. On the host
-# it has no more to win beyond 32 rows, which then leave the cache.
+# there is nothing to gain beyond 32 rows, which no longer fit into the cache.
 LOSS = 0.03
 TIE = 0.03  # passes side by side may cost this share more per image: two timings differ by as much
 # Seconds per image that the engine spends between passes (writing pixels, Python). Beside one divided pass all cores
 # wait for them; with one pass per core, one does.
 BETWEEN = 2.5e-5
-SLOW = 0.5  # seconds; nothing is tried beyond a pass that takes so long
+SLOW = 0.5  # seconds; nothing is tried beyond a pass that takes this long
 SPAN = 0.03  # seconds that one timing takes at least, so that a pause of the machine does not decide
 BUFFER_BYTES = 512 * 2**20  # for the batch itself; activations come on top of it
 
@@ -48,7 +49,7 @@ def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: s
     """Double the rows of a pass while the time per image does not rise, up to the edge of memory.
 
     Args:
-        run: one pass with so many rows, on data that lies ready; returns when the result is there.
+        run: one pass with so many rows, on prepared data; returns when the result is available.
         size: height and width of the network's input.
         device: ``"cpu"`` or ``"cuda"``.
     """
@@ -74,11 +75,11 @@ def fastest_batch(run: Callable[[int], object], size: tuple[int, int], device: s
 def autotune(
     session: Session, rows: np.ndarray, whole: BatchingPolicy, alone: tuple[int, ...] = ALONE
 ) -> BatchingPolicy:
-    """Hold one pass per core against ``whole``, one divided pass at a time; leave the session set to the faster way.
+    """Compare one pass per core with ``whole``, one divided pass at a time; leave the session set to the faster one.
 
     Args:
         session: an open session on the host.
-        rows: what to feed it, in the network's own layout: as many as ``whole`` and ``alone`` may ask for.
+        rows: what to feed it, in the network's own layout: as many as ``whole`` and ``alone`` need.
         whole: the best policy with divided passes.
         alone: the rows per pass to try with one pass per core.
     """
@@ -87,11 +88,11 @@ def autotune(
     if cores < 2 or not alone:
         return whole
     rows = rows.astype(session.dtype)
-    divided = _per_image(session, rows, whole)
+    divided = seconds_per_image(session, rows, whole)
     if divided * whole.batch > SLOW:
         return whole
     session.share_out(cores)
-    times = {BatchingPolicy(n, cores): _per_image(session, rows, BatchingPolicy(n, cores)) for n in alone}
+    times = {BatchingPolicy(n, cores): seconds_per_image(session, rows, BatchingPolicy(n, cores)) for n in alone}
     fastest = min(times.values())
     if fastest > divided * (1 + TIE) + BETWEEN * (1 - 1 / cores):
         session.share_out(1)
@@ -102,8 +103,8 @@ def autotune(
     )
 
 
-def _per_image(session: Session, rows: np.ndarray, policy: BatchingPolicy) -> float:
-    """Return seconds per image: the best of three spans of passes."""
+def seconds_per_image(session: Session, rows: np.ndarray, policy: BatchingPolicy) -> float:
+    """Return seconds per image by a policy to which the session is set: the best of three spans of passes."""
 
     def passes(count: int) -> None:
         for _ in range(count):

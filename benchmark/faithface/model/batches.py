@@ -1,7 +1,7 @@
 """Which batches a file takes, and whether the rows of a batch are independent of each other.
 
-Place in the flow: called by ``onnx_model.py`` on opening. May call ``graph`` and ``errors``. Runs the network through a
-function that it is given.
+Place in the flow: called by ``onnx_model.py`` on opening. May call ``graph``, ``parity``, ``contract`` and ``errors``.
+Runs the network through a function that it is given.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from faithface.contract.running import is_out_of_memory
 from faithface.errors import RunError, UsageError
 from faithface.model.graph import attributes, constants, opset
 from faithface.model.parity import relative_difference
@@ -26,7 +27,7 @@ MOST_BAKED = 64  # the largest batch that is looked for behind a dynamic axis
 
 @dataclass(frozen=True)
 class Batches:
-    """What was found.
+    """What was found about a file's batches.
 
     Attributes:
         fixed: the only batch size that works; None: any.
@@ -49,7 +50,7 @@ def find_batches(
     declared: int | None,
     tolerance: float,
 ) -> Batches:
-    """Try a file: one image at a time, several together, the same twice.
+    """Try a file: one image at a time, several together, the same ones twice.
 
     Args:
         run: the network's outputs N×K for images.
@@ -60,6 +61,7 @@ def find_batches(
 
     Raises:
         UsageError: no batch size works, results are random, or rows influence each other in a batch that is fixed.
+        RunError: memory ran out on so few images.
     """
     if declared:
         whole = images(declared)
@@ -70,18 +72,22 @@ def find_batches(
         three = images(3)
         alone = torch.cat([run(three[i : i + 1]) for i in range(3)])
     except RunError as error:
+        if is_out_of_memory(error):  # no batch is smaller than one image
+            raise
         return _baked(run, images, proto, what, tolerance, error)
     _check_repeats(run, three[:1], alone[:1], proto, what, tolerance)
     removed = _removed_note(proto, what)
     try:
         together = run(three)
-    except RunError:
+    except RunError as error:
+        if is_out_of_memory(error):
+            raise
         return Batches(1, alone.shape[1], _baked_note(proto, what, 1), alone)
     if together.shape != alone.shape:
         return Batches(1, alone.shape[1], _baked_note(proto, what, 1), alone)
     if relative_difference(together, alone) <= tolerance or not torch.isfinite(alone).all():
         return Batches(None, alone.shape[1], removed, alone)
-    # What is random seldom can look as if rows mixed.
+    # Rare randomness can look as if rows mixed.
     _check_repeats(
         lambda images: torch.cat([run(images[i : i + 1]) for i in range(3)]), three, alone, proto, what, tolerance
     )
@@ -140,7 +146,7 @@ def _check_repeats(
     if not torch.isfinite(once).all():
         return
     random = sorted(random_operators(proto))
-    # Few random numbers may change nothing once.
+    # A few random numbers may change nothing in one pass.
     if any(relative_difference(run(images), once) > tolerance for _ in range(REPEATS if random else 1)):
         named = f" ({', '.join(random)})" if random else ""
         raise UsageError(
@@ -165,7 +171,7 @@ def _training_dropouts(proto: onnx.ModelProto) -> bool:
 
 
 def _removed_note(proto: onnx.ModelProto, what: str) -> str:
-    """Say so where a Dropout in training mode changes nothing, because ONNX Runtime has removed it."""
+    """Return a note where a Dropout in training mode changes nothing, because ONNX Runtime has removed it."""
     if not _training_dropouts(proto):
         return ""
     return (

@@ -7,8 +7,8 @@ Contributions are signed and add up: offset + Σ_p c_p is the score, which is th
 logits, or a logit (``[contributions]`` of the card). Patches are numbered row by row. P is their number, H×W the
 model's input size.
 
-What a perturbation with a fill can show is not c_p but c_p less what the fill itself contributes in its place:
-:func:`contributions_beyond_fill`. These values sum to the score of the clean image less the score of the fill image.
+What a perturbation with a fill can show is not c_p but c_p minus what the fill itself contributes in its place:
+:func:`contributions_beyond_fill`. These values sum to the score of the clean image minus the score of the fill image.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def contributions(model: OnnxModel, samples: Samples, of: Of = "positive") -> Te
 
 
 def contributions_beyond_fill(model: OnnxModel, samples: Samples, fills: Tensor, of: Of = "positive") -> Tensor:
-    """Return what each patch contributes more than the fill that would take its place.
+    """Return what each patch contributes beyond the fill that would replace it.
 
     It is the Shapley value of the patch in the game "this patch, or the fill's". Where patches do not interact it is
     the contribution of the clean patch minus the contribution with that patch replaced. Interacting patches
@@ -112,7 +112,7 @@ def contributions_beyond_fill(model: OnnxModel, samples: Samples, fills: Tensor,
 def contribution_maps(card: ModelCard, values: Tensor) -> Tensor:
     """Spread patch values over the pixels of their patches: …×P to …×H×W.
 
-    Each pixel gets its patch's value divided by the number of pixels of a patch, so that a map sums to its score (less
+    Each pixel gets its patch's value divided by the number of pixels of a patch, so that a map sums to its score (minus
     the offset), and the sum over a patch is its contribution.
     """
     (rows, columns), (height, width) = declared(card).grid, card.input.size
@@ -159,7 +159,7 @@ def _chunked(model: OnnxModel, images: Tensor) -> Tensor:
 
 
 def _shaped(card: ModelCard, found: Tensor) -> Tensor:
-    """Hold the output's shape against the card."""
+    """Check the output's shape against the card."""
     patches = declared(card).patches
     forms: dict[str, tuple[int | str, ...]] = {
         "similarity": (patches, "D"),
@@ -195,7 +195,7 @@ def _check_fills(model: OnnxModel, samples: Samples, fills: Tensor) -> None:
 
 
 def _check_sums(model: OnnxModel, samples: Samples, values: Tensor, of: Of) -> None:
-    """A file whose second output is no decomposition of its first must not pass for ground truth."""
+    """Refuse a file whose second output is not a decomposition of its first: it is not ground truth."""
     score = score_of(model, samples, of).to(values)
     sign = _signs(model, _classes(model, samples, of)) if not samples.are_pairs else 1.0
     total = values.sum(dim=1) + declared(model.card).offset * sign

@@ -1,6 +1,6 @@
 """Derive a model's twin and compare it with its file: the twin, or why there is none.
 
-Place in the flow: called by ``onnx_model.py`` when a gradient or an activation is first asked for, and once more with
+Place in the flow: called by ``onnx_model.py`` when a gradient or an activation is first needed, and once more with
 the first real images. May call ``twin``, ``parity``, ``graph``, ``target``, ``card``, ``errors``, ``reasons``.
 """
 
@@ -35,7 +35,7 @@ class Source:
         proto, card, output, fixed_batch: the file, its card, the output that is meant, the only batch it accepts.
         target: where the file runs.
         outputs: the file's own outputs N×K for images, padded to a fixed batch where there is one.
-        proven: the twin of a network with the same operators was compared in full, so that the weights alone are new.
+        proven: the twin of a network with the same operators was compared in full, so that only the weights are new.
     """
 
     proto: onnx.ModelProto
@@ -55,8 +55,8 @@ class Derived:
         twin: None where there is none.
         parity: the comparison.
         refusal: why there is no twin, or why it must not be used; None where it may be.
-        reference: for a comparison on further images; None where none is needed.
-        notes: what the user should know of it, one line each.
+        reference: for a comparison on further images; None where it is not needed.
+        notes: what the user should know about it, one line each.
     """
 
     twin: Twin | None
@@ -76,7 +76,7 @@ def derive_twin(source: Source) -> Derived:
             twin(torch.full((1, 3, *source.card.input.size), 0.5, device=source.target.torch))
     except NotApplicable as error:
         return _none(f'model "{name}" has no differentiable twin: {error}', error.code)
-    except Exception as error:  # an operator that the converter does not know can fail in any way
+    except Exception as error:  # an operator that the converter does not support can fail in any way
         return _none(f'model "{name}" has no differentiable twin ({_first_line(error)}); {BLACK_BOX}')
     try:
         parity, reference = _compare(source, twin)
@@ -93,12 +93,16 @@ def confirm(source: Source, derived: Derived, images: Tensor) -> Reason | None:
     """Compare a twin with its file once more, on real images; return a refusal, or None where they agree."""
     if derived.twin is None or derived.reference is None:
         return derived.refusal
+    few = images[:CONFIRMED_ON]
+    few = few[torch.isfinite(source.outputs(few)).flatten(1).all(dim=1).to(few.device)]
+    if not len(few):
+        return derived.refusal  # nothing can be compared where the network gives no number
     parity, _ = check_twin(
         derived.twin,
         source.outputs,
         source.target.torch,
         source.target.tolerance,
-        images[:CONFIRMED_ON],
+        few,
         derived.reference,
     )
     if parity.accepted:

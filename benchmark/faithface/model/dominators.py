@@ -1,9 +1,9 @@
-"""Which tensors does everything pass on its way from the image to the output: the dominators of the output.
+"""Which tensors lie on every path from the image to the output: the dominators of the output.
 
 Place in the flow: called by ``layers.py``. Works on the ONNX graph; may call ``graph``.
 
-A map that some path goes round (the inside of one branch of a residual block) holds only part of what the network
-decides by. What follows is the definition, computed the short way: cut the graph at every point of its topological
+A map that some path bypasses (the inside of one branch of a residual block) holds only part of what the network
+decides by. The definition is computed in a short way: cut the graph at every point of its topological
 order; where exactly one tensor crosses the cut, every path passes that tensor.
 """
 

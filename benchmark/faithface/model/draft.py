@@ -1,4 +1,4 @@
-"""Draft a model card from a bare ``.onnx`` file: what the file says, and what is a guess, marked as such.
+"""Draft a model card from a bare ``.onnx`` file: what the file states, and guesses, marked as such.
 
 Place in the flow: called by ``inspect.py``. May call ``session`` (ports), ``beginnings``, ``endings``, ``graph``; runs
 the network on a few images to see the range of its outputs.
@@ -17,8 +17,8 @@ from faithface.model.beginnings import leading_scaling
 from faithface.model.endings import Ending, ending, looks_like_probabilities, output_kind
 from faithface.model.session import Session
 
-MOST_CLASSES = 16  # a network with more outputs than this is taken for one that gives embeddings
-# Words in names of outputs and in metadata that say what a score is high for.
+MOST_CLASSES = 16  # a network with more outputs than this is assumed to give embeddings
+# Words in names of outputs and in metadata that show for which class a score is high.
 _POSITIVE = ("spoof", "attack", "fake", "synthetic", "deepfake", "morph")
 _NEGATIVE = ("live", "bona", "real", "genuine", "pristine")
 _SYNTHETIC = ("fake", "synthetic", "deepfake", "gan", "diffusion")
@@ -26,7 +26,7 @@ _SYNTHETIC = ("fake", "synthetic", "deepfake", "gan", "diffusion")
 
 @dataclass(frozen=True)
 class Fact:
-    """A line of a card: key, value in TOML, and how it is known. ``certain``: the file itself says so."""
+    """A line of a card: key, value in TOML, and how it is known. ``certain``: it is in the file."""
 
     key: str
     value: str
@@ -52,7 +52,7 @@ def draft_card(path: Path, proto: onnx.ModelProto, session: Session) -> str:
     head += ['licence = ""   # yours to fill in', 'source = ""   # yours to fill in']
     known = bool(height and width)
     body = [
-        Fact("size", f"[{size[0]}, {size[1]}]", known, "the input's shape" if known else "the file leaves it open"),
+        Fact("size", f"[{size[0]}, {size[1]}]", known, "the input's shape" if known else "the file does not fix it"),
         Fact("color", '"GRAY"', True, "one channel")
         if channels == 1
         else Fact("color", '"RGB"', False, "RGB or BGR; try `faithface inspect CARD --dataset D`"),
@@ -147,7 +147,7 @@ def _output(
             if any(word in words for word in hints):
                 why = f"output '{session.output}' is named after the second, whose score it is"
                 return [kind, _classes(order, False, why), Fact("positive", f'"{second}"', False, "by its name")]
-        why = "a high output may mean either; the second is the class whose score it is. Turn them round if so"
+        why = "a high output may mean either; the second is the class whose score it is. Swap them if needed"
         return [kind, _classes((second, first), False, why), Fact("positive", f'"{second}"', False, "by its name")]
     names = (first, second) if units == 2 else tuple(f"class-{i}" for i in range(units or 2))
     positive = second if units == 2 else names[-1]

@@ -21,10 +21,10 @@ _SQUASHING = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
 
 @dataclass(frozen=True)
 class Ending:
-    """What stands at the end of a graph.
+    """What ends a graph.
 
     Attributes:
-        operator: ``Softmax``, ``Sigmoid``, ``LogSoftmax``, or "" where the output is what the last layer gives.
+        operator: ``Softmax``, ``Sigmoid``, ``LogSoftmax``, or "" where the output is that of the last layer.
         before: the tensor that this operator reads; "" where there is none.
         normalised: the output is divided by its own norm (embeddings).
     """
@@ -61,7 +61,7 @@ def ending(graph: onnx.GraphProto, output: str) -> Ending:
 
 
 def output_kind(end: Ending, units: int | None) -> OutputKind | None:
-    """Return the card's kind of a classifier's output where the last operator says it; None where it says nothing."""
+    """Return the card's kind of a classifier's output where the last operator shows it; None where it does not."""
     if end.operator == "Softmax":
         return "probabilities"
     if end.operator == "Sigmoid":
@@ -70,7 +70,7 @@ def output_kind(end: Ending, units: int | None) -> OutputKind | None:
 
 
 def looks_like_probabilities(outputs: np.ndarray) -> bool:
-    """Whether rows of several outputs are in [0, 1] and sum to 1: true of no logits but by construction.
+    """Whether rows of several outputs are in [0, 1] and sum to 1, which logits do by construction only.
 
     Args:
         outputs: N×K, finite, of images that differ.
@@ -82,10 +82,10 @@ def looks_like_probabilities(outputs: np.ndarray) -> bool:
 
 
 def problem_with_kind(kind: OutputKind, end: Ending, outputs: np.ndarray) -> str:
-    """Say why a card's kind of output cannot be right for a network; "" where nothing speaks against it.
+    """Return why a card's kind of output cannot be right for a network; "" where it may be.
 
     Args:
-        kind: what the card says.
+        kind: what the card states.
         end: how the graph ends.
         outputs: N×K outputs of a few images.
     """

@@ -1,4 +1,4 @@
-"""The scalar whose gradient is taken, where float32 would leave nothing of it but rounding.
+"""The scalar whose gradient is taken, also where float32 would leave only rounding errors of it.
 
 Place in the flow: called by ``onnx_model.py``. May call ``tasks`` and ``card``; torch only.
 
@@ -19,12 +19,12 @@ from torch import Tensor
 from faithface.card import ModelCard
 from faithface.tasks import ClassTarget, PairTarget, Target, relative_distance
 
-# Twice what twin and network are known to differ by, and never less than what float32 sums of some hundred terms lose.
+# Twice the known difference of twin and network, and never less than what float32 sums of some hundred terms lose.
 NOISE, FLOOR = 2.0, 1e-5
 
 
 def needs_before(target: Target | None) -> bool:
-    """Whether a target asks for the values before a final Softmax or Sigmoid."""
+    """Whether a target needs the values before a final Softmax or Sigmoid."""
     return isinstance(target, ClassTarget) and target.saturated is not None and bool(target.saturated.any())
 
 

@@ -1,6 +1,6 @@
 """An ONNX Runtime session as a :class:`~faithface.contract.Feed`: rows in the network's own space, run in place.
 
-Place in the flow: ``onnx_model`` hands it to the perturbation engine. May call ``session``, ``twin`` (for
+Place in the flow: ``onnx_model`` passes it to the perturbation engine. May call ``session``, ``twin`` (for
 ``preprocess``), ``card`` and the contract's feeds.
 """
 
@@ -20,7 +20,7 @@ from faithface.model.twin import preprocess
 
 
 def session_feed(session: Session, card: InputCard, fixed_batch: int | None) -> HostFeed | DeviceFeed:
-    """Return the feed of a session: on the host numpy's memory is read where it lies, on CUDA by IOBinding."""
+    """Return the feed of a session: on the host numpy's memory is read in place, on CUDA by IOBinding."""
     last = card.layout == "NHWC"
     if session.device == "cpu":
         return HostFeed(
@@ -29,6 +29,7 @@ def session_feed(session: Session, card: InputCard, fixed_batch: int | None) -> 
             channels_last=last,
             fixed_batch=fixed_batch,
             counts=False,
+            pool=session.pool if session.workers > 1 else None,
         )
     dtype = TORCH_DTYPES[session.dtype]
     return DeviceFeed(

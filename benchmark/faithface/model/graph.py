@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 from onnx import helper
 
-# What these operators give depends on the shape of their first input alone, not on its values.
+# The output of these operators depends only on the shape of their first input, not on its values.
 SHAPE_READERS = frozenset({"Shape", "Size", "ConstantOfShape", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
 
 FLOATS = frozenset(
@@ -65,7 +65,7 @@ def in_order(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def image_inputs(graph: onnx.GraphProto) -> list[str]:
-    """Return the graph's inputs that are no initializers (before IR version 4, weights were listed as inputs)."""
+    """Return the graph's inputs that are not initializers (before IR version 4, weights were listed as inputs)."""
     stored = {t.name for t in graph.initializer}
     return [entry.name for entry in graph.input if entry.name not in stored]
 

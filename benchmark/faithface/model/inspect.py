@@ -34,7 +34,7 @@ class Report:
         parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
         gradient: error of the twin's gradients against differences of ONNX Runtime's outputs (see ``parity.py``); None
             where there is no twin, or the network is flat.
-        layer: the CAM layer that is chosen, "" for none.
+        layer: the chosen CAM layer, "" for none.
         grid: its height and width.
         layers: names of the last candidates besides it.
         notes: problems and advice, one line each.

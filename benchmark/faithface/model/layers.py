@@ -7,13 +7,13 @@ A *candidate* is an intermediate tensor with a spatial grid, in one of three lay
 
 * ``NCHW``: the output of a convolution, or of something that keeps the grid (activation, normalisation, pooling,
   element-wise arithmetic, concatenation, resize, pad) applied to such a tensor. Attention matrices, which are also
-  4-dimensional, never qualify, because nothing in that list makes one. A transpose moves a grid between layouts.
+  4-dimensional, never qualify, because no operator in that list makes one. A transpose moves a grid between layouts.
 * ``NTC``: tokens, batch × T × channels, where T is the patch grid h·w of the network's own patch embedding, with or
   without extra leading tokens (class token, registers).
 * ``NHWC``: a grid with channels last, between layers that keep it so (Swin, ConvNeXt): normalised states and residual
   sums.
 
-The automatic choice is the last grid whose extent is at least 7 (a 2×2 map says nothing), or else the largest, among
+The automatic choice is the last grid whose extent is at least 7 (a 2×2 map shows nothing), or else the largest, among
 the grids that every path from the image to the output passes: a map inside one branch of a block holds only what that
 branch contributes.
 Networks that have only tokens after the patch embedding get the last token grid that still sends its patch tokens to
@@ -55,7 +55,7 @@ class Layer:
         node: the name of the node that makes it.
         layout: ``NCHW``, ``NTC`` or ``NHWC``.
         grid: height and width.
-        skip: leading tokens that are no patches (``NTC`` only).
+        skip: leading tokens that are not patches (``NTC`` only).
     """
 
     name: str
@@ -75,7 +75,7 @@ def candidates(graph: onnx.GraphProto, output: str, shapes: Mapping[str, tuple[i
     Args:
         graph: the (folded) ONNX graph.
         output: the graph output that matters.
-        shapes: the shape of each intermediate tensor in a probe pass; tensors without one are passed over.
+        shapes: the shape of each intermediate tensor in a probe pass; tensors without one are skipped.
     """
     wanted = ancestors(graph, output)
     constants = {t.name for t in graph.initializer}
@@ -104,7 +104,7 @@ def candidates(graph: onnx.GraphProto, output: str, shapes: Mapping[str, tuple[i
 
 
 def _layout(node: onnx.NodeProto, layouts: Mapping[str, str]) -> str | None:
-    """Say how a 4-dimensional output is laid out, or None where it is no grid of image positions."""
+    """Return the layout of a 4-dimensional output, or None where it is not a grid of image positions."""
     if node.op_type in ("Conv", "ConvTranspose"):
         return "NCHW"
     known = next((layouts[i] for i in node.input if i in layouts), None)

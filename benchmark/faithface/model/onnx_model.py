@@ -4,7 +4,7 @@ Place in the flow: opened once per model and device by ``run``; everything above
 ``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``beginnings``, ``endings``, ``explained``,
 ``products``, ``target``, ``tasks``, ``card``, ``errors``.
 
-Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is held against
+Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is compared with
 ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
 and only black-box explainers run.
 """
@@ -32,6 +32,7 @@ from faithface.model.batches import find_batches
 from faithface.model.beginnings import problem_with_range
 from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
 from faithface.model.endings import ending, problem_with_kind
+from faithface.model.engines import choose_engine
 from faithface.model.explained import explained_scalar, needs_before
 from faithface.model.feeding import session_feed
 from faithface.model.parity import Parity
@@ -57,7 +58,7 @@ def open_model(card: ModelCard, device: str = "cpu", batch_size: int | None = No
         batch_size: the largest number of images in one pass; default 32.
 
     Raises:
-        UsageError: the file cannot be opened, does not fit its card, or the device is not there.
+        UsageError: the file cannot be opened, does not fit its card, or the device is not available.
     """
     model = OnnxModel(card, device, batch_size or DEFAULT_BATCH)
     model.batch_given = batch_size
@@ -71,13 +72,12 @@ class OnnxModel(FaceModel):
         execution_target: where it runs; ``device`` is its torch device.
         session: the open ONNX Runtime session.
         batch_size: images per pass; 1 (or the file's own number) for files with a fixed batch axis.
-        batch_given: the batch size that the user named; None: the batching policy is measured.
+        batch_given: the batch size that the user set; None: the batching policy is measured.
 
     Args:
         like: a model with the same operators and other weights, whose checks are not repeated.
     """
 
-    proto: onnx.ModelProto
     notes: list[str]
 
     def __init__(self, card: ModelCard, device: str, batch_size: int, like: OnnxModel | None = None) -> None:
@@ -87,7 +87,8 @@ class OnnxModel(FaceModel):
         self.card, self.device = card, self.execution_target.torch
         self.batch_given: int | None = None
         self.notes = []
-        self.proto = load_proto(card.path)
+        self._proto = load_proto(card.path)
+        self._lent: onnx.ModelProto | None = None
         self.sha256 = model_digest(card.path)
         if card.sha256 and card.sha256 != self.sha256:
             raise UsageError(f"{card.path}: sha256 is {self.sha256}, but the card says {card.sha256}: another file")
@@ -99,6 +100,19 @@ class OnnxModel(FaceModel):
         self.batch_size = self.fixed_batch or batch_size
         self._like = like
         self._last: dict[Any, Any] = {}
+
+    @property
+    def proto(self) -> onnx.ModelProto:  # type: ignore[override]
+        """A copy of the graph, for those who change weights; the model itself does not see what becomes of it."""
+        if self._lent is None:
+            self._lent = onnx.ModelProto()
+            self._lent.CopyFrom(self._proto)
+        return self._lent
+
+    def take_back_proto(self) -> bool:
+        """Say whether the copy that was lent has been changed; who asks for one from now on gets another."""
+        lent, self._lent = self._lent, None
+        return lent is not None and lent != self._proto
 
     # --- checks on opening
 
@@ -140,13 +154,13 @@ class OnnxModel(FaceModel):
         def images(count: int) -> Tensor:
             return torch.as_tensor(generator.random((count, 3, *self.card.input.size)), dtype=torch.float32)
 
-        half = arithmetic_of(self.proto) is Arithmetic.HALF
+        half = arithmetic_of(self._proto) is Arithmetic.HALF
         tolerance = max(self.execution_target.tolerance, Arithmetic.HALF.tolerance if half else 0.0)
         what = f'model "{self.card.name}"'
         declared = self.session.fixed_batch
-        found = find_batches(self._forward_chunk, images, self.proto, what, declared, tolerance)
+        found = find_batches(self._forward_chunk, images, self._proto, what, declared, tolerance)
         self._check_output(found.width)
-        end = ending(self.proto.graph, self.session.output)
+        end = ending(self._proto.graph, self.session.output)
         problem = problem_with_kind(self.card.output.kind, end, found.outputs.cpu().numpy())
         if problem and self.card.output.kind != "embedding":
             raise UsageError(
@@ -176,8 +190,7 @@ class OnnxModel(FaceModel):
         return out.reshape(out.shape[0], -1)
 
     def use_batching(self, policy: BatchingPolicy) -> None:
-        if policy.workers != self.session.workers:
-            self.session.share_out(policy.workers)
+        self.session.use(policy)
         super().use_batching(policy)
 
     def _choose_batching(self) -> BatchingPolicy:
@@ -192,7 +205,10 @@ class OnnxModel(FaceModel):
         else:
             alone = ALONE
             whole = fastest_batch(lambda n: self.session.run_tensor(ready[:n]).cpu(), self.size, self.device)
-        return autotune(self.session, ready.numpy(), whole, alone) if self.device == "cpu" else whole
+        if self.device != "cpu":
+            return whole
+        policy = autotune(self.session, ready.numpy(), whole, alone)
+        return choose_engine(self.session, ready.numpy(), policy, self.sha256)
 
     def feed(self) -> HostFeed | DeviceFeed:
         return session_feed(self.session, self.card.input, self.fixed_batch)
@@ -202,10 +218,10 @@ class OnnxModel(FaceModel):
             onnx.save(proto, Path(folder) / "other-weights.onnx")
             changes = {"root": Path(folder), "file": "other-weights.onnx", "sha256": ""}
             card = self.card.model_copy(update=changes)
-            like = self if same_operators(self.proto, proto) else None
+            like = self if same_operators(self._proto, proto) else None
             opened = OnnxModel(card, self.execution_target.name, self.batch_given or DEFAULT_BATCH, like)
             opened.batch_given = self.batch_given
-            opened.use_batching(self.batching)  # now, while the file is there: other threads open the session anew
+            opened.use_batching(self.batching)  # now, while the file exists: more threads reopen the session
         return opened
 
     def outputs(self, images: Tensor) -> Tensor:
@@ -216,8 +232,8 @@ class OnnxModel(FaceModel):
         if count < 1:
             raise UsageError(f"count is {count}; expected at least 1 image")
         self.count(forward=count)
-        few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers)
-        # A handful of images is not worth the measurement; who sends more will send many.
+        few = BatchingPolicy(self.fixed_batch or self.batch_size, self.session.workers, self.session.engine)
+        # A few images are not worth the measurement; a caller with more images usually has many.
         policy = self.batching if count > FEW else few
         while True:
             try:
@@ -232,7 +248,7 @@ class OnnxModel(FaceModel):
             return torch.cat([self._forward_rows(make(part)) for part in slices])
 
         def alone(part: slice) -> Tensor:
-            with one_thread():  # the other cores have passes of their own
+            with one_thread():  # the other cores run passes of their own
                 return self._forward_rows(make(part))
 
         return torch.cat(list(self.session.pool.map(alone, slices)))
@@ -271,7 +287,7 @@ class OnnxModel(FaceModel):
 
         card, output, fixed = self.card, self.session.output, self.fixed_batch
         proven = self._like is not None and self._like.derived.twin is not None
-        return Source(self.proto, card, output, fixed, self.execution_target, outputs, proven)
+        return Source(self._proto, card, output, fixed, self.execution_target, outputs, proven)
 
     @cached_property
     def derived(self) -> Derived:
@@ -391,7 +407,7 @@ class OnnxModel(FaceModel):
         return torch.cat([one(start, images[start : start + self.batch_size]) for start in starts])
 
     def forget(self) -> None:
-        """Forget the activations of the last batch, which otherwise serve all CAMs of the same images."""
+        """Remove the activations of the last batch, which otherwise serve all CAMs of the same images."""
         self._last = {}
 
 

@@ -1,6 +1,6 @@
-"""Operators of the twin that the converter does not have, or has otherwise than ONNX defines them.
+"""Operators of the twin that the converter lacks, or implements differently from ONNX's definition.
 
-Place in the flow: put in place by ``twin.py``. Torch modules; know nothing of cards, sessions or graphs.
+Place in the flow: inserted by ``twin.py``. Torch modules; know nothing of cards, sessions or graphs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from faithface.errors import NotApplicable
 class PRelu(nn.Module):
     """PReLU as one product, x · (1 where x > 0, else the slope).
 
-    The converter writes clamp + clamp · slope, whose gradient at exactly 0 is 1 + slope, and which takes half of a
+    The converter writes clamp + clamp · slope, whose gradient at exactly 0 is 1 + slope, and which costs half of a
     MobileFaceNet's backward pass.
     """
 
@@ -27,9 +27,9 @@ class PRelu(nn.Module):
 
 
 def with_contiguous_gradient(_module: nn.Module, _inputs: Any, value: Tensor) -> None:
-    """Forward hook: hand the module's backward pass a gradient in plain memory order.
+    """Forward hook: give the module's backward pass a gradient in plain memory order.
 
-    For one image, torch 2.13 on a CPU reads a gradient that lies channels last in the wrong order in the backward pass
+    For one image, torch 2.13 on a CPU reads a gradient stored channels last in the wrong order in the backward pass
     of an instance normalisation, and gives a wrong gradient without an error.
     """
     if value.requires_grad:
@@ -69,7 +69,7 @@ class Resize(nn.Module):
             k for k in ("antialias", "keep_aspect_ratio_policy") if attributes.get(k) not in (None, 0, b"stretch")
         ]
         if unknown or self.where == "tf_crop_and_resize":
-            raise NotApplicable(f"Resize with {unknown[0] if unknown else self.where} is not understood")
+            raise NotApplicable(f"Resize with {unknown[0] if unknown else self.where} is not supported")
 
     def forward(
         self, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None

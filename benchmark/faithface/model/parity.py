@@ -1,4 +1,4 @@
-"""Hold a twin against ONNX Runtime before it is used: outputs, inner values, gradients.
+"""Compare a twin with ONNX Runtime before it is used: outputs, inner values, gradients.
 
 Place in the flow: called by ``derive.py`` when the twin is built, and again on the first real images. May call
 ``session``, ``twin``, ``prepare``, ``errors``.
@@ -35,10 +35,11 @@ ENOUGH = 0.02  # agreement at which no further step is tried
 CHANGE_TOLERANCE = 1e-2  # of how outputs change between images, where gradients cannot be compared
 DIRECTIONS = 6
 STEPS = (8e-6, 2e-5, 6e-5, 2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
-"""Change of each pixel. The error grows with the step, since a larger one crosses more kinks of ReLU; a step that moves
-the outputs by less than float32's rounding shows nothing. So they are tried from the smallest that shows something."""
+"""Change of each pixel. The error grows with the step, since a larger one crosses more kinks of ReLU; a step that
+changes the outputs by less than float32's rounding shows nothing. So steps are tried from the smallest that shows
+something."""
 FLAT = 1e-3
-"""A network whose outputs move less than rounding over this step (one at its initialisation) cannot be measured."""
+"""A network whose outputs change less than rounding over this step (one at its initialisation) cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Slopes:
     unmeasured: str = ""
 
 
-_FLAT = Slopes(None, "its outputs move by no more than float32's rounding when pixels change a little")
+_FLAT = Slopes(None, "its outputs change by no more than float32's rounding when pixels change a little")
 _UNSTEADY = Slopes(None, "differences over two steps disagree with each other by as much")
 
 
@@ -215,8 +216,8 @@ def compare_slopes(twin: Twin, reference: Reference, images: Tensor) -> Slopes:
 
     Returns:
         The median over images and directions of |derivative − difference| relative to their root mean square, for the
-        step where it is smallest. No error where the network does not move by more than float32's rounding, or where no
-        two steps agree on the differences.
+        step where it is smallest. No error where the network does not change by more than float32's rounding, or where
+        no two steps agree on the differences.
     """
     name = twin.before
     device = twin.device
@@ -253,7 +254,7 @@ def compare_slopes(twin: Twin, reference: Reference, images: Tensor) -> Slopes:
         values = reference.values(both.flatten(0, 2))[name].reshape(count * 2 * DIRECTIONS, -1)
         scores = (values.double() * mix.double()).sum(dim=1).unflatten(0, (count, 2, DIRECTIONS))
         differences = scores[:, 0] - scores[:, 1]
-        # The way that was really gone, float32 rounding of the pixels included.
+        # The actual step, including float32 rounding of the pixels.
         slopes = (gradient[:, None] * (both[:, 0] - both[:, 1])).flatten(2).sum(dim=2)
         scale = torch.maximum(slopes.abs(), differences.abs()).square().mean().sqrt()
         if not torch.isfinite(scale):
@@ -271,7 +272,7 @@ def compare_slopes(twin: Twin, reference: Reference, images: Tensor) -> Slopes:
         return _FLAT
     best = min(range(len(tried)), key=lambda i: tried[i][0])
     error, slope = tried[best]
-    # Differences that depend on the step are not yet derivatives, and say nothing finer than they vary themselves.
+    # Differences that depend on the step are not yet derivatives, and resolve nothing finer than their own variation.
     beside = [tried[i][1] for i in (best - 1, best + 1) if 0 <= i < len(tried)]
     typical = float(slope.square().mean().sqrt())
     varies = min((float((slope - other).abs().median()) / typical for other in beside), default=0.0)
@@ -291,7 +292,7 @@ def check_twin(
     images: Tensor | None = None,
     reference: Reference | None = None,
 ) -> tuple[Parity, Reference]:
-    """Hold a twin against its file.
+    """Compare a twin with its file.
 
     Args:
         outputs: the file's outputs N×K for images.
@@ -353,7 +354,7 @@ def _compare_changes(twin: Twin, reference: Reference) -> str:
         return ""  # constant, on all that was tried
     difference = float((own - changes).square().mean().sqrt()) / spread
     allowed = max(CHANGE_TOLERANCE, rounding / spread)
-    what = "its outputs change from image to image in another way than ONNX Runtime's"
+    what = "its outputs change from image to image differently from ONNX Runtime's"
     return "" if difference <= allowed else _too_far(what, difference, allowed)
 
 
@@ -378,4 +379,4 @@ def _layer(twin: Twin) -> str:
     try:
         return twin.find_layer(twin.card.explain.layer or None).name
     except FaithfaceError:
-        return ""  # no CAMs on this network; whoever asks for one is told why
+        return ""  # no CAMs on this network; an explainer that needs one gets the reason

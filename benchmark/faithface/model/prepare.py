@@ -1,7 +1,7 @@
 """Bring an ONNX network into the form from which a differentiable twin can be made: float32, dequantised, folded.
 
 Place in the flow: called by ``twin.py``. May call ``graph``, ``quantised``, ``errors``. The prepared network is itself
-an ONNX network; ``parity.py`` runs it in ONNX Runtime to look at its inner values.
+an ONNX network; ``parity.py`` runs it in ONNX Runtime to read its inner values.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Prepared:
 
 
 def arithmetic_of(proto: onnx.ModelProto) -> Arithmetic:
-    """Say in which numbers a file computes."""
+    """Return the arithmetic of a file."""
     if quantising_operators(proto.graph):
         # Also where only weights are stored as integers: ONNX Runtime then rounds the activations of a MatMul itself.
         return Arithmetic.QUANTISED
@@ -78,10 +78,10 @@ def arithmetic_of(proto: onnx.ModelProto) -> Arithmetic:
 
 
 def prepare(proto: onnx.ModelProto) -> Prepared:
-    """Return the network in the form that can be converted; the argument is left as it was.
+    """Return the network in the form that can be converted; the argument is unchanged.
 
     Raises:
-        NotApplicable: the network is quantised in a way that is not understood.
+        NotApplicable: the network is quantised in a way that is not supported.
     """
     import onnxscript.optimizer
 
@@ -129,7 +129,7 @@ def to_float32(proto: onnx.ModelProto) -> onnx.ModelProto:
 def without_training(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the network with every Dropout as in evaluation; the same object if that changes nothing.
 
-    Files whose outputs are random are refused on opening: what is left of training mode, ONNX Runtime ignores.
+    Files whose outputs are random are refused on opening: ONNX Runtime ignores what remains of training mode.
     """
     if not any(node.op_type == "Dropout" and len(node.input) > 2 for node in proto.graph.node):
         return proto
@@ -157,7 +157,7 @@ def _widen(tensor: TensorProto) -> None:
 
 
 def with_order(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Sort the nodes as ONNX wants them; the converter runs them as they stand."""
+    """Sort the nodes as ONNX requires; the converter runs them in the given order."""
     ordered = [onnx.NodeProto.FromString(node.SerializeToString()) for node in in_order(proto.graph)]
     del proto.graph.node[:]
     proto.graph.node.extend(ordered)
@@ -165,7 +165,7 @@ def with_order(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_plain_operands(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Put an Identity before constants that the converter would take for the weights of a linear layer.
+    """Put an Identity before constants that the converter would mistake for the weights of a linear layer.
 
     It reads every MatMul with a constant as x · W, and the sum after it as its bias: right only for a matrix on the
     right-hand side and a bias of one axis.

@@ -13,13 +13,13 @@ from faithface.card import ModelCard
 
 @dataclass(frozen=True)
 class Preset:
-    """What is known of a public network.
+    """What is known about a public network.
 
     Attributes:
         name: as its authors call it.
         file: the usual name of its file.
         card: a card; its ``file`` is relative to where the user saves it.
-        note: what the card cannot say, such as how the crop is made.
+        note: what the card cannot express, such as how the crop is made.
     """
 
     name: str

@@ -2,10 +2,10 @@
 
 Place in the flow: called by ``onnx_model.py``; torch in, torch out, knows nothing of cards or sessions.
 
-The image is repeated in a small batch, that batch goes forward once, and its graph is kept while one batch of vectors
+The image is repeated in a small batch, that batch goes forward once, and its graph is reused while one batch of vectors
 after another goes backward through it. On a CPU that is faster than torch's batched gradients (``is_grads_batched``),
 whose vectorised rules leave the convolution kernels' fast paths, and much faster than one vector at a time, which
-leaves half of the processor idle. Activations are laid out channels last, as the CPU's convolution kernels want them.
+leaves half of the processor idle. Activations are stored channels last, as the CPU's convolution kernels prefer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROWS = {"cpu": 16, "cuda": 64}
 
 
 class KeptGraph:
-    """One forward pass of some images, whose graph is kept for any number of vector-Jacobian products.
+    """One forward pass of some images, whose graph serves any number of vector-Jacobian products.
 
     Args:
         network: maps N×C×H×W to outputs N×K, row by row.

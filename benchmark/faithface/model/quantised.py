@@ -2,14 +2,14 @@
 
 Place in the flow: called by ``prepare``. Works on the ONNX graph; may call ``graph`` and ``errors``.
 
-A quantised network rounds its activations, so its outputs are a staircase, whose gradient is zero almost everywhere.
-What can be explained by gradients is the network between the stairs: integer weights become the numbers that they
-stand for, and every rounding becomes a clip to the range of its integers, whose gradient is 1 inside and 0 outside
+A quantised network rounds its activations, so its outputs are a step function, whose gradient is zero almost
+everywhere. What gradients can explain is the network without the steps: integer weights become the numbers that they
+represent, and every rounding becomes a clip to the range of its integers, whose gradient is 1 inside and 0 outside
 (the straight-through estimator: Bengio et al. 2013, arXiv 1308.3432). Clips matter: a quantiser whose lowest integer
-stands for 0 is often the network's ReLU.
+represents 0 is often the network's ReLU.
 
-In what follows, a tensor of integers is replaced by the real numbers that it stands for, scale · (q − zero point);
-``held`` remembers scale and zero point of each, since whoever reads it must read it with the same.
+In what follows, a tensor of integers is replaced by the real numbers that it represents, scale · (q − zero point);
+``held`` remembers scale and zero point of each, since every reader must use the same ones.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def dequantise(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Return the dequantised network; the argument is left as it was.
 
     Raises:
-        NotApplicable: it uses a quantising operator, or uses one in a way, that is not understood.
+        NotApplicable: it uses a quantising operator, or uses one in a way, that is not supported.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
@@ -77,7 +77,8 @@ def refuse(what: str) -> NotApplicable:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What the integers of a tensor stand for: scale · (q − zero), per tensor, or per channel along ``axis``."""
+    """The real numbers behind the integers of a tensor: scale · (q − zero), per tensor, or per channel along
+    ``axis``."""
 
     scale: np.ndarray
     zero: np.ndarray
@@ -134,7 +135,7 @@ class _Rewriter:
         elif node.op_type == "Round" and node.output[0] in self.on_path:
             self.put("Identity", [node.input[0]], node.output[0], node)
         elif node.op_type in self.kinds and node.op_type != "Round":
-            raise refuse(f"operator {node.op_type} is not understood")
+            raise refuse(f"operator {node.op_type} is not supported")
         else:
             self.move(node)
 
@@ -193,7 +194,7 @@ class _Rewriter:
         return self.constant(f"{node.output[0]}/real{index}", (stored - zero) * factor)
 
     def clip(self, source: str, node: onnx.NodeProto, zero_index: int, scale: _Scale, rank: int | None = None) -> None:
-        """End a rewritten node: clip to the range of its integers, and remember what they stand for."""
+        """End a rewritten node: clip to the range of its integers, and store what they represent."""
         name = node.input[zero_index] if zero_index < len(node.input) else ""
         kind = self.constants[name].data_type if name in self.constants else onnx.TensorProto.UINT8
         if not name and attributes(node).get("output_dtype"):
@@ -257,7 +258,7 @@ class _Rewriter:
         self.constants[scale], self.constants[zero] = self.made[scale], self.made[zero]
 
     def integer(self, node: onnx.NodeProto, kind: str) -> None:
-        """MatMulInteger and ConvInteger: what they give is in units of the product of both scales."""
+        """MatMulInteger and ConvInteger: their output is in units of the product of both scales."""
         sides = []
         for index in (0, 1):
             name = node.input[index]
@@ -309,7 +310,7 @@ class _Rewriter:
     def unary(self, node: onnx.NodeProto, kind: str) -> None:
         attrs = attributes(node)
         if attrs.pop("channels_last", 0):
-            raise refuse(f"{node.op_type} with channels last is not understood")
+            raise refuse(f"{node.op_type} with channels last is not supported")
         if kind == "Softmax":
             attrs.pop("opset", None)
         x, y = self.scale_at(node, 1), self.scale_at(node, 3)

@@ -1,12 +1,11 @@
-"""Read an ``.onnx`` file that may come from anybody: what it asks for is checked before anything computes with it.
+"""Read an ``.onnx`` file that may come from anyone: what it demands is checked before anything computes with it.
 
 Place in the flow: behind ``session.load_proto``, before ONNX Runtime or the converter see the file. Imports onnx,
 ``files``, ``limits`` and ``errors``.
 
-A few bytes can ask for a loop without an end, a tensor of 100 GB, two calls of a function that calls two, thirty deep,
-or
-the content of another file. All of that stands in the protobuf and is held against ``limits`` here: in time linear in
-the file, running nothing.
+A few bytes can demand an endless loop, a tensor of 100 GB, two calls of a function that calls two, thirty deep, or
+the content of another file. All of that is visible in the protobuf and is checked against ``limits`` here, in time
+linear in the file, without running anything.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _BITS = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4} |
 
 
 class _Refused(Exception):
-    """A graph asks for too much; the text gives the reason."""
+    """A graph demands too much; the text gives the reason."""
 
 
 def read_proto(path: Path) -> ModelProto:
@@ -92,7 +91,7 @@ def _what_else(data: bytes, otherwise: str = "it is truncated or something else"
 
 
 def screen(proto: ModelProto, path: Path) -> None:
-    """Refuse a network that asks for more than the limits allow (see the module); external data are not needed yet.
+    """Refuse a network that demands more than the limits allow (see the module); external data are not needed yet.
 
     Raises:
         UsageError: one line with the path and what is too much.
@@ -328,7 +327,7 @@ def _check_shapes(proto: ModelProto) -> None:
         graph.initializer.append(
             tensor if small else TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
         )
-    # A graph with a mistake is named by ONNX Runtime; what it declares itself is checked all the same.
+    # A graph with a mistake is named by ONNX Runtime; its own declarations are checked nevertheless.
     with contextlib.suppress(Exception):
         skeleton = onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
     for body in _bodies(skeleton):

@@ -1,8 +1,8 @@
-"""ONNX Runtime, done once and right: the requested provider or an error, repeatable options, a known batch axis.
+"""ONNX Runtime sessions: the requested provider or an error, repeatable options, a known batch axis.
 
 Place in the flow: used by ``onnx_model.py``; the perturbation engine runs the same session from its own buffers,
-through ``FaceModel.feed``. May call ``target``, ``threads``, ``screen`` and ``errors`` only. Knows nothing of cards or
-faces: arrays in, arrays out.
+through ``FaceModel.feed``. May call ``target``, ``threads``, ``screen``, ``openvino``, ``errors`` and the contract's
+policy only. Knows nothing of cards or faces: arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from faithface.contract.running import ONNX_RUNTIME, OPENVINO, BatchingPolicy
 from faithface.errors import RunError, UsageError
+from faithface.model.openvino import OpenVino
 from faithface.model.screen import read_proto
 from faithface.model.target import execution_target, half_precision, providers_for
 from faithface.threads import thread_count
@@ -72,8 +74,8 @@ def open_session(
     wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != wanted:
         raise UsageError(
-            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: its libraries did "
-            "not load; install the CUDA, cuDNN or TensorRT that this onnxruntime-gpu wants, or use --device cpu"
+            f"{wanted} was requested, but ONNX Runtime fell back to {session.get_providers()[0]}: its libraries did "
+            "not load; install the CUDA, cuDNN or TensorRT that this onnxruntime-gpu needs, or use --device cpu"
         )
     return session
 
@@ -82,7 +84,7 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """Read an ``.onnx`` file.
 
     Raises:
-        UsageError: it is not there, truncated, not ONNX, or asks for too much (see :mod:`faithface.model.screen`).
+        UsageError: it is not there, truncated, not ONNX, or demands too much (see :mod:`faithface.model.screen`).
     """
     return read_proto(path)
 
@@ -103,8 +105,9 @@ class Session:
         output: the chosen output's name.
         fixed_batch: the only batch size that the file accepts; None: any.
         execution_target: where it runs; ``device`` is its torch device.
-        provider: the provider that really runs.
+        provider: the provider in use.
         workers: how many passes are meant to run side by side (:meth:`share_out`).
+        engine: what runs passes on the host (:meth:`use`): ``"onnxruntime"`` or ``"openvino"``.
     """
 
     def __init__(self, model: bytes | Path, output: str = "", device: str = "cpu", what: str = "model") -> None:
@@ -113,6 +116,9 @@ class Session:
         self.device, self.workers = self.execution_target.torch, 1
         self._source, self._what = model, what
         self._pool: ThreadPoolExecutor | None = None
+        self._openvino: OpenVino | None = None
+        self._last_compiled: OpenVino | None = None
+        self._ort_workers = 1
         self.provider = self.ort.get_providers()[0]
         self.inputs, self.outputs = ports(self.ort.get_inputs()), ports(self.ort.get_outputs())
         names = [port.name for port in self.outputs]
@@ -134,17 +140,53 @@ class Session:
     def share_out(self, workers: int) -> None:
         """Divide the host's threads among so many passes side by side; 1: each pass has them all.
 
-        ONNX Runtime fixes the threads of a session when it opens, so it is opened anew and the old one dropped.
+        ONNX Runtime fixes the threads of a session when it opens, so it is reopened and the old one dropped.
         """
         self.ort = open_session(self._source, self.execution_target.name, self._what, max(1, thread_count() // workers))
+        self._ort_workers = workers
+        self._set_workers(workers)
+
+    def _set_workers(self, workers: int) -> None:
+        if workers == self.workers:
+            return
         self.workers = workers
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
     @property
+    def engine(self) -> str:
+        return ONNX_RUNTIME if self._openvino is None else OPENVINO
+
+    def use(self, policy: BatchingPolicy) -> None:
+        """Run by a policy's engine and passes side by side from now on.
+
+        Raises:
+            RunError: OpenVINO does not compile the network.
+        """
+        if policy.engine == self.engine and policy.workers == self.workers:
+            return
+        if policy.engine == OPENVINO:
+            self._openvino = self._compiled(policy.workers)
+        else:
+            self._openvino = None
+            if policy.workers != self._ort_workers:
+                self.share_out(policy.workers)
+        self._set_workers(policy.workers)
+
+    def _compiled(self, streams: int) -> OpenVino:
+        """Return the network compiled by OpenVINO; the last one stays, because the engines are timed in turns."""
+        if self._last_compiled is None or self._last_compiled.streams != streams:
+            self._last_compiled = OpenVino(self._source, streams, self._what)
+        return self._last_compiled
+
+    def drop_unused(self) -> None:
+        """Let go of what OpenVINO compiled, unless it is in use."""
+        self._last_compiled = self._openvino
+
+    @property
     def pool(self) -> ThreadPoolExecutor:
-        """One thread for each pass that runs side by side. ONNX Runtime lets go of Python's lock during a pass."""
+        """One thread for each pass that runs side by side. ONNX Runtime releases Python's lock during a pass."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="faithface-pass")
         return self._pool
@@ -166,11 +208,13 @@ class Session:
             batch: images that are already in the network's layout and normalisation.
 
         Raises:
-            RunError: ONNX Runtime failed, for instance because the network does not take this batch size.
+            RunError: the engine failed, for instance because the network does not take this batch size.
         """
-        feed = {self.inputs[0].name: np.ascontiguousarray(batch, dtype=self.dtype)}
+        rows = np.ascontiguousarray(batch, dtype=self.dtype)
+        if self._openvino is not None:
+            return self._openvino.run(rows, output or self.output)
         with self.failures():
-            return np.asarray(self.ort.run([output or self.output], feed)[0], dtype=np.float32)
+            return np.asarray(self.ort.run([output or self.output], {self.inputs[0].name: rows})[0], dtype=np.float32)
 
     def run_tensor(self, batch: torch.Tensor) -> torch.Tensor:
         """As :meth:`run` on torch tensors, on the session's device; on CUDA nothing crosses the bus."""
@@ -179,7 +223,7 @@ class Session:
         return self.run_bound(batch.to(TORCH_DTYPES[self.dtype]).contiguous())
 
     def run_bound(self, batch: torch.Tensor) -> torch.Tensor:
-        """Run by IOBinding: the input is read where it lies, the output stays on the device.
+        """Run by IOBinding: the input is read in place, the output stays on the device.
 
         Args:
             batch: contiguous, in the network's dtype, on the device of the session (the host's memory serves as well).

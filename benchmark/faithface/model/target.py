@@ -4,8 +4,8 @@ Place in the flow: ``session`` opens networks on a target; ``run`` checks and re
 ``lazy`` only; ONNX and ONNX Runtime are imported in the functions that need them, so that names can be checked without.
 
 The target is part of every record, because numbers depend on it: ``cpu``, ``cuda`` and ``tensorrt`` compute in float32
-and agree to about 1e-4; the ``-fp16`` targets round activations to 10 bits, and their scores are comparable with
-nothing else. Gradients and activations come from the torch twin in float32 on every target.
+and agree to about 1e-4; the ``-fp16`` targets round activations to 10 bits, and their scores are comparable only
+with each other. Gradients and activations come from the torch twin in float32 on every target.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def providers_for(name: str) -> list[Any]:
 
     if not torch.cuda.is_available():
         raise UsageError(
-            f"device {name} was asked for, but torch sees no CUDA device; use --device cpu, or fix the driver"
+            f"device {name} was requested, but torch sees no CUDA device; use --device cpu, or fix the driver"
         )
     if target.provider not in ort.get_available_providers():
         raise UsageError(
-            f"device {name} was asked for, but this onnxruntime has no {target.provider} "
+            f"device {name} was requested, but this onnxruntime has no {target.provider} "
             f"(it has: {', '.join(ort.get_available_providers())}); install onnxruntime-gpu, or use --device cpu"
         )
     if hasattr(ort, "preload_dlls"):

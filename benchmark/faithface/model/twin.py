@@ -1,9 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
-Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first asked for. May call
+Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first needed. May call
 ``prepare``, ``operators``, ``layers``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps: prepare the
 graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front.
-Holding the twin against ONNX Runtime is ``parity.py``'s.
+``parity.py`` compares the twin with ONNX Runtime.
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """
@@ -77,9 +77,9 @@ class Twin(nn.Module):
             parameter.requires_grad_(False)
 
     def lay_out_for(self, device: str) -> Twin:
-        """Move to a device; on the host into the memory layout that its convolution kernels want.
+        """Move to a device; on the host into the memory layout that its convolution kernels prefer.
 
-        Both weights and images: with weights left as they are, a network with wide layers loses more than it gains.
+        Both weights and images: with unchanged weights, a network with wide layers loses more than it gains.
         """
         self.to(device)
         self.channels_last = device == "cpu" and self.card.input.layout == "NCHW"
@@ -142,7 +142,7 @@ class Twin(nn.Module):
         found = self.layers()
         if not found:
             raise NotApplicable(
-                f'model "{self.card.name}" has no layer with a spatial grid: CAMs do not apply to it',
+                f'model "{self.card.name}" has no layer with a spatial grid: CAMs are not applicable',
                 ReasonCode.NO_LAYER,
             )
         if name:
@@ -225,7 +225,7 @@ class _Hooks:
 
 
 def _convert(prepared: onnx.ModelProto) -> Any:
-    copy = onnx.ModelProto()  # the converter joins nodes of the graph that it is given
+    copy = onnx.ModelProto()  # the converter fuses nodes of its input graph
     copy.CopyFrom(prepared)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,14 +1,16 @@
 """Altering images where a map points, and running the network on them.
 
 Place in the flow: ``metrics → perturb → contract``; a model is run through the contract's
-:class:`~faithface.contract.FaceModel` alone. :func:`curves` is the whole job for deletion and insertion; the parts
-serve other metrics: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impute_linear`` (by what),
-:class:`MaskingPlan` and :func:`run_masking_plan` (many altered images through the network at its own speed).
+:class:`~faithface.contract.FaceModel` alone. :func:`curves` does all of deletion and insertion; the parts
+serve others: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impute_linear`` (by what),
+:class:`MaskingPlan` and :func:`run_masking_plan` (many altered images through the network at its own speed),
+:func:`blended_outputs` and :func:`covered_outputs` (one image under many masks or windows, for explainers).
 
 ``ranking.py`` · ``fills.py`` (``strangers.py``, ``linear.py``) · ``masking_plan.py`` · ``engine.py`` (``lanes.py``)
-· ``curves.py`` · ``prefetch.py``
+· ``blended.py`` · ``curves.py`` · ``prefetch.py``
 """
 
+from faithface.perturb.blended import blended_outputs, covered_outputs
 from faithface.perturb.curves import Curves, area, curves
 from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import FILLS, Fill, fill_images
@@ -24,6 +26,8 @@ __all__ = [
     "Ranking",
     "Track",
     "area",
+    "blended_outputs",
+    "covered_outputs",
     "curves",
     "fill_images",
     "plan_tracks",

@@ -47,7 +47,7 @@ class Curves:
         scores: float64 N×P by direction: probability of the class predicted on the clean image, or the pair's
             similarity. Rows of invalid maps are NaN.
         reasons: why a map (by index) is invalid.
-        flags: remarks on maps that are scored all the same.
+        flags: remarks on maps that are scored nevertheless.
     """
 
     fractions: np.ndarray
@@ -85,7 +85,7 @@ def curves(
     """Return deletion and insertion curves; each is computed once per batch of maps and shared.
 
     Args:
-        model, samples, maps: as an explainer got and made them.
+        model, samples, maps: as an explainer received and made them.
         kind: ``relevance`` (classifiers), ``similarity`` or ``dissimilarity`` (pairs); default: the first that fits.
         fill: see :mod:`faithface.perturb.fills`; default: ``blur`` for classifiers, ``stranger`` for similarity and
             ``partner`` for dissimilarity maps.
@@ -112,7 +112,7 @@ def curves(
 
 
 def _known_curves(maps: Maps, setting: _Setting) -> dict[str, np.ndarray]:
-    """Return the curves known so far by direction, to be filled in: asked for through :meth:`Maps.cached`."""
+    """Return the curves known so far by direction, to be filled in; called through :meth:`Maps.cached`."""
     return {}
 
 
@@ -253,7 +253,7 @@ def _run_linear(
 
 
 def _filled_scores(samples: Samples, model: FaceModel, fill: str, sides: int) -> np.ndarray:
-    """Return the scores of the fully masked samples (float64 N); asked for through :meth:`Samples.cached`."""
+    """Return the scores of the fully masked samples (float64 N); called through :meth:`Samples.cached`."""
     if fill == "partner":
         outputs = samples.clean.outputs.flip(1)[:, :sides].transpose(0, 1)
     else:

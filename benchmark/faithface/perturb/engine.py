@@ -1,4 +1,4 @@
-"""Run a masking plan: compose masked images in place, fill every batch, feed the network, bring the outputs back.
+"""Run a masking plan: compose masked images in place, fill every batch, feed the network, collect the outputs.
 
 Place in the flow: below ``curves`` and every other metric that alters pixels; above the model, which it sees
 as a ``FaceModel``. May call ``masking_plan`` and ``lanes``.
@@ -6,7 +6,7 @@ as a ``FaceModel``. May call ``masking_plan`` and ``lanes``.
 Why it is fast. Successive stops of a track differ in a few hundred pixels, so a masked image is never composed as a
 whole: each row of the batch is a *lane* that follows one track, and between two batches only the pixels between two
 stops are written into it. Normalisation is affine per channel, hence commutes with choosing pixels: image and fill are
-normalised once per sample, not once per masked image. What is left of the cost is the network's.
+normalised once per sample, not once per masked image. The remaining cost is the network's.
 
 Where the network runs fastest as one pass per core (``FaceModel.batching``), each core has lanes and a buffer of its
 own, and one writes pixels while the others run. The host writes with numpy into the very buffer that ONNX Runtime
@@ -66,14 +66,14 @@ def run_lanes(model: FaceModel, plan: MaskingPlan, tracks: int, stops: int, foll
     A round that runs out of memory is run again with half the batch; parts of it may then come twice.
 
     Args:
-        plan: its canvases and orders are used; what changes between two looks is for ``follow`` to say.
+        plan: its canvases and orders are used; ``follow`` decides what changes between two looks.
         follow: gets the plan, a buffer, lanes (longest first) and the number of rows of the buffer; runs the lanes and
             yields their parts. It is called from several threads, each with a buffer and lanes of its own.
 
     Raises:
         RunError: see :func:`run_masking_plan`.
     """
-    policy = model.batching  # first: choosing it may open the session anew
+    policy = model.batching  # first: choosing it may reopen the session
     feed = model.feed()
     buffers = lane_buffers(plan, feed, policy.workers)
     done = 0
@@ -96,7 +96,7 @@ def run_lanes(model: FaceModel, plan: MaskingPlan, tracks: int, stops: int, foll
 def _run_shares(
     pool: Executor, buffers: list[LaneBuffer], plan: MaskingPlan, lanes: list[Lane], batch: int, follow: Follow
 ) -> Iterator[Part]:
-    """Yield the parts of one round, whose lanes are dealt out to the buffers: each follows its own in a thread."""
+    """Yield the parts of one round, whose lanes are distributed over the buffers: each follows its own in a thread."""
     if len(buffers) == 1:
         yield from follow(plan, buffers[0], lanes, batch)
         return

@@ -1,6 +1,6 @@
-"""What takes the place of removed pixels (protocol rule 5): one fill image per altered face, in pixel space.
+"""What replaces removed pixels (protocol rule 5): one fill image per altered face, in pixel space.
 
-Place in the flow: ``curves`` asks for the fill images of a batch once and shares them between explainers. May call
+Place in the flow: ``curves`` makes the fill images of a batch once and shares them between explainers. May call
 ``contract``, ``loading``, ``errors`` and its siblings ``strangers`` and ``linear``.
 
 All fills but ``linear`` are images that do not depend on the mask:
@@ -39,7 +39,7 @@ RISE_SIZE, RISE_SIGMA = 11, 5.0
 
 
 def check_fill(fill: str, dataset: Dataset | None, pairs: bool) -> None:
-    """Say whether a fill can be used at all.
+    """Refuse a fill that cannot be used at all.
 
     Raises:
         UsageError: no such fill.
@@ -53,7 +53,7 @@ def check_fill(fill: str, dataset: Dataset | None, pairs: bool) -> None:
     if fill in ("stranger", "partner") and dataset is not None and not dataset.aligned:
         raise NotApplicable(
             f'fill "{fill}" puts another face in place of this one and needs aligned faces; dataset "{dataset.name}" '
-            "says that its faces are not: use fill=blur"
+            "declares that its faces are not: use fill=blur"
         )
     if fill == "stranger" and dataset is None:
         raise NotApplicable(
@@ -72,7 +72,7 @@ def fill_images(model: FaceModel, samples: Samples, fill: str, sides: int = 1) -
         float32 N×sides×3×H×W in [0, 1] (``rise`` may leave the range by a rounding), on the device of the images.
 
     Raises:
-        UsageError: an unknown fill, or ``linear``, which is no image.
+        UsageError: an unknown fill, or ``linear``, which is not an image.
         NotApplicable: the fill does not fit (see :func:`check_fill`).
     """
     check_fill(fill, samples.dataset if fill == "stranger" or samples.dataset else None, samples.are_pairs)
@@ -89,7 +89,7 @@ def altered_images(samples: Samples, sides: int = 1) -> Tensor:
 def _make(samples: Samples, model: FaceModel, fill: str, sides: int) -> Tensor:
     images = altered_images(samples, sides)
     if fill == "stranger":
-        assert samples.dataset is not None  # check_fill has seen to it
+        assert samples.dataset is not None  # check_fill has refused that
         drawn = draw_strangers(face_index(model, samples.dataset), samples, sides)
         pixels = torch.stack([torch.stack([read_face(face, model.size) for face in faces]) for faces in drawn])
         return pixels.to(images.device)

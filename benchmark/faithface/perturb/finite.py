@@ -1,10 +1,10 @@
-"""Refuse scores of altered images that are no numbers.
+"""Refuse scores of altered images that are not finite.
 
 Place in the flow: called by ``curves`` and by the metrics that score altered images. May call the contract, ``errors``
 and ``reasons``.
 
-A network may give NaN on an image that no camera takes, all black for instance. The samples without a number are not
-a random part of the set, so a mean over the others answers another question: the metric fails and says where.
+A network may give NaN on an unnatural image, for instance an all-black one. The samples without a number are not
+a random part of the set, so a mean over the others answers another question: the metric fails and names the sample.
 """
 
 from __future__ import annotations

@@ -39,12 +39,12 @@ class LaneBuffer(Protocol):
         ...
 
     def reset(self) -> None:
-        """Forget the buffer (before a smaller one)."""
+        """Release the buffer (before a smaller one)."""
         ...
 
 
 def lane_buffers(plan: MaskingPlan, feed: HostFeed | DeviceFeed, workers: int) -> list[LaneBuffer]:
-    """Return a buffer where the feed's rows lie; on the host one for each pass that runs side by side."""
+    """Return a buffer where the feed's rows are; on the host one for each pass that runs side by side."""
     if isinstance(feed, HostFeed):
         first = HostLanes(plan, feed)
         return [first, *(first.beside() for _ in range(workers - 1))]
@@ -86,7 +86,7 @@ class HostLanes:
         pixels = self.orders[order[:, None], columns] * scale
         inside = pixels[:, None, :] + offsets[None, :, None]
         lanes = np.arange(len(low))
-        # Indices are in range by construction; "clip" spares numpy the check and the buffer behind it.
+        # Indices are in range by construction; "clip" saves numpy the check and its buffer.
         values = self.canvases.reshape(-1).take(inside + (other * row)[:, None, None], mode="clip")
         self.buffer.reshape(-1)[inside + (lanes * row)[:, None, None]] = values
 
@@ -128,7 +128,7 @@ class DeviceLanes:
 
     def replace(self, low: np.ndarray, high: np.ndarray, order: np.ndarray, other: np.ndarray) -> None:
         row, lanes = self.canvases.shape[1], len(low)
-        # Only four numbers per lane travel to the device.
+        # Only four numbers per lane are transferred to the device.
         low_, high_, order_, other_ = self._put(np.stack([low, high, order, other]))
         steps = torch.arange(int((high - low).max()), device=self.device)
         columns = torch.minimum(low_[:, None] + steps, high_[:, None] - 1)
@@ -139,7 +139,7 @@ class DeviceLanes:
         self.buffer.view(-1)[at] = values
 
     def forward(self, active: int) -> Tensor:
-        # cuDNN plans each convolution anew when the number of rows changes, which costs more than some surplus rows.
+        # cuDNN plans each convolution again when the number of rows changes, which costs more than some surplus rows.
         rows = self.feed.fixed_batch or (self.lanes if 2 * active >= self.lanes else active)
         outputs = self.feed.run(self.buffer[:rows].view(rows, *self.shape))
         return outputs.reshape(rows, -1)[:active]

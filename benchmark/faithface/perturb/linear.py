@@ -1,4 +1,4 @@
-"""Noisy linear imputation: removed pixels are rebuilt from what is left of the image (ROAD, arXiv:2202.00449).
+"""Noisy linear imputation: removed pixels are rebuilt from the rest of the image (ROAD, arXiv:2202.00449).
 
 Place in the flow: one of the fills of ``perturb/fills.py``, and the way ``road@1`` removes pixels. Imports only numpy
 and scipy; runs on the host.
@@ -6,7 +6,7 @@ and scipy; runs on the host.
 Each removed pixel is set to the weighted mean of its eight neighbours, 1/6 for the four direct and 1/12 for the four
 diagonal ones; neighbours outside the image drop out and the remaining weights are scaled to sum 1. A removed neighbour
 is itself unknown, so all removed pixels of an image are one sparse linear system, solved directly. Without the noise a
-network could read the mask from how smooth its inside is.
+network could recognise the mask by its smooth inside.
 """
 
 from __future__ import annotations

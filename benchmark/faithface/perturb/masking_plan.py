@@ -50,7 +50,7 @@ class MaskingPlan:
         if self.stops.size and (self.stops.min() < 1 or self.stops.max() > pixels):
             raise UsageError(f"stops run from {self.stops.min()} to {self.stops.max()}; expected 1 to {pixels} pixels")
         if (np.diff(self.stops, axis=1) < 1).any():
-            raise UsageError("the stops of a track must be strictly increasing; leave out those that change nothing")
+            raise UsageError("the stops of a track must be strictly increasing; omit those that change nothing")
 
     @property
     def passes(self) -> int:
@@ -97,7 +97,7 @@ def lay_out(tracks: int, stops: int, batch: int) -> Iterator[list[Lane]]:
     """Cut tracks into lanes so that every batch is full; yield rounds of at most ``batch`` lanes, longest lanes first.
 
     With at least ``batch`` tracks left, each is one lane of the round. With fewer, each is cut into as many stretches
-    as fit, so that one lone sample fills the batch across its steps; never into more than save a step, because a lane
+    as fit, so that a single sample fills the batch across its steps; never into more than save a step, because a lane
     that is a step shorter than the others leaves a hole in the last batch.
     """
     start = 0

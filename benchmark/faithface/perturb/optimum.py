@@ -37,7 +37,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Path:
-    """An order of the cells and what it is worth.
+    """An order of the cells and its gap.
 
     Attributes:
         order: int64 k, the cells in the order in which a map would rank them.
@@ -55,7 +55,7 @@ class Optimum:
     Attributes:
         best, worst: the orders with the largest and the smallest gap.
         shapley: float64 k: the Shapley value of each cell in the game "this cell, or the fill's"; they sum to the score
-            of the clean image less that of the fill.
+            of the clean image minus that of the fill.
         passes: forward passes that it took.
     """
 
@@ -72,13 +72,13 @@ def optimum(
 
     Args:
         index: which sample; of a pair the probe is altered.
-        fill: see :mod:`faithface.perturb.fills`; ``linear`` is no image and not possible.
+        fill: see :mod:`faithface.perturb.fills`; ``linear`` is not an image and not possible.
         grid: cells per side, at most 4.
         points: points of the curves, both ends included; 0 = every cell is a step (grid² + 1).
         batch: images per forward call.
 
     Raises:
-        UsageError: more than 16 cells, or a fill that is no image.
+        UsageError: more than 16 cells, or a fill that is not an image.
     """
     cells = grid * grid
     if not 1 <= cells <= MOST_CELLS:

@@ -21,12 +21,12 @@ def prefetch(load: Callable[[In], Out], items: Iterable[In], ahead: int = 1) -> 
     """Yield ``load(item)`` for each item, in order, with up to ``ahead`` loads running or waiting in a thread.
 
     At most ``ahead + 1`` results are alive at a time, whatever the number of items. An error of ``load`` is raised
-    where its result is due; leaving the loop early ends the thread after the load in hand.
+    when its result is due; leaving the loop early ends the thread after the current load.
 
     Args:
         load: runs in another thread, one call at a time, in order.
         items: what to load, read lazily.
-        ahead: how many results may lie ready; 0 = load when asked, in this thread.
+        ahead: how many results may be ready; 0 = load on demand, in this thread.
     """
     if ahead < 1:
         yield from map(load, items)

@@ -105,7 +105,7 @@ def rank(maps: Tensor, samples: Samples, grid: int = 0, side: str = "") -> Ranki
             )
         return _rank_cells(maps, samples, grid, side)
     ties = torch.from_numpy(tie_breaks(samples, height * width, side)).to(maps.device)
-    # Permute first, sort stably, undo: equal values then stand in the order of the permutation.
+    # Permute first, sort stably, undo: equal values are then in the order of the permutation.
     shuffled = maps.reshape(n, -1).gather(1, ties)
     return Ranking(ties.gather(1, stable_descending(shuffled)), height * width)
 

@@ -29,7 +29,7 @@ def gaps_of_several(
 ) -> np.ndarray:
     """Return area(insertion) − area(deletion) of M maps for each of N samples: float64 M×N.
 
-    Maps of a sample that rank its units alike are run once and get one and the same number, so that the difference of
+    Maps of a sample that rank its units alike are run once and get the same number, so that the difference of
     the gaps of two equal maps is 0 and not a rounding error.
 
     Args:

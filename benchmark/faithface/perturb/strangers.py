@@ -21,7 +21,7 @@ class FaceIndex:
     """All faces of a dataset, in the order of their ids.
 
     Attributes:
-        dataset: whose faces; held so that the index lives as long as it is looked up.
+        dataset: whose faces; stored so that the dataset lives as long as its index.
         faces: F faces.
         person: int64 F: faces with equal numbers are known to be of one person.
         labels: F class names; None for pairs and unknown classes.

@@ -5,7 +5,7 @@ and scipy.
 
 The map is summed over the same regions and compared by rank (Spearman, Kendall). The reference is itself a mean over a
 few fills: an explainer that gave the true values would reach a correlation of about √reliability with it (the
-attenuation formula, Spearman, 1904). Agreement above that ceiling says nothing more.
+attenuation formula, Spearman, 1904). Agreement above that ceiling has no meaning.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Agreement:
 
     @property
     def verdict(self) -> Verdict:
-        """What may be said of the map on this decision.
+        """The verdict on the map for this decision.
 
-        ``undefined``: nothing to rank; ``unjudged``: the reference itself is too uncertain to tell a perfect map from
-        an unrelated one; ``full``: as near as a perfect map would come; ``agrees``, ``chance``, ``contradicts``.
+        ``undefined``: nothing to rank; ``unjudged``: the reference itself is too uncertain to distinguish a perfect map
+        from an unrelated one; ``full``: as close as a perfect map would come; ``agrees``, ``chance``, ``contradicts``.
         """
         if np.isnan(self.spearman):
             return "undefined"
@@ -100,8 +100,8 @@ def agreement(
 def specific_agreement(sums: np.ndarray, exact: np.ndarray) -> np.ndarray:
     """Return the rank agreement of what is specific to each pair, over a set of P ≥ 3 pairs.
 
-    Each region's mean over the pairs is taken away from both sides first, so that a map which is the same for every
-    pair (a centre prior) has nothing left to agree with. Sums are scaled to a total magnitude of 1 per pair first:
+    Each region's mean over the pairs is first subtracted from both sides, so that a map which is the same for every
+    pair (a centre prior) has no agreement left. Sums are scaled to a total magnitude of 1 per pair first:
     explainers are free to scale each map.
 
     Args:

@@ -60,8 +60,8 @@ def check_kind(kind: str, pairs: bool, dataset: Dataset | None) -> None:
         )
     if kind in ("stranger", "partner") and dataset is not None and not dataset.aligned:
         raise NotApplicable(
-            f'data set "{dataset.name}" says that its faces are not aligned, so fill "{kind}" would put an eye where a '
-            "cheek is: align them first, or use blur",
+            f'data set "{dataset.name}" declares that its faces are not aligned, so fill "{kind}" would put an eye '
+            "where a cheek is: align them first, or use blur",
             ReasonCode.NOT_ALIGNED,
         )
 
@@ -88,7 +88,7 @@ def make_fills(
         sigmas = [float(BLUR * ratio) * min(probe.shape[-2:]) for ratio in ratios]
         blurred = torch.stack([gaussian_blur(probe[None], sigma)[0] for sigma in sigmas]).clamp_(0, 1)
         return FillSet(kind, blurred, tuple(f"σ = {sigma:.1f} px" for sigma in sigmas))
-    assert dataset is not None  # check_kind has seen to it
+    assert dataset is not None  # check_kind has refused that
     index = face_index(model, dataset)
     chosen, skipped = _draw(model, samples, index, count, known)
     return FillSet(
@@ -102,7 +102,7 @@ def make_fills(
 def _draw(
     model: FaceModel, samples: Samples, index: FaceIndex, count: int, known: tuple[str, ...]
 ) -> tuple[list[tuple[Face, Tensor]], int]:
-    """Draw strangers one after another; skip whom the model itself takes for one of the two people."""
+    """Draw strangers one after another; skip those that the model itself accepts as one of the two people."""
     rng = samples.rng(0, "region strangers")
     faces = {*known, *(face.id for face in samples.items[0].faces)}
     own = [index.number[name] for name in faces if name in index.number]
@@ -140,7 +140,7 @@ def _draw(
 
 def _taken_for_the_same(model: FaceModel, samples: Samples, pixels: Tensor) -> bool:
     if not samples.are_pairs or samples.threshold is None:
-        # A copy of the image itself changes nothing and would be no fill.
+        # A copy of the image itself changes nothing, so it is not a fill.
         return bool((samples.images[0] - pixels.to(samples.images.device)).abs().amax(dim=(-3, -2, -1)).min() < 1e-6)
     embedded = model.embeddings(pixels[None].to(samples.images.device)).cpu()
     likeness = pair_similarity(model.card, samples.clean.outputs[0].cpu(), embedded)

@@ -3,11 +3,11 @@
 Place in the flow: the first step of every region answer. May call ``errors`` and scikit-image (when a face is
 partitioned; what is declared here is light); touches no model.
 
-The outlines are drawn once, in the coordinates of the ArcFace crop, and carried to any other crop by a transform of
+The outlines are drawn once, in the coordinates of the ArcFace crop, and mapped to any other crop by a transform of
 five landmarks (viewer's left eye, right eye, nose tip, left and right corner of the mouth). The vocabulary is that of
 the Facial Identification Scientific Working Group (FISWG, *Facial Image Comparison Feature List for Morphological
 Analysis*, 2018): hair, forehead, eyebrows, eyes, cheeks, nose, mouth, chin, jawline. What lies outside the face below
-the hair (ears, neck, long hair, background) is ``border``: a fixed template cannot tell these apart.
+the hair (ears, neck, long hair, background) is ``border``: a fixed template cannot distinguish these.
 
 Left and right are the viewer's, as in landmark files.
 """
@@ -75,7 +75,7 @@ def _other_side(outline: np.ndarray) -> np.ndarray:
     return outline * [-1, 1] + [112, 0]
 
 
-# Outlines in pixels of the ArcFace crop; they go on beyond it, because a dlib chip shows more of the chin.
+# Outlines in pixels of the ArcFace crop; they extend beyond it, because a dlib chip shows more of the chin.
 _FACE_UPPER = [(56, 7), (43, 8), (32, 14), (25, 25), (21, 40), (20, 54)]
 _FACE_LOWER = [(21.5, 70), (24, 84), (29.5, 99), (38, 111), (47, 119), (56, 120.5)]
 FACE = _mirror([*_FACE_UPPER, *_FACE_LOWER])
@@ -147,12 +147,13 @@ def regions_of(
     Args:
         size: height and width of the model's input.
         crop: a name in :data:`CROPS`, scaled to ``size``; None: the crop whose size this is.
-        landmarks: float 5×2, (x, y) in pixels of the input, in the order of :data:`LANDMARKS`; takes the place of
+        landmarks: float 5×2, (x, y) in pixels of the input, in the order of :data:`LANDMARKS`; replaces
             ``crop``. The outlines follow the least-squares affine transform.
         partition: a name in :data:`PARTITIONS`: ``paired`` (10 regions) or ``sided`` (12).
 
     Raises:
-        UsageError: an unknown name, an input that is not square or of no known crop, or landmarks that no face has.
+        UsageError: an unknown name, an input that is not square or of no known crop, or landmarks that do not span a
+        face.
     """
     if partition not in PARTITIONS:
         raise UsageError(f'partition "{partition}" is not known; {nearest(partition, PARTITIONS)}')
@@ -160,7 +161,7 @@ def regions_of(
     rows, columns = np.mgrid[: size[0], : size[1]]
     points = to_template(np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float64))
     painted = np.array(_paint(points, partition), dtype=object)
-    # A crop may show nothing of a region (a tight one has no hair); what is not there is not a player.
+    # A crop may show nothing of a region (a tight one has no hair); an absent region is not a player.
     names = tuple(name for name in PARTITIONS[partition] if (painted == name).any())
     labels = np.zeros(len(painted), dtype=np.int64)
     for number, name in enumerate(names):

@@ -28,7 +28,7 @@ from faithface.reasons import Reason, ReasonCode
 LEVEL = 0.95
 SPLITS_AT_MOST = 500
 ENOUGH = 0.8
-STILL = 1e-6  # a score that moves less than this under all fills does not move
+STILL = 1e-6  # a score that changes less than this under all fills counts as constant
 
 
 def shapley_values(scores: np.ndarray) -> np.ndarray:
@@ -95,14 +95,14 @@ class RegionValues:
 
     @property
     def problem(self) -> Reason | None:
-        """Why these values explain nothing: scores that are not finite, or a score that does not move."""
+        """Why these values explain nothing: scores that are not finite, or a score that does not change."""
         if np.isnan(self.moved):
             return Reason(ReasonCode.NON_FINITE_SCORE, "scores that are not finite when regions are replaced")
         if self.moved < STILL:
             return Reason(
                 ReasonCode.UNDEFINED,
-                f"the score does not move when regions are replaced (largest change {self.moved:.1e} in {self.passes} "
-                "passes)",
+                f"the score does not change when regions are replaced (largest change {self.moved:.1e} in "
+                f"{self.passes} passes)",
             )
         return None
 
@@ -174,7 +174,7 @@ def _halves(n: int) -> np.ndarray:
 
 
 def fills_needed(found: float, fills: int, wanted: float = ENOUGH) -> int | None:
-    """Return how many fills would reach a reliability, by the Spearman–Brown formula; None where none is foreseen.
+    """Return how many fills would reach a reliability, by the Spearman–Brown formula; None if no number would.
 
     Examples:
         >>> fills_needed(0.5, 8)

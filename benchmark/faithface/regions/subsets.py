@@ -4,8 +4,8 @@ Place in the flow: below ``shapley``'s callers; above the perturbation engine. M
 ``perturb.masking_plan``.
 
 A subset is a number: bit r is set where region r shows the fill. Subsets are visited in Gray-code order, in which each
-differs from the one before it in a single region, so a row of the batch is never composed anew: between two passes one
-region is written into it. The low bits change most often, so they stand for the smallest regions. On resnet29
+differs from the one before it in a single region, so a row of the batch is never composed again: between two passes one
+region is written into it. The low bits change most often, so they are assigned to the smallest regions. On resnet29
 (150×150, 10 regions) this takes 0.85 of the time of composing every image by a mask.
 """
 
@@ -75,7 +75,7 @@ def score_subsets(model: FaceModel, image: Tensor, fills: Tensor, labels: np.nda
 
 
 def check_fills(image: Tensor, fills: Tensor) -> None:
-    """Refuse fills that no image of the data could be (see :func:`score_subsets`)."""
+    """Refuse fills that cannot be images (see :func:`score_subsets`)."""
     if fills.ndim != 4 or fills.shape[1:] != image.shape or not len(fills):
         raise UsageError(f"fills have shape {tuple(fills.shape)}; expected F×{'×'.join(map(str, image.shape))}, F ≥ 1")
     low, high = float(fills.min()), float(fills.max())

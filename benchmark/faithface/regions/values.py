@@ -31,8 +31,8 @@ def region_values(
         labels: int64 H×W: the region of each pixel.
 
     Raises:
-        UsageError, RunError: see :func:`~faithface.regions.subsets.score_subsets`. Values that explain nothing are no
-            error: see :attr:`RegionValues.problem`.
+        UsageError, RunError: see :func:`~faithface.regions.subsets.score_subsets`. Values that explain nothing are not
+            an error: see :attr:`RegionValues.problem`.
     """
     probe = samples.images[0, 0] if samples.are_pairs else samples.images[0]
     scores = score_subsets(model, probe, torch.cat([s.images for s in sets]), labels, scalar_of(model, samples))
@@ -47,7 +47,7 @@ def region_values(
 
 
 def scalar_of(model: FaceModel, samples: Samples) -> Scalar:
-    """Return what turns raw outputs N×K of altered probes into scores: protocol rule 4."""
+    """Return the function that turns raw outputs N×K of altered probes into scores: protocol rule 4."""
     if samples.are_pairs:
         reference = samples.clean.outputs[0, 1:2].cpu()
         return lambda outputs: pair_similarity(model.card, outputs, reference)

@@ -15,18 +15,20 @@ import numpy as np
 
 from faithface.contract import Dataset, Pair, Sample
 from faithface.durable import write_whole
-from faithface.errors import FaithfaceError, RunError, UsageError
+from faithface.errors import UsageError
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
-from faithface.run.executors import Executor, Job, apply
+from faithface.run.executors import Executor, GroupFailed, Job, apply, names_digest
+from faithface.run.family import score_family
 from faithface.run.forecast import Work
+from faithface.run.listed import problem_of
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, find_unreadable, skipping
-from faithface.run.results import CellShard, Event, Measured, Opened, Progress, ShardSamples
+from faithface.run.results import CellShard, Event, Measured, Opened, Progress, ShardFailure, ShardSamples
 from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
-from faithface.run.store import Store, create_or_resume
+from faithface.run.store import FILE, Store, create_or_resume
 
 
 class Reporter(Protocol):
@@ -120,24 +122,22 @@ def execute_plan(
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
-            error = do_group(store, todo, group, tell, executor, readable, measure)
+            if problem := problem_of(group.dataset.object):
+                error: UsageError | None = GroupFailed(problem.detail, problem.code)
+                for cell in group.cells:
+                    if cell.reason is None:
+                        tell.end(cell, Status.FAILED, problem)
+            else:
+                error = do_group(store, todo, group, tell, executor, readable, measure)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
             # Nothing ran for want of a model or a dataset: that is the request's fault, not the run's.
             raise refused[0]
+        if todo.basis.tampered:
+            drop_damaged(store, plan, tell)
         for job in plan.families:
-            from faithface.run.family import score_family
-            from faithface.run.shard import metric_failure
-
-            try:
-                score_family(store, directory, plan, job, todo.basis)
-            except RunError:
-                raise  # the store or the disk, of which the metric knows nothing
-            except FaithfaceError as error:
-                failure = metric_failure(error, job.metric.object)
-                for _group, cell in job.cells:
-                    store.set_metric(cell.number, job.metric.spec, failure.status, failure.reason)
+            score_family(store, plan, job, todo.basis, executor)
         settle_metrics(store, plan)
         store.put_meta("environment", describe_environment(plan.request.device, plan.request.batch_size))
         if finish is not None and all(
@@ -168,6 +168,27 @@ def work_of(store: Store, todo: Todo) -> list[Work]:
 
 # --- doing it
 
+WROTE = ShardFailure(
+    Status.FAILED,
+    Reason(
+        ReasonCode.STATE_CHANGED,
+        f"explainer or one of its metrics wrote the run's store ({FILE}), which only the run itself may",
+    ),
+)
+
+
+def drop_damaged(store: Store, plan: Plan, tell: Reporter) -> None:
+    """Forget what somebody else has changed in the store; the next run computes it again."""
+    count = 0
+    for _group, cell in plan.cells:
+        for metric, number in store.damaged(cell.number):
+            store.drop(cell.number, metric, number)
+            count += 1
+            if store.cell_status(cell.number) is Status.OK:
+                store.set_cell(cell.number, Status.PENDING)
+    if count:
+        tell.note(f"{count} shards were changed in the store by another process, and are forgotten")
+
 
 def do_group(
     store: Store,
@@ -182,7 +203,7 @@ def do_group(
     plan = todo.plan
     missing = {cell.number: todo.missing[cell.number] for cell in group.cells if cell.number in todo.missing}
     for cell in group.cells:
-        if cell.number not in missing and not todo.only_failed and store.cell_status(cell.number) is Status.PENDING:
+        if cell.number in todo.complete and store.cell_status(cell.number) is Status.PENDING:
             settle_cell(store, cell.number)  # its last shard was written, its end was not
     if not missing:
         return None
@@ -194,11 +215,24 @@ def do_group(
             keep = any(keeps_maps(plan, group, cell) for cell in group.cells)
             row = store.group(group.number)
             shards = positions_of(store.shards(group.number), usable.dataset)
-            opened = bool(row["opened"])
-            job = Job(work, usable.dataset, plan.request, pending, row["threshold"], opened, keep, shards)
-            job = dataclasses.replace(job, measure=measure)
+            opened, facts = bool(row["opened"]), row["facts"] or {}
+            measured = opened and plan.request.batch_size is None and facts.get("batch")
+            job = Job(
+                group=work,
+                dataset=usable.dataset,
+                request=plan.request,
+                pending=pending,
+                threshold=row["threshold"],
+                opened=opened,
+                keep_maps=keep,
+                shards=shards,
+                listed=names_digest(usable.dataset.items()),
+                measure=measure,
+                policy=(facts["batch"], facts.get("side_by_side", 1)) if measured else None,
+            )
             digest_first(store, todo.basis, group, each)
-            follow(store, todo.basis, work, executor(job), each, row, tell, {n: len(at) for n, at in shards.items()})
+            sizes = {number: len(at) for number, at in shards.items()}
+            follow(store, todo.basis, work, executor(job), each, row, tell, sizes)
 
     code = ReasonCode.MODEL_UNUSABLE
     try:
@@ -284,7 +318,8 @@ def check_readable(
     spec = group.dataset.spec
     if spec not in cache:
         dataset, positions = group.dataset.object, group.positions
-        found = apply(executor, find_unreadable, dataset, positions, todo.plan.request.strict)
+        about = f'dataset "{spec}", while its faces were read for the first time,'
+        found = apply(executor, find_unreadable, dataset, positions, todo.plan.request.strict, about=about)
         todo.basis.contents(group).saw(found.seen)
         cache[spec] = skipping(dataset, positions, found.bad, tell.note)
     return cache[spec]
@@ -333,11 +368,14 @@ def follow(
             store.put_samples(group.number, event.facts)
         elif event.cell not in ended:
             cell = cells[event.cell]
+            if store.written_by_others():
+                basis.tampered = True
+                event = CellShard(event.cell, event.number, event.ids, failure=WROTE)
             save_maps(store.directory, group, cell, event)
             metrics = asked[event.cell]
             if event.asked is not None:
                 metrics = metrics & (event.asked | set(event.metric_failures))
-            store.put_shard(event, basis.of_shard(group, cell, metrics, shards[event.number]))
+            store.put_shard(event, basis.of_shard(group, cell, metrics, shards[event.number], event.reads))
             asked[event.cell] -= set(event.metric_failures)
             if event.failure is not None:
                 ended.add(event.cell)

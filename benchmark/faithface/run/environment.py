@@ -15,7 +15,7 @@ from typing import Any
 from faithface.model.target import execution_target
 
 PACKAGES = ("faithface", "numpy", "scipy", "scikit-image", "torch", "onnx", "onnx2pytorch", "onnxscript", "captum")
-RUNTIMES = ("onnxruntime-gpu", "onnxruntime")
+RUNTIMES = ("onnxruntime-gpu", "onnxruntime", "openvino")
 
 
 def version_of(distribution: str) -> str:

@@ -1,37 +1,32 @@
-"""Metrics of several training runs of one model: scored after the cells of all runs, from their kept maps.
+"""Metrics of several training runs of one model: what is to do of them, and what becomes of it.
 
-Place in the flow: ``driver`` calls :func:`score_family` once per (metric, family, dataset, explainer). The value
-belongs to the family; it is stored with each run's cell, so that a board of models can show it beside any of them.
+Place in the flow: ``driver`` calls :func:`score_family` once per (metric, family, dataset, explainer), after the cells
+of all runs. ``family_shard`` scores, where the executor runs plugins. The value belongs to the family; it is stored
+with each run's cell, so that a board of models can show it beside any of them.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-import torch
-
-from faithface.card import ModelCard
-from faithface.contract import Maps, Metric, Samples
-from faithface.errors import RunError
-from faithface.loading import load_samples
-from faithface.model import open_model
+from faithface.contract import Metric
+from faithface.errors import FaithfaceError, RunError
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.paths import maps_file
+from faithface.run.executors import Executor, GroupFailed, stream
+from faithface.run.family_work import FamilyShard, FamilyWork
+from faithface.run.inputs import reads_of
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
 from faithface.run.reading import EXPLAINED, traceback_key
-from faithface.run.results import CellShard
+from faithface.run.results import ShardFailure
 from faithface.run.resume import Basis
 from faithface.run.resume import text as as_text
-from faithface.run.shard import check_scores, metric_failure, put_scores
 from faithface.run.store import Store
 
 
-def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basis: Basis) -> None:
+def score_family(store: Store, plan: Plan, job: FamilyJob, basis: Basis, executor: Executor) -> None:
     """Score what is missing of a family metric and store its values; a failure is the metric's alone.
 
     Only samples whose map is there and finite in every run are scored.
@@ -53,52 +48,83 @@ def score_family(store: Store, directory: Path, plan: Plan, job: FamilyJob, basi
     first, leader = runs[0]
     shards = store.shards(first.number)
     inputs = {n: family_inputs(basis, runs, leader, job.metric, ids) for n, ids in shards.items()}
-    missing = keep_unchanged(store, runs, text, inputs)
+
+    def data(number: int, kept: str) -> str:
+        reads = reads_of(json.loads(kept))
+        return basis.data(first, leader, job.metric.object, shards[number], reads) if reads else inputs[number][1]
+
+    missing = keep_unchanged(store, runs, text, inputs, data)
     for _group, cell in runs:
         store.set_metric(cell.number, text, Status.PENDING)  # settled at the end, with all others
-    if not missing:
-        return
-    items = {item.id: item for item in first.dataset.object.items()}
-    known = {row["sample"] for row in store.samples(first.number)}
-    model = open_model(first.model.object, plan.request.device, plan.request.batch_size)
-    threshold = store.group(first.number)["threshold"]
-    try:
-        for number in missing:
-            wanted = [items[name] for name in shards[number] if name in known and name in items]
-            done = [CellShard(cell.number, number, tuple(item.id for item in wanted)) for _group, cell in runs]
-            if wanted:
-                samples = load_samples(model, wanted, plan.request.seed, threshold, first.dataset.object)  # type: ignore[arg-type]
-                score_shard(directory, runs, job.metric, samples, done, model.card)
-            store.put_family(done, text, inputs[number])
-    except RunError:
-        raise
-    except Exception as error:  # a plugin may raise anything, and must not end the run
-        failure = metric_failure(error, job.metric.object)
+    failure = _score(store, plan, job, runs, missing, inputs, basis, executor)
+    if failure is not None:
         for _group, cell in runs:
             store.set_metric(cell.number, text, failure.status, failure.reason)
             store.put_meta(traceback_key(cell.number, text), failure.traceback)
 
 
-def score_shard(
-    directory: Path,
+def _score(
+    store: Store,
+    plan: Plan,
+    job: FamilyJob,
     runs: Sequence[tuple[Group, Cell]],
-    resolved: Resolved[Metric],
-    samples: Samples,
-    done: Sequence[CellShard],
-    card: ModelCard,
-) -> None:
-    """Score one chunk of samples, and put the values into ``done``, one for each run."""
-    text, metric = resolved.spec, resolved.object
-    device = str(samples.images.device)
-    by_run = {g.model.object.name: load_maps(directory, g, c, samples.ids, device) for g, c in runs}
-    finite = torch.stack([_finite(maps) for maps in by_run.values()]).all(dim=0).cpu().numpy()
-    chosen = np.intersect1d(samples.where(metric.judged_on), np.flatnonzero(finite))
-    if not len(chosen):
-        return
-    scores = metric.score_family({k: m.take(chosen) for k, m in by_run.items()}, samples.take(chosen))
-    values = check_scores(metric, scores, len(chosen), card)
-    for one in done:
-        put_scores(one, text, values, scores, [samples.ids[at] for at in chosen])
+    missing: Sequence[int],
+    inputs: Mapping[int, tuple[str, str]],
+    basis: Basis,
+    executor: Executor,
+) -> ShardFailure | None:
+    """Have the missing shards scored, and write each as it comes; return why the metric failed, if it did."""
+    first = runs[0][0]
+    shards, known = store.shards(first.number), {row["sample"] for row in store.samples(first.number)}
+    left = {number: tuple(one for one in shards[number] if one in known) for number in missing}
+    for _attempt in range(getattr(executor, "retries", 0) + 1):
+        work = FamilyWork(
+            store.directory.resolve(),
+            job.metric,
+            tuple(runs),
+            plan.request,
+            store.group(first.number)["threshold"],
+            dict(left),
+        )
+        try:
+            if not left:
+                return None
+            for event in stream(executor, score_shards, work, about=_about(first)):
+                if event.failure is not None:
+                    return event.failure
+                store.put_family(
+                    event.of_cells(tuple(c.number for _g, c in runs)), job.metric.spec, inputs[event.number]
+                )
+                del left[event.number]
+            return None
+        except GroupFailed as error:
+            # A process may have been killed from outside; what exceeds a limit is not tried again.
+            failed = ShardFailure(Status.FAILED, Reason(error.code, str(error)))
+            if error.code is not ReasonCode.WORKER_LOST:
+                return failed
+        except RunError:
+            raise  # the store or the disk, of which the metric knows nothing
+        except Exception as error:  # of a model that cannot be opened, or of a plugin in this process
+            code = error.code if isinstance(error, FaithfaceError) else ReasonCode.METRIC_RAISED
+            return ShardFailure(Status.FAILED, Reason(code, (str(error).splitlines() or [type(error).__name__])[0]))
+    return failed
+
+
+def _about(group: Group) -> dict[str, str]:
+    model, data = f'model "{group.model.object.name}"', f'dataset "{group.dataset.spec}"'
+    return {
+        "open": f"{model}, while it was opened,",
+        "load": f"{model}, while unaltered samples were scored,",
+        "call": f"{data}, while its samples were listed,",
+        "score": "metric",
+    }
+
+
+def score_shards(work: FamilyWork, **options: Any) -> Iterator[FamilyShard]:
+    """Score a family metric, where plugins run; imports what only that process needs."""
+    from faithface.run.family_shard import score_family_shards
+
+    yield from score_family_shards(work, **options)
 
 
 def family_inputs(
@@ -119,9 +145,17 @@ def family_inputs(
 
 
 def keep_unchanged(
-    store: Store, runs: Sequence[tuple[Group, Cell]], metric: str, inputs: Mapping[int, tuple[str, str]]
+    store: Store,
+    runs: Sequence[tuple[Group, Cell]],
+    metric: str,
+    inputs: Mapping[int, tuple[str, str]],
+    data: Callable[[int, str], str],
 ) -> list[int]:
-    """Forget the shards of a family metric that depend on something that has changed; return those to score."""
+    """Forget the shards of a family metric that depend on something that has changed; return those to score.
+
+    Args:
+        data: returns the data mapping of a shard now, of all that the one that was kept names.
+    """
     texts = store.inputs()
     kept: list[set[int]] = []
     for _group, cell in runs:
@@ -129,35 +163,10 @@ def keep_unchanged(
         for done in store.all_done(cell.number):
             if done.metric != metric:
                 continue
-            if inputs.get(done.number) == (texts[done.code], texts[done.data]):
+            kept_data = texts[done.data]
+            same = done.number in inputs and inputs[done.number][0] == texts[done.code]
+            if same and data(done.number, kept_data) == kept_data:
                 kept[-1].add(done.number)
             else:
                 store.drop(cell.number, metric, done.number)
     return [number for number in inputs if not all(number in numbers for numbers in kept)]
-
-
-def _finite(maps: Maps) -> torch.Tensor:
-    parts = [torch.isfinite(m).flatten(1).all(dim=1) for m in maps.named().values()]
-    return torch.stack(parts).all(dim=0)
-
-
-def load_maps(directory: Path, group: Group, cell: Cell, ids: tuple[str, ...], device: str = "cpu") -> Maps:
-    """Read the kept maps of some samples.
-
-    Raises:
-        RunError: a map is not there.
-    """
-    names = (group.model.object.name, group.dataset.spec, cell.explainer.spec)
-    arrays: dict[str, list[np.ndarray]] = {}
-    for sample in ids:
-        path, native = (maps_file(directory, *names, sample, folder) for folder in ("maps", "native"))
-        try:
-            for file in (path, native) if native.is_file() else (path,):
-                with np.load(file) as kept:
-                    for name in kept.files:
-                        arrays.setdefault(name, []).append(kept[name])
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise RunError(
-                f"{path} cannot be read ({error}); remove it, then give the same command again to make it again"
-            ) from None
-    return Maps(**{name: torch.as_tensor(np.stack(column)).to(device) for name, column in arrays.items()})  # type: ignore[arg-type]

@@ -23,10 +23,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from faithface.contract import Clean, Face, FaceModel, Maps, Pair, Sample, Samples
+from faithface.contract import Clean, Dataset, Face, FaceModel, Maps, Pair, Sample, Samples
 from faithface.errors import FaithfaceError, NotApplicable
 from faithface.reasons import ReasonCode
 from faithface.run.integrity import Seals, digest
+from faithface.run.reads import Reads, Watched
 from faithface.run.results import Step
 from faithface.run.surroundings import Surroundings, seeded
 
@@ -54,6 +55,7 @@ class Watch:
         isolated: whether this process is there for plugins only. Then an interrupt is a plugin's exception; elsewhere
             it is the user's.
         surroundings: how the process must be found after each step; None: as it is when the first guard is made.
+        reads: what plugins ask of the dataset beyond their samples.
         soiled: a plugin has trespassed. What it changed is restored as far as it is known; a process that can be
             replaced should be.
     """
@@ -62,7 +64,17 @@ class Watch:
     isolated: bool = False
     surroundings: Surroundings | None = None
     failed: Callable[[BaseException], None] = _nothing
+    reads: Reads = field(default_factory=Reads)
     soiled: bool = field(default=False, init=False)
+    _watched: tuple[Dataset, Dataset] | None = field(default=None, init=False)
+
+    def watched(self, dataset: Dataset | None) -> Dataset | None:
+        """Return a dataset that notes who asks it for more: the same one for as long as the dataset is the same."""
+        if dataset is None:
+            return None
+        if self._watched is None or self._watched[0] is not dataset:
+            self._watched = (dataset, Watched(dataset, self.reads))
+        return self._watched[1]
 
 
 class Guard:
@@ -70,6 +82,7 @@ class Guard:
 
     Attributes:
         samples: the shard's samples; others with the same content after somebody has changed them.
+        read: what the last step has asked of the dataset beyond its samples.
     """
 
     def __init__(self, model: FaceModel, samples: Samples, watch: Watch) -> None:
@@ -81,12 +94,15 @@ class Guard:
         self._kept = tuple(t.detach().clone() for t in (samples.images, clean.outputs, clean.scores, clean.predicted))
         self._fingerprint = tuple(map(digest, self._kept))
         self.samples = samples
+        self.read: frozenset[str] = frozenset()
         self.maps: Maps | None = None
         self._kept_maps: Maps | None = None
         self._map_digests: tuple[bytes, ...] = ()
         self._seal(model, samples)
         self._members = {k: v for k, v in vars(model).items() if k not in _OWN_STATE}
         self._twin_state = twin_state(model)
+        held = self._members.get("session")
+        self._session = (getattr(held, "ort", None), getattr(held, "workers", 1))
         if watch.surroundings is None:
             watch.surroundings = Surroundings.read()
 
@@ -95,11 +111,12 @@ class Guard:
         self._seals = Seals()
         self._seals.changed(model, samples.cache)
         model.cache.seal = samples.cache.seal = self._seals.add
+        model.cache.reads = samples.cache.reads = self.watch.reads
 
     def hold(self, maps: Maps | None) -> None:
         """Hold the maps of a cell against changes from now on; None: those of the last cell are done with."""
         if maps is not None:
-            maps.cache.seal = self._seals.add
+            maps.cache.seal, maps.cache.reads = self._seals.add, self.watch.reads
         self.maps, self._kept_maps, self._map_digests = maps, None, ()
         if maps is not None:
             copies = {name: t.detach().clone() for name, t in _tensors(maps).items()}
@@ -121,6 +138,7 @@ class Guard:
         threads, children = set(threading.enumerate()), forked_children()
         first = self.samples.ids[0]
         problem: BaseException | None = None
+        self.watch.reads.begin()
         try:
             # Explained again, whoever draws from the global generators gets other numbers.
             with seeded(self.samples.seed, step.shard, first, *(["again"] if step.kind == "again" else [])):
@@ -128,6 +146,8 @@ class Guard:
         except BaseException as error:
             self.let_through(error)
             problem = error
+        finally:
+            self.read = self.watch.reads.end()
         try:
             trespass = self._changed()
             trespass = self._left_running(threads, children) or trespass
@@ -176,6 +196,8 @@ class Guard:
             inputs.append("values that others share by `cached`, or weights of the model")
         if self._model_changed():
             inputs.append("the model")
+        if getattr(self.model, "take_back_proto", bool)():
+            inputs.append("the model's graph or weights (proto)")
         if inputs:
             self._restore()
             text = (
@@ -208,10 +230,25 @@ class Guard:
     def _model_changed(self) -> bool:
         now = vars(self.model)
         replaced = any(now.get(key) is not value for key, value in self._members.items())
+        replaced |= self._session_replaced()
         twin, before = twin_state(self.model), self._twin_state
         # One that was built since is no change, and is held from now on.
         self._twin_state = before if before is not None else twin
         return replaced or bool(self._hidden()) or (before is not None and twin is not None and twin != before)
+
+    def _session_replaced(self) -> bool:
+        """Put back what runs the network if somebody has replaced it.
+
+        The model itself opens it anew where passes are to run side by side; their number has changed then.
+        """
+        held = self._members.get("session")
+        now = (getattr(held, "ort", None), getattr(held, "workers", 1))
+        before, self._session = self._session, now
+        if now[0] is before[0] or now[1] != before[1]:
+            return False
+        setattr(held, "ort", before[0])  # noqa: B010 - not every model has one
+        self._session = before
+        return True
 
     def _hidden(self) -> list[str]:
         """Return methods of the model that an attribute of the same name hides since the guard was made."""
@@ -249,7 +286,10 @@ class Guard:
 
 # State of a model that changes as it is used.
 _OWN_STATE = frozenset(
-    {"_passes", "_batching", "_last", "cache", "derived", "twin", "parity", "notes", "fixed_batch", "batch_size"}
+    {
+        *("_passes", "_batching", "_last", "_lent", "cache", "derived", "twin", "parity", "notes", "fixed_batch"),
+        "batch_size",
+    }
 )
 
 

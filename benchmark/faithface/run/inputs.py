@@ -29,6 +29,7 @@ from faithface.contract import Dataset, Explainer, Face, Metric, Pair, Sample
 from faithface.errors import FaithfaceError
 from faithface.hashing import file_hash
 from faithface.run.environment import version_of
+from faithface.run.reads import PARTNER, WHOLE
 
 Item = Sample | Pair
 Inputs = Mapping[str, str]
@@ -54,7 +55,7 @@ def parameter_files(thing: Any) -> dict[str, str]:
         return found
     for field in fields(thing):
         value = getattr(thing, field.name, None)
-        for one in value if isinstance(value, tuple | list) else (value,):
+        for one in _each(value):
             if isinstance(one, Explainer | Metric):
                 found |= parameter_files(one)
             elif isinstance(one, Path | str) and _is_file(one):
@@ -69,16 +70,32 @@ def _is_file(text: Path | str) -> bool:
         return False
 
 
-def explainer_files(explainer: Explainer, sample_ids: Sequence[str]) -> str:
+def gives_files(explainer: Explainer) -> bool:
+    """Say whether an explainer, or one inside it, may read files for single samples; calls nothing of it."""
+    inner = (one for value in getattr(explainer, "__dict__", {}).values() for one in _each(value))
+    return type(explainer).files is not Explainer.files or any(
+        gives_files(one) for one in inner if isinstance(one, Explainer)
+    )
+
+
+def file_digests(explainer: Explainer, sample_ids: Sequence[str], beat: Callable[[], Any]) -> list[str]:
     """Return the digest of the files that an explainer reads for some samples; "" if it reads none."""
     paths = list(_files(explainer, sample_ids))
-    return digest([[path.name, file_hash(path)] for path in paths]) if paths else ""
+    found = []
+    for path in paths:
+        beat()
+        found.append([path.name, file_hash(path)])
+    return [digest(found) if found else ""]
+
+
+def _each(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, tuple | list) else (value,)
 
 
 def _files(explainer: Explainer, sample_ids: Sequence[str]) -> Iterable[Path]:
     yield from explainer.files(sample_ids)
     for value in getattr(explainer, "__dict__", {}).values():
-        for one in value if isinstance(value, tuple | list) else (value,):
+        for one in _each(value):
             if isinstance(one, Explainer):
                 yield from _files(one, sample_ids)
 
@@ -88,25 +105,47 @@ UNREADABLE = "unreadable"
 
 
 class Read(Protocol):
-    """Calls a function that reads pixels or masks, wherever plugins run; None: it ended otherwise than by returning."""
+    """Calls a function that reads pixels, masks or files, wherever plugins run; None: it did not return."""
 
-    def __call__(self, function: Callable[..., list[str]], /, *arguments: object) -> list[str] | None: ...
+    def __call__(self, function: Callable[..., list[Any]], /, *arguments: object) -> list[Any] | None: ...
 
 
-def here(function: Callable[..., list[str]], /, *arguments: object) -> list[str] | None:
+def here(function: Callable[..., list[Any]], /, *arguments: object) -> list[Any] | None:
     """Read in this process."""
     return function(*arguments, beat=lambda: None)
+
+
+class Items:
+    """A dataset with its items, which are asked for once; sent to another process, it asks there."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.all: Sequence[Item] = dataset.items()
+
+    def __reduce__(self) -> Any:
+        return Items, (self.dataset,)
+
+
+def reads_of(data: Inputs) -> frozenset[str]:
+    """Return what was read beyond the samples, by the data mapping that was kept."""
+    return frozenset(what for what, name in ((WHOLE, ALL), (PARTNER, OTHER_SET)) if name in data)
 
 
 class Contents:
     """Digests of what a dataset holds; each face and mask is read once, by ``read``.
 
     A face that offers ``digest`` (a callable that returns a text which changes with its pixels) is not read.
+
+    Attributes:
+        wanted: the samples that a run needs; what is missing of them is read in one go.
     """
 
     def __init__(self, dataset: Dataset, read: Read = here) -> None:
         self.dataset, self.read = dataset, read
-        self.items: dict[str, Item] = {item.id: item for item in dataset.items()}
+        self._held = Items(dataset)
+        self.items: dict[str, Item] = {item.id: item for item in self._held.all}
+        self.place = {item.id: at for at, item in enumerate(self._held.all)}
+        self.wanted: dict[str, None] = {}
         self._faces: dict[str, str] = {}
         self._others: dict[tuple[str, str], str] = {}
         self._truths: dict[str, str] = {}
@@ -119,34 +158,56 @@ class Contents:
 
     def samples(self, ids: Sequence[str]) -> str:
         """Return the digest of some samples: names, labels, identities, pixels, further faces."""
-        items = [self.items[one] for one in ids]
-        faces = {face.id: face for item in items for face in item.faces if face.id not in self._faces}
-        self._faces |= self._read(faces, face_digests)
+        if any(map(self._lacks, ids)):
+            wanted = [one for one in self.wanted if self._lacks(one)]
+            # All that the run needs at once. If that fails, only these, so that one bad file spoils no other digest.
+            if not (set(wanted).issuperset(ids) and self._read_faces(wanted, last=False)):
+                self._read_faces(ids, last=True)
+        return digest([self._sample(self.items[one]) for one in ids])
+
+    def _lacks(self, one: str) -> bool:
+        """Say whether a face of a sample has not been read."""
+        item = self.items[one]
+        return any(f.id not in self._faces for f in item.faces) or any(
+            (one, r) not in self._others for r in item.others
+        )
+
+    def _read_faces(self, ids: Sequence[str], last: bool) -> bool:
+        """Read the faces of samples and say whether that ended well; if not and it was the last try: "unreadable"."""
+        faces = list(dict.fromkeys(f.id for one in ids for f in self.items[one].faces if f.id not in self._faces))
         # Further faces (the twin of an attack) may share an id with one that looks otherwise: known by their sample.
-        further = {(item.id, role): face for item in items for role, face in item.others.items()}
-        self._others |= self._read({key: f for key, f in further.items() if key not in self._others}, face_digests)
-        return digest([self._sample(item) for item in items])
+        roles = [(one, role) for one in ids for role in self.items[one].others if (one, role) not in self._others]
+        found = self.read(face_digests, self._held, [self.place[one] for one in ids], faces, roles)
+        if found is None and not last:
+            return False
+        digests = found or [UNREADABLE] * (len(faces) + len(roles))
+        self._faces |= dict(zip(faces, digests, strict=False))
+        self._others |= dict(zip(roles, digests[len(faces) :], strict=True))
+        return True
 
     def _sample(self, item: Item) -> list[Any]:
         others = [[role, self._others[item.id, role]] for role in sorted(item.others)]
         return [*_listed(item), *(self._faces[face.id] for face in item.faces), others]
 
-    def _read(self, things: Mapping[K, Any], function: Callable[..., list[str]]) -> dict[K, str]:
-        """Return the digests of faces or items, by their key; "unreadable" where reading ended otherwise."""
-        if not things:
-            return {}
-        found = self.read(function, tuple(things.values()))
-        return dict(zip(things, found or [UNREADABLE] * len(things), strict=True))
-
     def truths(self, ids: Sequence[str]) -> str:
         """Return the digest of the ground truth of some samples."""
-        items = {one: self.items[one] for one in ids if one not in self._truths}
-        self._truths |= self._read(items, truth_digests)
+        if any(one not in self._truths for one in ids):
+            wanted = [one for one in self.wanted if one not in self._truths]
+            if not (set(wanted).issuperset(ids) and self._read_truths(wanted, last=False)):
+                self._read_truths([one for one in ids if one not in self._truths], last=True)
         return digest([self._truths[one] for one in ids])
+
+    def _read_truths(self, ids: Sequence[str], last: bool) -> bool:
+        found = self.read(truth_digests, self._held, [self.place[one] for one in ids])
+        if found is None and not last:
+            return False
+        self._truths |= dict(zip(ids, found or [UNREADABLE] * len(ids), strict=True))
+        return True
 
     def whole(self) -> str:
         """Return the digest of all samples."""
         if self._whole is None:
+            self.wanted = dict.fromkeys(self.items)
             self._whole = self.samples(list(self.items))
         return self._whole
 
@@ -157,36 +218,66 @@ class Contents:
             self._partner = "" if partner is None else Contents(partner, self.read).whole()
         return self._partner
 
-    def of_shard(self, ids: Sequence[str], explainer: Explainer, metric: Metric | None) -> dict[str, str]:
-        """Return the data mapping of a shard: of its maps, or of a metric's values."""
-        found = {"the images and labels": self.samples(ids)}
-        if self.dataset.task == "verification":
-            found["the whole set (decision threshold, strangers)"] = self.whole()
+    def given(self, explainer: Explainer, ids: Sequence[str]) -> str:
+        """Return the digest of the files that an explainer reads for some samples; "" if it reads none."""
+        if not gives_files(explainer):
+            return ""
+        found = self.read(file_digests, explainer, list(ids))
+        return UNREADABLE if found is None else found[0]
+
+    def of_shard(
+        self, ids: Sequence[str], explainer: Explainer, metric: Metric | None, reads: frozenset[str] = frozenset()
+    ) -> dict[str, str]:
+        """Return the data mapping of a shard: of its maps, or of a metric's values.
+
+        Args:
+            reads: what was read beyond the samples when they were computed.
+        """
+        found = {SAMPLES: self.samples(ids)}
+        if self.dataset.task == "verification" or WHOLE in reads:
+            found[ALL] = self.whole()
         needs = metric.protocol.needs if metric is not None else frozenset()
         if "truth" in needs or "truth" in explainer.info.needs:
-            found["the masks"] = self.truths(ids)
-        if "out-of-set" in needs:
-            found["the out-of-set partner"] = self.partner()
-        if files := explainer_files(explainer, ids):
+            found[MASKS] = self.truths(ids)
+        if "out-of-set" in needs or PARTNER in reads:
+            found[OTHER_SET] = self.partner()
+        if files := self.given(explainer, ids):
             found["the maps that were given"] = files
         return found
 
 
-def face_digests(faces: Sequence[Face], beat: Callable[[], Any]) -> list[str]:
-    """Return the digest of each face; ``beat`` is called before each."""
+SAMPLES, MASKS = "the images and labels", "the masks"
+ALL = "the whole set (decision threshold, strangers)"
+OTHER_SET = "the out-of-set partner"
+
+
+def face_digests(
+    held: Items,
+    places: Sequence[int],
+    faces: Sequence[str],
+    roles: Sequence[tuple[str, str]],
+    beat: Callable[[], Any],
+) -> list[str]:
+    """Return the digests of faces of the items at some places: first by the face's id, then by sample and role."""
+    by_id: dict[str, Face] = {}
+    by_role: dict[tuple[str, str], Face] = {}
+    for place in places:
+        item = held.all[place]
+        by_id |= {face.id: face for face in item.faces if face.id not in by_id}
+        by_role |= {(item.id, role): face for role, face in item.others.items()}
     found = []
-    for face in faces:
+    for face in (*map(by_id.get, faces), *map(by_role.get, roles)):
         beat()
-        found.append(_attempt(lambda face=face: face_digest(face)))  # type: ignore[misc]
+        found.append(UNREADABLE if face is None else _attempt(lambda face=face: face_digest(face)))  # type: ignore[misc]
     return found
 
 
-def truth_digests(items: Sequence[Item], beat: Callable[[], Any]) -> list[str]:
-    """Return the digest of each sample's ground truth; ``beat`` is called before each."""
+def truth_digests(held: Items, places: Sequence[int], beat: Callable[[], Any]) -> list[str]:
+    """Return the digest of the ground truth of each item at some places; ``beat`` is called before each."""
     found = []
-    for item in items:
+    for place in places:
         beat()
-        kinds = sorted(item.truth.items())
+        kinds = sorted(held.all[place].truth.items())
         found.append(digest([[kind, _attempt(lambda m=m: array_digest(m()))] for kind, m in kinds]))  # type: ignore[misc]
     return found
 
@@ -240,5 +331,5 @@ def _attempt(read: Any) -> str:
 def opening(card: ModelCard, code: Inputs, contents: Contents) -> dict[str, str]:
     """Return what opening a model on a dataset depends on: the group's code and, for a threshold, the whole set."""
     if card.task == "verification":
-        return {**code, "the whole set (decision threshold, strangers)": contents.whole()}
+        return {**code, ALL: contents.whole()}
     return dict(code)

@@ -51,13 +51,15 @@ def measure(
     explain: dict[int, StepCost] = {}
     score: dict[str, StepCost] = {}
     watch.tell(Step("load"))
-    samples = load_samples(model, two_kinds(dataset, positions), seed, threshold, dataset)
+    samples = load_samples(model, two_kinds(dataset, positions), seed, threshold, watch.watched(dataset))
     guard = Guard(model, samples, watch)
     for number, (explainer, _metrics) in cells.items():
         if time.monotonic() < end and not watch.soiled:
             cost = _cost(
                 guard, Step("measure", cell=number), model, lambda m, s, e=explainer: e.explain(m, s.take([0]))
             )
+            # What a plugin reads of the dataset now, it may keep for later.
+            watch.reads.of(("explain", number), guard.read)
             if cost is not None:
                 explain[number] = cost
     metrics = {text: metric for _explainer, metrics in cells.values() for text, metric in metrics.items()}
@@ -71,6 +73,7 @@ def measure(
                 return metric.score(m, s.take(chosen), some_maps(s).take(chosen), tally) if len(chosen) else None
 
             cost = _cost(guard, Step("measure", cell=first, metric=text), model, call, tally)
+            watch.reads.of(("score", text), guard.read)
             if cost is not None:
                 score[text] = cost
     watch.tell(Step("rest"))

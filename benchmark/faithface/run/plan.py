@@ -28,6 +28,7 @@ from faithface.plugins import Provenance, Registry, Resolved
 from faithface.reasons import Reason, ReasonCode
 from faithface.run.choice import choose
 from faithface.run.inputs import digest, package_versions, parameter_files
+from faithface.run.listed import Lister, problem_of, real_of
 from faithface.run.request import LISTS, Request
 from faithface.specs import canonical
 
@@ -111,8 +112,11 @@ class Plan:
         return [(group, cell) for group in self.groups for cell in group.cells]
 
 
-def make_plan(request: Request, registry: Registry) -> Plan:
+def make_plan(request: Request, registry: Registry, lister: Lister = lambda found: found) -> Plan:
     """Resolve the names of a request and decide what applies.
+
+    Args:
+        lister: gives the dataset that the plan works with; by default the one that was found.
 
     Raises:
         UsageError: an unknown name, a wrong parameter, an empty dataset, a model without a dataset of its task, or an
@@ -126,6 +130,7 @@ def make_plan(request: Request, registry: Registry) -> Plan:
     by_name = functools.partial(registry.model, allow_outside=request.allow_outside)
     models = _distinct([resolve(m, by_name) for m in request.models], "model", lambda r: r.object.name)
     datasets = _distinct([resolve(d, registry.dataset) for d in request.datasets], "dataset")
+    datasets = [lister(dataset) for dataset in datasets]
     explainers = _distinct([resolve(e, registry.explainer) for e in request.explainers], "explainer")
     metrics = _distinct([resolve(m, registry.metric) for m in request.metrics], "metric")
     groups = _groups(request, models, datasets, explainers, metrics)
@@ -182,8 +187,9 @@ def _groups(
                 continue
             if dataset.spec not in chosen:
                 items = dataset.object.items()
-                if not len(items):
+                if not len(items) and problem_of(dataset.object) is None:
                     raise UsageError(f'dataset "{dataset.spec}" is empty; expected at least one sample')
+                refuse_repeated(dataset.spec, items)
                 chosen[dataset.spec] = choose(items, request.limit, request.seed)
             cells = []
             for explainer in explainers:
@@ -192,6 +198,19 @@ def _groups(
             positions, code = chosen[dataset.spec], group_fingerprint(model, dataset)
             groups.append(Group(len(groups), model, dataset, positions, tuple(cells), code))
     return tuple(groups)
+
+
+def refuse_repeated(spec: str, items: Sequence[Any]) -> None:
+    """Refuse a dataset in which two samples have one id.
+
+    Raises:
+        UsageError: it names the id.
+    """
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise UsageError(f'dataset "{spec}" lists sample "{item.id}" twice; give each sample an id of its own')
+        seen.add(item.id)
 
 
 def _cell(
@@ -346,7 +365,7 @@ def group_fingerprint(model: Resolved[ModelCard], dataset: Resolved[Dataset]) ->
     return {
         f'the files of model "{model.object.name}"': model_digest(model.object.path),
         f'the card of model "{model.object.name}"': fingerprint_of(model.object),
-        f'dataset "{dataset.spec}"': fingerprint_of(dataset.object, dataset.provenance.distribution),
+        f'dataset "{dataset.spec}"': fingerprint_of(real_of(dataset.object), dataset.provenance.distribution),
         "the code that loads and explains samples": modules_fingerprint(*RUNNER),
         **package_versions(),
     }

@@ -13,19 +13,25 @@ from typing import Any
 from faithface.contract import Dataset, Face, Pair, Sample
 from faithface.errors import FaithfaceError, UsageError
 from faithface.run.inputs import array_digest
+from faithface.run.listed import TRAITS
 from faithface.tasks import Task
 
 
 class Filtered(Dataset):
-    """A dataset without some of its samples; everything else is the original's."""
+    """A dataset without some of its samples; everything else is the original's.
 
-    def __init__(self, whole: Dataset, kept: Sequence[Sample] | Sequence[Pair]) -> None:
-        self.whole, self.kept = whole, kept
-        for key in ("name", "task", "revision", "classes", "positive", "aligned", "licence", "source"):
+    Attributes:
+        keep: where the samples that are left stand in the original.
+    """
+
+    def __init__(self, whole: Dataset, keep: Sequence[int]) -> None:
+        self.whole, self.keep = whole, tuple(keep)
+        for key in TRAITS:
             setattr(self, key, getattr(whole, key))
 
     def items(self) -> Sequence[Sample] | Sequence[Pair]:
-        return self.kept
+        items: Sequence[Any] = self.whole.items()
+        return [items[at] for at in self.keep]
 
     def fits(self, task: Task) -> bool:
         return self.whole.fits(task)
@@ -105,7 +111,7 @@ def skipping(dataset: Dataset, positions: Sequence[int], bad: dict[str, str], te
     left = tuple(place[p] for p in positions if p in place)
     if not left:
         raise UsageError(f'no sample of dataset "{dataset.name}" can be read: {next(iter(bad.values()))}')
-    return Readable(Filtered(dataset, [items[i] for i in keep]), left, bad)  # type: ignore[arg-type]
+    return Readable(Filtered(dataset, keep), left, bad)
 
 
 def _problem(face: Face, seen: dict[str, str]) -> str:

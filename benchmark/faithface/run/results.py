@@ -70,6 +70,7 @@ class CellShard:
         failure: why the whole cell ended here; then ``values`` holds what was found before.
         metric_failures: the same for single metrics.
         asked: the metrics that were to be scored; None: all that the cell still needs.
+        reads: by metric ("": the explanation), what was read of the dataset beyond the samples (see ``reads``).
         maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
         native: the headline map before it was resized, only where maps are kept and the method has one.
         scored: seconds that each metric took.
@@ -91,6 +92,7 @@ class CellShard:
     native: np.ndarray | None = None
     asked: frozenset[str] | None = None
     scored: dict[str, float] = field(default_factory=dict)
+    reads: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,14 +165,14 @@ class Step:
     """What a process does now: told before each step, so that whoever stops it or loses it knows what it was at.
 
     Attributes:
-        kind: ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces, ahead of their use), ``load``
-            (the clean scores), ``measure`` (what steps take), ``explain``, ``again`` (the same maps a second time),
-            ``score``, ``call`` (a function), ``rest`` (between two steps).
+        kind: ``list`` (a dataset's samples), ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces,
+            ahead of their use), ``load`` (the clean scores), ``measure`` (what steps take), ``explain``, ``again`` (the
+            same maps a second time), ``score``, ``call`` (a function), ``rest`` (between two steps).
         cell: of ``measure``, ``explain``, ``again`` and ``score``.
         metric: of ``score``, and of ``measure`` where a metric is measured.
     """
 
-    kind: Literal["open", "threshold", "read", "load", "measure", "explain", "again", "score", "call", "rest"]
+    kind: Literal["list", "open", "threshold", "read", "load", "measure", "explain", "again", "score", "call", "rest"]
     shard: int | None = None
     cell: int | None = None
     metric: str | None = None

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faithface.contract import Metric
-from faithface.reasons import Status
+from faithface.reasons import Reason, Status
 from faithface.run.choice import choose
-from faithface.run.inputs import Contents, Read, differing, here, opening
+from faithface.run.inputs import MASKS, SAMPLES, Contents, Read, differing, here, opening, reads_of
+from faithface.run.listed import problem_of
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.reading import EXPLAINED, Done
@@ -34,9 +35,14 @@ Tell = Callable[[str], Any]
 
 @dataclass
 class Basis:
-    """What the numbers of a plan depend on, each digest computed once and when it is first asked for."""
+    """What the numbers of a plan depend on, each digest computed once and when it is first asked for.
+
+    Attributes:
+        tampered: another process has written the store.
+    """
 
     read: Read = here
+    tampered: bool = False
     _contents: dict[str, Contents] = field(default_factory=dict)
     _texts: dict[tuple[Any, ...], str] = field(default_factory=dict)
 
@@ -56,22 +62,44 @@ class Basis:
             )
         return self._texts[key]
 
-    def data(self, group: Group, cell: Cell, metric: Metric | None, ids: tuple[str, ...]) -> str:
-        """Return the data mapping of a shard's samples for a metric (None: the explanation), as JSON."""
+    def data(
+        self,
+        group: Group,
+        cell: Cell,
+        metric: Metric | None,
+        ids: tuple[str, ...],
+        reads: frozenset[str] = frozenset(),
+    ) -> str:
+        """Return the data mapping of a shard's samples for a metric (None: the explanation), as JSON.
+
+        Args:
+            reads: what was read beyond the samples.
+        """
         needs = (metric.protocol.needs if metric is not None else frozenset()) & {"truth", "out-of-set"}
-        key = ("data", group.dataset.spec, cell.explainer.spec, needs, ids)
+        key = ("data", group.dataset.spec, cell.explainer.spec, needs, ids, reads)
         if key not in self._texts:
-            self._texts[key] = text(self.contents(group).of_shard(ids, cell.explainer.object, metric))
+            self._texts[key] = text(self.contents(group).of_shard(ids, cell.explainer.object, metric, reads))
         return self._texts[key]
 
     def of_shard(
-        self, group: Group, cell: Cell, metrics: Iterable[str], ids: tuple[str, ...]
+        self,
+        group: Group,
+        cell: Cell,
+        metrics: Iterable[str],
+        ids: tuple[str, ...],
+        reads: Mapping[str, frozenset[str]] | None = None,
     ) -> dict[str, tuple[str, str]]:
-        """Return the code and data mappings of the explanation and of metrics of a shard."""
-        found = {EXPLAINED: (self.code(group, cell, EXPLAINED), self.data(group, cell, None, ids))}
+        """Return the code and data mappings of the explanation and of metrics of a shard.
+
+        Args:
+            reads: by metric, what was read beyond the samples.
+        """
+        reads, none = reads or {}, frozenset[str]()
+        data = self.data(group, cell, None, ids, reads.get(EXPLAINED, none))
+        found = {EXPLAINED: (self.code(group, cell, EXPLAINED), data)}
         for metric in metrics:
             if metric != EXPLAINED:
-                data = self.data(group, cell, cell.metrics[metric].object, ids)
+                data = self.data(group, cell, cell.metrics[metric].object, ids, reads.get(metric, none))
                 found[metric] = (self.code(group, cell, metric), data)
         return found
 
@@ -82,14 +110,14 @@ class Todo:
 
     Attributes:
         plan: the plan, its groups and cells numbered as the store numbers them.
-        missing: by cell, what is missing.
-        only_failed: whether what was never done is left.
+        missing: by cell, what is missing and to be done.
+        complete: the cells of which nothing is missing.
     """
 
     plan: Plan
     missing: Mapping[int, Missing]
+    complete: frozenset[int]
     basis: Basis
-    only_failed: bool = False
 
 
 @dataclass
@@ -135,10 +163,16 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
         rows = {row["id"]: row for row in store.cells()}
         known = {row["id"] for row in store.groups()}
         missing: dict[int, Missing] = {}
+        complete: set[int] = set()
         shards = 0
         for group in plan.groups:
             if group.number not in known:
                 store.add_group(group.number, group.model.object.name, group.dataset.spec)
+            if problem := problem_of(group.dataset.object):
+                for cell in group.cells:
+                    _unlisted(store, group, cell, cell.number in rows, problem)
+                    store.set_command(cell.number, command)
+                continue
             _shards(store, group, basis, changes)
             reopen(store, group, basis)
             there = store.shards(group.number)
@@ -151,11 +185,13 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
                 before = rows.get(cell.number)
                 failed = before is not None and has_failed(before)
                 left = _cell(store, plan, group, cell, before, basis, texts, there, changes)
-                if left and (failed or not only_failed):
+                if not left:
+                    complete.add(cell.number)
+                elif failed or not only_failed:
                     missing[cell.number] = left
                 store.set_command(cell.number, command)
     changes.tell(shards, tell)
-    return Todo(plan, missing, basis, only_failed)
+    return Todo(plan, missing, frozenset(complete), basis)
 
 
 def numbered(store: Store, plan: Plan) -> Plan:
@@ -207,6 +243,7 @@ def _shards(store: Store, group: Group, basis: Basis, changes: _Changes) -> None
     contents = basis.contents(group)
     ids = list(contents.items)
     wanted = [ids[position] for position in group.positions]
+    contents.wanted |= dict.fromkeys(wanted)
     chosen = set(wanted)
     placed: set[str] = set()
     numbers = [-1]
@@ -237,6 +274,15 @@ def opened_on(group: Group, basis: Basis) -> dict[str, str]:
     return opening(group.model.object, group.fingerprint, basis.contents(group))
 
 
+def _unlisted(store: Store, group: Group, cell: Cell, known: bool, problem: Reason) -> None:
+    """Mark a cell whose dataset could not be listed; what an earlier command has made of it stays in the store."""
+    status, reason = (Status.NOT_APPLICABLE, cell.reason) if cell.reason else (Status.FAILED, problem)
+    if known:
+        store.set_cell(cell.number, status, reason)
+    else:
+        store.add_cell(cell.number, group.number, cell.explainer.spec, status, reason)
+
+
 def _cell(
     store: Store,
     plan: Plan,
@@ -258,8 +304,13 @@ def _cell(
         same = ended and not any(_parts(basis, group, cell, None, done, texts, shards) for done in ended)
         if row["status"] is Status.NOT_APPLICABLE and same:
             return {}
-        store.clear_cell(number)
-        row = {**row, "status": Status.PENDING, "metrics": []}
+        if row["status"] is Status.FAILED and len(store.invalid(number)) < store.explained(number):
+            store.drop(number, EXPLAINED, ENDED)  # what was done before it failed is compared below, as ever
+            store.set_cell(number, Status.PENDING)
+            row = {**row, "status": Status.PENDING}
+        else:
+            store.clear_cell(number)
+            row = {**row, "status": Status.PENDING, "metrics": []}
     states = {metric["metric"]: metric for metric in row["metrics"]}
     for ordinal, metric in enumerate(plan.metrics):
         reason = cell.not_applicable.get(metric.spec)
@@ -360,9 +411,9 @@ def _parts(
     found = _compare(texts[done.code], json.loads(basis.code(group, cell, done.metric)), known)
     if done.number != ENDED:
         data = texts[done.data]
-        now = json.loads(basis.data(group, cell, metric, shards[done.number]))
-        if not known and "the masks" in data:
-            now["the masks"] = basis.contents(group).truths(shards[done.number])
+        now = json.loads(basis.data(group, cell, metric, shards[done.number], reads_of(data)))
+        if not known and MASKS in data:
+            now[MASKS] = basis.contents(group).truths(shards[done.number])
         found += _compare(data, now, known)
     return found
 
@@ -390,7 +441,7 @@ def _unnamed(
         same = code == dict(group.fingerprint)
         if same and done.number != ENDED:
             data, ids = texts[done.data], shards.get(done.number)
-            same = ids is not None and data["the images and labels"] == contents.samples(ids)
+            same = ids is not None and data[SAMPLES] == contents.samples(ids)
         if not same:
             changes.removed.append(f"{row['model']} / {row['dataset']} / {row['explainer']}")
             store.remove_cell(row["id"])

@@ -72,10 +72,42 @@ def explained(path: Path) -> Iterator[None]:
         raise line_about(path, error) from None
 
 
-def line_about(path: Path, error: sqlite3.Error) -> RunError:
+def line_about(path: Path, error: Exception) -> RunError:
     text = str(error)
     if "locked" in text:
         return RunError(f"{path} is locked by another program; close that, then give the same command again")
-    if isinstance(error, sqlite3.OperationalError):
+    if isinstance(error, sqlite3.OperationalError) and not any(word in text for word in UNREADABLE):
         return RunError(f"{path} cannot be written ({text}); {AGAIN}")
-    return RunError(f"{path} is damaged ({text}); remove it to start the run afresh, or choose another --out")
+    said = " ".join(text.split())[:120] or type(error).__name__
+    return RunError(f"{path} is damaged ({said}); remove it to start the run afresh, or choose another --out")
+
+
+UNREADABLE = ("decode", "malformed", "no such table", "no such column", "corrupt")
+"""Words of SQLite about a file that it can open and not make sense of."""
+
+JSON = {
+    "meta": "value", "groups": "facts", "cells": "note", "shards": "samples", "samples": "facts", "inputs": "text",
+    "numbers": "numbers",
+}  # fmt: skip
+CODED = ("cells", "metrics", "invalid")
+
+
+def damage(db: sqlite3.Connection) -> Exception | None:
+    """Return what is wrong with a store that SQLite can open; None if nothing is found."""
+    try:
+        if (found := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+            return sqlite3.DatabaseError(found)
+        for table, column in JSON.items():
+            kind = list if table == "shards" else object if table in ("meta", "numbers") else dict
+            for (text,) in map(tuple, db.execute(f"SELECT {column} FROM {table}")):
+                if not isinstance(json.loads(text), kind):
+                    return ValueError(f"{table}.{column} is no {kind.__name__}")
+        for table in CODED:
+            for row in db.execute(f"SELECT * FROM {table}"):
+                if row["code"]:
+                    ReasonCode(row["code"])
+                if table != "invalid":
+                    Status(row["status"])
+    except Exception as error:  # whatever a reader meets too
+        return error
+    return None

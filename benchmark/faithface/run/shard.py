@@ -85,7 +85,7 @@ def run_shard(
     watch = watch or Watch()
     watch.tell(Step("load", work.number))
     items: Any = tuple(read_only(item) for item in work.items)
-    samples = load_samples(model, items, seed, threshold, dataset, pixels)
+    samples = load_samples(model, items, seed, threshold, watch.watched(dataset), pixels)
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
     guard = Guard(model, samples, watch)
     for cell in work.cells:
@@ -125,6 +125,7 @@ def run_cell(
         guard.let_through(error)
         guard.watch.failed(error)
         return CellShard(work.cell, number, guard.samples.ids, failure=explainer_failure(error, work.explainer))
+    result.reads[""] = guard.watch.reads.of(("explain", work.cell), guard.read)
     if work.twice and not work.explainer.info.seeded:
         result = replace(result, note={**result.note, **differs(model, guard, work, maps, number)})
     guard.hold(maps)
@@ -206,7 +207,10 @@ def score_metric(
                 assert maps is not None
                 return metric.score(model, samples.take(chosen), maps.take(chosen), work.explainer)
 
-            scores = guard.run(Step("score", result.number, work.cell, text), score)
+            try:
+                scores = guard.run(Step("score", result.number, work.cell, text), score)
+            finally:
+                result.reads[text] = guard.watch.reads.of(("score", text), guard.read)
             values = check_scores(metric, scores, len(chosen), model.card)
             put_scores(found, text, values, scores, [ids[at] for at in chosen])
     except BaseException as error:  # as above: a metric's failure is that metric's alone

@@ -15,6 +15,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from faithface.reasons import Reason, Status
 from faithface.run.lock import LOCK, RunLock
 from faithface.run.reading import EXPLAINED, Reading, traceback_key
 from faithface.run.results import NOT_DETERMINISTIC, CellShard, SampleFacts, ShardFailure
-from faithface.run.rows import columns, explained, line_about, null, pack, rows_digest
+from faithface.run.rows import columns, damage, explained, line_about, null, pack, rows_digest
 from faithface.run.schema import SCHEMA, STEPS, create_tables, migrate
 
 FILE = "run.sqlite"
@@ -49,6 +50,20 @@ class Store(Reading):
         else:
             self.db = _read_only(path)
         self.db.row_factory = sqlite3.Row
+        self._seen = self._version()
+
+    def _version(self) -> tuple[int, int]:
+        """Return what another process changes that writes the file or replaces it."""
+        try:
+            file = self.path.stat().st_ino
+        except OSError:
+            file = 0
+        return int(self.db.execute("PRAGMA data_version").fetchone()[0]), file
+
+    def written_by_others(self) -> bool:
+        """Say whether another process has written the store, or replaced it, since this was last asked."""
+        before, self._seen = self._seen, self._version()
+        return self._seen != before
 
     def close(self) -> None:
         self.db.close()
@@ -59,8 +74,16 @@ class Store(Reading):
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Close the store; what was met in it because it is damaged becomes one line that says so."""
+        found: Exception | None = None
+        if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+            found = error
+        elif isinstance(error, ValueError | LookupError | TypeError | AttributeError | OverflowError | zlib.error):
+            found = damage(self.db)
         self.close()
+        if found is not None:
+            raise line_about(self.path, found) from None
 
     def _many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         with explained(self.path):
@@ -312,6 +335,8 @@ def create_or_resume(directory: Path, identity: Mapping[str, Any]) -> Store:
     held = store.meta("identity")
     if held != wanted:
         store.close()
+        if not isinstance(held, dict):
+            raise line_about(path, ValueError("it does not say which run it is"))
         differ = [f"{key} {held.get(key)}, not {wanted[key]}" for key in wanted if held.get(key) != wanted[key]]
         raise UsageError(f"{directory} holds a run with {' and '.join(differ)}; choose another --out")
     return store
@@ -369,7 +394,7 @@ def _opened(path: Path, writable: bool, lock: RunLock | None = None) -> Store:
         except BaseException:
             store.db.close()
             raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise line_about(path, error) from None
     if schema != SCHEMA:
         store.db.close()

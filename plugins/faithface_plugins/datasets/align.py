@@ -43,7 +43,7 @@ def align_face(image: np.ndarray, points: np.ndarray, size: int = TEMPLATE_SIZE)
         float32 size×size×3 in [0, 1]; black where the image does not reach.
 
     Raises:
-        UsageError: the points do not span a face (all on one spot).
+        UsageError: the points do not span a face (all at one point).
     """
     from skimage.transform import SimilarityTransform, warp
 
@@ -60,7 +60,7 @@ def read_landmarks(path: Path) -> dict[str, np.ndarray]:
     """Read a landmark CSV: float 5×2 per image path.
 
     Raises:
-        UsageError: no such file, a missing column, or a number that is none or not finite.
+        UsageError: no such file, a missing column, or a value that is not a finite number.
     """
     table = {}
     for line, row in read_table(path, ("image", *COLUMNS), "landmarks CSV").rows:

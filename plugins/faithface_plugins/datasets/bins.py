@@ -3,7 +3,7 @@
 Place in the flow: a builtin dataset. May call ``images`` for decoding, the contract, ``errors``.
 
 The files are pickles of ``(images, same)``: 2N encoded images (bytes, or uint8 arrays of encoded bytes) and N
-booleans. A pickle can run any code when it is loaded, so these are read by an unpickler that knows bytes, lists and
+booleans. A pickle can run any code when it is loaded, so these are read by an unpickler that accepts bytes, lists and
 booleans, has stand-ins for numpy's arrays, and refuses the rest.
 """
 
@@ -33,7 +33,7 @@ SIZE = (112, 112)
 
 
 class _Refused(Exception):
-    """A pickle asked for something that these files have no need of."""
+    """A pickle contains something that these files do not need."""
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
@@ -127,10 +127,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check_opcodes(data: bytes) -> None:
-    """Refuse a pickle that names more memory than it fills.
+    """Refuse a pickle that reserves more memory than it fills.
 
-    The unpickler takes memory for a number of notes as soon as it reads one's number. Reading the opcodes also proves
-    that all bytes they announce are there.
+    The unpickler allocates memory up to a memo's number as soon as it reads it. Reading the opcodes also proves
+    that all the bytes that they announce are present.
     """
     for count, (opcode, argument, _position) in enumerate(pickletools.genops(data)):
         if "PUT" in opcode.name and isinstance(argument, int) and argument > 16 * (count + 1024):
@@ -140,10 +140,10 @@ def _check_opcodes(data: bytes) -> None:
 
 
 def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
-    """Return the encoded images and the labels of a packed verification set, running nothing of it.
+    """Return the encoded images and the labels of a packed verification set, without running any of it.
 
     Raises:
-        UsageError: the file is not there, too large, truncated, asks for anything but plain data, or its lengths do not
+        UsageError: the file is missing, too large, truncated, contains anything but plain data, or its lengths do not
             fit.
     """
     data = read_file(path, MAX_BIN_BYTES, "packed verification set")
@@ -153,7 +153,7 @@ def read_bin(path: Path) -> tuple[list[bytes], list[bool]]:
         content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except _Refused as error:
         raise UsageError(
-            f"{path} is refused and was not run: it asks for {error}; expected images as bytes and a list of booleans"
+            f"{path} is refused and was not run: it contains {error}; expected images as bytes and a list of booleans"
         ) from None
     except Exception as error:  # a damaged pickle raises nearly any class
         lines = str(error).strip().splitlines() or [""]

@@ -1,8 +1,8 @@
-"""What the datasets of files know of their files' content: a digest for each sample, and the set's revision.
+"""What the datasets of files know about their files' content: a digest for each sample, and the set's revision.
 
 Place in the flow: called by the datasets of files. May call ``files`` of the core and the contract.
 
-A digest by content is what lets a run that is resumed notice that an image was replaced by another of the same name
+By the digest of the content, a resumed run detects that an image was replaced by another of the same name
 and size.
 """
 
@@ -22,7 +22,7 @@ from faithface.files import content_digest, content_digests
 
 @dataclass(frozen=True)
 class FileDigest:
-    """The digest of what is read from some files: of one file alone its sha256. Call it to have it computed.
+    """The digest of what is read from some files: for a single file its sha256. Call it to compute it.
 
     Attributes:
         paths: the files.

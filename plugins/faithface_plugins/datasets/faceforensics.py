@@ -43,8 +43,8 @@ class FaceForensics(Dataset):
     synthetic.
 
     Parameters:
-        compression: ``c23``, ``c40`` or ``raw``; may be left out where only one is there.
-        methods: names of manipulations, joined by ``+``; default: all that are there.
+        compression: ``c23``, ``c40`` or ``raw``; may be omitted where there is only one.
+        methods: names of manipulations, joined by ``+``; default: all in the folder.
         split: ``train``, ``val`` or ``test`` by the JSON file of that name; ``all`` uses every video.
         frames: how many frames of each video, evenly spaced.
         aligned: the crops are aligned, as DeepfakeBench makes them.
@@ -76,7 +76,7 @@ class FaceForensics(Dataset):
         root = user_path(argument)
         if not os.path.isdir(root / REAL) and not os.path.isdir(root / FAKE):
             raise UsageError(
-                f"dataset faceforensics:{argument}: neither {REAL} nor {FAKE} is there; give the folder that holds them"
+                f"dataset faceforensics:{argument}: neither {REAL} nor {FAKE} exists; give the folder that holds them"
             )
         return dataclasses.replace(self, root=str(root))
 
@@ -122,7 +122,7 @@ class FaceForensics(Dataset):
         return samples
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know of these files, one line each."""
+        """Return what a user should know about these files, one line each."""
         return (*not_read(Path(self.root)), *one_class(self.items()))
 
     def _sources(self) -> Iterator[tuple[str, str, Path]]:

@@ -31,16 +31,16 @@ class Folder(Dataset):
     """Images in class sub-folders: ``PATH/<class>/…/image.png``; the class is the first folder's name.
 
     Parameters:
-        aligned: the faces sit at the same place in every image; ``false`` forbids the fills that need it.
+        aligned: the faces are at the same place in every image; ``false`` forbids the fills that need it.
         landmarks: a CSV of five landmarks per image (see ``align``), by which the faces are aligned to the ArcFace
             template.
         size: side of the aligned crops.
         human: a folder with the same tree that holds human-salience masks (greyscale, one PNG of the same stem per
             image).
-        positive: the attack or synthetic class, where a reader of the record should know it.
+        positive: the attack or synthetic class, for the record.
         allow_outside: read images that links in the folder lead to, elsewhere.
 
-    Sample ids are ``class--stem``; where two files of a class would share one, the inner folders join it, and where
+    Sample ids are ``class--stem``; where two files of a class would share one, the inner folders are added, and where
     that is not enough, a part of the path's digest.
     """
 
@@ -109,7 +109,7 @@ class Folder(Dataset):
                 ids.append(f"{safe_id(folder)}--{safe_id(stem)}")
                 names.append(f"{folder}/{name}")
                 read = aligned_reader(functools.partial(read_image, path), f"{label}/{name}", table, self.size)
-                # The suffix tells a.jpg and a.png apart; it is no part of the id where nothing needs it.
+                # The suffix distinguishes a.jpg from a.png; it is part of the id only where it is needed.
                 face_id = f"{label}/{clean_name(short if inners[short] == 1 else name)}"
                 digest = FileDigest((path,), landmark_note(table, f"{label}/{name}", self.size))
                 faces.append((Face(face_id, read, digest=digest), label))
@@ -123,7 +123,7 @@ class Folder(Dataset):
         return frozenset({"human"}) if self.human else frozenset()
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know of these files, one line each."""
+        """Return what a user should know about these files, one line each."""
         if not self.root:
             raise UsageError("dataset folder needs a path: write folder:PATH")
         root = Path(self.root)
@@ -132,5 +132,5 @@ class Folder(Dataset):
         if loose:
             lines.append(f"{loose} images lie directly in {root} and belong to no class; they are not used")
         if len(self.classes) == 1:
-            lines.append(f"only one class, {self.classes[0]}: nothing that compares classes can be scored")
+            lines.append(f"only one class, {self.classes[0]}: metrics that compare classes cannot be scored")
         return tuple(lines)

@@ -97,5 +97,5 @@ class Generators(Dataset):
         return samples
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know of these files, one line each."""
+        """Return what a user should know about these files, one line each."""
         return not_read(Path(self.root))

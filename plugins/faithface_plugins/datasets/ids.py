@@ -2,7 +2,7 @@
 
 Place in the flow: called by the datasets of files. Imports nothing of the package.
 
-All random numbers of a sample come from its id, so the rule is kept for good: an ASCII name gives the same id as ever.
+All random numbers of a sample come from its id, so the rule never changes: an ASCII name always gives the same id.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MAX_ID_BYTES = 110  # beyond it an id with other letters is cut, so that it stay
 def safe_id(text: str) -> str:
     """Turn a relative path without its suffix into a safe file name: letters and digits of any script, ``._-``.
 
-    Every other character becomes ``_``. Other scripts are brought to Unicode's composed form, since one name comes as
-    different characters from different systems; two different texts may give one id (see :func:`unique_ids`).
+    Every other character becomes ``_``. Other scripts are brought to Unicode's composed form, since systems write one
+    name with different characters; two different texts may give one id (see :func:`unique_ids`).
 
     Examples:
         >>> safe_id("s1/frame 1")
@@ -56,7 +56,7 @@ def unique_ids(wanted: Sequence[str], sources: Sequence[str]) -> list[str]:
 
     Args:
         wanted: an id for each sample.
-        sources: what tells the samples apart, such as the relative path with its suffix; all different.
+        sources: what distinguishes the samples, such as the relative path with its suffix; all different.
     """
     counts = Counter(wanted)
     taken = {one for one, count in counts.items() if count == 1}
@@ -73,5 +73,5 @@ def unique_ids(wanted: Sequence[str], sources: Sequence[str]) -> list[str]:
 
 
 def clean_name(name: str) -> str:
-    """Return a file name as text that can be stored: bytes that are no UTF-8 are written as ``\\\\xhh``."""
+    """Return a file name as text that can be stored: bytes that are not UTF-8 are written as ``\\\\xhh``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -29,7 +29,7 @@ _LISTS = {"test": "pairsDevTest.txt", "train": "pairsDevTrain.txt", "10-folds": 
 _SKLEARN = {"test": "test", "train": "train", "10-folds": "10_folds"}
 _FOLDERS = ("lfw_funneled", "lfw")
 
-# The part of a 250×250 funneled image that shows the face, as scikit-learn cuts it: rows 70..195, columns 78..172.
+# The part of a 250×250 funneled image that shows the face, as scikit-learn crops it: rows 70..195, columns 78..172.
 CROP = (slice(70, 195), slice(78, 172))
 
 
@@ -59,7 +59,7 @@ class Lfw(Dataset):
 
     @property
     def revision(self) -> str:  # type: ignore[override]
-        """``funneled-1`` and a hash of the images' content, where they are there."""
+        """``funneled-1`` and a hash of the images' content, where they exist."""
         found = self._found()
         return "funneled-1" if found is None else f"funneled-1-{content_revision(self._pairs(*found))}"
 
@@ -72,7 +72,7 @@ class Lfw(Dataset):
         return self._pairs(*found)
 
     def _found(self) -> tuple[Path, Path] | None:
-        """Return the folder of images and the pair list, if they are there."""
+        """Return the folder of images and the pair list, if they exist."""
         home = self._home()
         images = next((home / name for name in _FOLDERS if (home / name).is_dir()), None)
         listing = home / _LISTS[self.subset]
@@ -94,7 +94,7 @@ class Lfw(Dataset):
         from sklearn.datasets import fetch_lfw_pairs
 
         try:
-            # A tiny resize, because the arrays that it returns are thrown away; the files are what is wanted.
+            # A tiny resize, because the returned arrays are discarded; only the files are needed.
             fetch_lfw_pairs(
                 subset=_SKLEARN[self.subset], data_home=self.data_home, funneled=True, resize=0.05, color=True
             )

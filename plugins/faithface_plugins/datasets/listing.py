@@ -1,4 +1,4 @@
-"""What the datasets of files share: links that lead elsewhere, masks, and what is worth telling of a folder.
+"""What the datasets of files share: links that lead elsewhere, masks, and notes about a folder.
 
 Place in the flow: called by ``folder``, ``generators``, ``pairs``, ``pad_layouts`` and ``faceforensics``. May call
 ``images`` and ``files`` of the core, and ``content``.
@@ -43,7 +43,7 @@ def refuse_outside(paths: Iterable[Path], root: Path, allowed: bool, what: str) 
         if not inside[parent] or (os.path.islink(path) and not is_inside(path, real_root)):
             raise UsageError(
                 f"dataset {what}: {path} leads to {os.path.realpath(path)}, outside {root}; write "
-                "allow-outside=true as a parameter of the dataset if that is meant"
+                "allow-outside=true as a parameter of the dataset if that is intended"
             )
 
 
@@ -53,7 +53,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def human_masks(folder: str | None, name: str) -> tuple[Mapping[str, Mask], FileDigest | None]:
-    """Return the human-salience mask of an image in a folder with the same tree, and its digest, if it is there."""
+    """Return the human-salience mask of an image in a folder with the same tree, and its digest, if it exists."""
     if not folder:
         return {}, None
     root = user_path(folder)

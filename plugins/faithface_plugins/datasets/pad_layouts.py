@@ -4,8 +4,8 @@ Place in the flow: builtin datasets. May call ``images``, ``tables``, ``content`
 ``errors``.
 
 Videos must have been split into frames, each video's frames in a folder of the video's name (``…/1_3_36_1.avi`` →
-``…/1_3_36_1/0001.png``). A layout says which class and which kind of attack a path means; that is all that differs
-between the four.
+``…/1_3_36_1/0001.png``). A layout maps a path to a class and a kind of attack; the four differ in nothing
+else.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def read_protocol(path: Path) -> list[str]:
 
 
 def spread(paths: Sequence[T], count: int) -> list[T]:
-    """Return so many of the paths, evenly spaced, first and last included."""
+    """Return that many of the paths, evenly spaced, first and last included."""
     at = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).round().astype(int))
     return [paths[i] for i in at]
 
@@ -162,7 +162,9 @@ def _samples(ids: list[str], faces: list[tuple[Face, str]]) -> list[Sample]:
 def one_class(samples: list[Sample]) -> tuple[str, ...]:
     """Return one line where all samples are of one class, or nothing."""
     labels = {sample.label for sample in samples}
-    return (f"only {labels.pop()} was found: nothing that compares classes can be scored",) if len(labels) == 1 else ()
+    return (
+        (f"only {labels.pop()} was found: metrics that compare classes cannot be scored",) if len(labels) == 1 else ()
+    )
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,10 @@ class CelebaSpoof(Dataset):
     """CelebA-Spoof: ``Data/<split>/<id>/{live,spoof}/*.png|jpg`` with a bounding box beside each image, and ``metas``.
 
     Parameters:
-        labels: the label file relative to the root; where it is there, it decides (its entry 43: 0 live, 1 spoof), and
-            else the folder.
+        labels: the label file relative to the root; if it exists, it decides (its entry 43: 0 live, 1 spoof), otherwise
+            the folder.
         split: ``test`` or ``train``.
-        crop: cut to the bounding box (``<stem>_BB.txt``: x, y, w, h in an image scaled to 224×224, and a score).
+        crop: crop to the bounding box (``<stem>_BB.txt``: x, y, w, h in an image scaled to 224×224, and a score).
         allow_outside: read images that links or the label file lead to, elsewhere.
     """
 

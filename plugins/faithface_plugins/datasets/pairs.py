@@ -57,8 +57,8 @@ class Pairs(Dataset):
         encoding: of a CSV that is neither UTF-8 nor marked as UTF-16, such as ``latin-1``.
         allow_outside: read images outside ROOT (absolute paths, ``..``, links).
 
-    Sample ids are ``stem_a--stem_b``; where that is taken, the folders join it, and where that is not enough, a part of
-    the paths' digest.
+    Sample ids are ``stem_a--stem_b``; where that is taken, the folders are added, and where that is not enough, a part
+    of the paths' digest.
     """
 
     aligned: bool = True
@@ -85,7 +85,7 @@ class Pairs(Dataset):
         """Return the pairs of the CSV, each once.
 
         Raises:
-            UsageError: see :func:`read_table`; or a line has no path, a label that is none, an image outside ROOT, or a
+            UsageError: see :func:`read_table`; or a line has no path, an invalid label, an image outside ROOT, or a
                 pair that was listed before.
         """
         if not self.csv_path:
@@ -142,7 +142,7 @@ class Pairs(Dataset):
         return Face(name, read, identity, FileDigest((root / name,), landmark_note(table, name, self.size)))
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a user should know of this list, one line each."""
+        """Return what a user should know about this list, one line each."""
         lines = []
         first = {(row.a, row.b): row for row in self.rows()}
         turned = [(first[b, a], row) for (a, b), row in first.items() if a != b and (b, a) in first]
@@ -150,8 +150,8 @@ class Pairs(Dataset):
         if turned:
             earlier, row = turned[0]
             lines.append(
-                f"{len(turned)} pairs are listed both ways round, such as {row.a}, {row.b} in lines {earlier.line} and "
-                f"{row.line}; each way is a sample, since only its first image is altered"
+                f"{len(turned)} pairs are listed in both orders, such as {row.a}, {row.b} in lines {earlier.line} and "
+                f"{row.line}; each order is a sample, since only its first image is altered"
             )
         alone = sum(a == b for a, b in first)
         if alone:
@@ -159,10 +159,10 @@ class Pairs(Dataset):
         return tuple(lines)
 
     def absent(self) -> tuple[str, ...]:
-        """Return one line about images that are not there, or nothing.
+        """Return one line about missing images, or nothing.
 
         Raises:
-            UsageError: none is there.
+            UsageError: all are missing.
         """
         root = Path(self.root)
         names = list(dict.fromkeys(name for row in self.rows() for name in (row.a, row.b)))
@@ -177,10 +177,10 @@ class Pairs(Dataset):
 def split_paths(argument: str) -> tuple[Path, Path]:
     """Return the CSV and the root of ``CSV``, ``CSV@ROOT``, ``"CSV"@"ROOT"``.
 
-    Paths may hold ``@``: of all ways to cut the text, the one is meant whose parts are there.
+    Paths may hold ``@``: of all ways to split the text, the one is used whose parts exist.
 
     Raises:
-        UsageError: no such file or folder, or several readings are there.
+        UsageError: no such file or folder, or several readings are possible.
     """
     form = 'write pairs:PATH/pairs.csv@ROOT, or pairs:"PATH/pairs.csv"@"ROOT"'
     cuts = [i for i, ch in enumerate(argument) if ch == "@"]
@@ -216,8 +216,8 @@ def _relative(root: Path, name: str) -> str:
     """Return a path of the CSV relative to ROOT, with slashes, without ``./`` and the like, so that every spelling of
     one image is one name.
 
-    Backslashes are Windows' unless they exist. An absolute path becomes a relative one; what links lead to is not asked
-    here.
+    Backslashes are Windows' unless they exist. An absolute path becomes a relative one; targets of links are not
+    resolved here.
     """
     if "\\" in name and not os.path.exists(root / name):
         name = name.replace("\\", "/")
@@ -249,7 +249,7 @@ def _label(text: str, path: Path, line: int) -> bool:
 
 
 def _refuse_repeated(path: Path, earlier: Row, row: Row) -> None:
-    """Refuse a pair listed again, or turned round with the other label; turned round alone it is another sample."""
+    """Refuse a pair listed again, or swapped with the other label; swapped alone it is another sample."""
     where = f"{path}, line {row.line}: {row.a}, {row.b}"
     if earlier.same != row.same:
         raise UsageError(f"{where} is {_word(row)}, but line {earlier.line} says {_word(earlier)}; correct one of them")

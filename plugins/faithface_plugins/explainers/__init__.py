@@ -1,12 +1,12 @@
 """The builtin explainers. :data:`EXPLAINERS` is what the package registers.
 
 Place in the flow: read by ``faithface_plugins``; each module here lists its own explainers in an ``EXPLAINERS`` tuple.
-They call the core's contract only, as any third party's would.
+They call the core's contract only, as third-party explainers do.
 
 CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
 ``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random,
 centre-prior, edges, inverted, oracle · ``contributions`` of the model · ``precomputed`` maps made elsewhere ·
-``common`` what they share.
+``common`` shared functions.
 """
 
 from __future__ import annotations

@@ -32,11 +32,10 @@ class AblationCam(Explainer):
         layer: name of the layer ("" = the card's, else automatic).
 
     Source: Desai & Ramaswamy, WACV 2020. Cost: 1 + C forward passes per image for a layer of C channels, no backward
-    pass. Left
-    open and decided here: the paper divides by y, which turns every weight round where the logit of the predicted class
-    is negative; dividing by |y| keeps "removing it lowers the score" positive, and a factor per image does not change
-    the scaled map otherwise. pytorch-grad-cam, which divides by y, agrees where y > 0 and the layer's smallest value is
-    0; for other layers it sets the channel to −1e7 instead of 0.
+    pass. Not specified by the paper, decided here: the paper divides by y, which changes the sign of every weight where
+    the logit of the predicted class is negative; dividing by |y| keeps "removing it lowers the score" positive, and a
+    factor per image does not change the scaled map otherwise. pytorch-grad-cam, which divides by y, agrees where y > 0
+    and the layer's smallest value is 0; for other layers it sets the channel to −1e7 instead of 0.
     """
 
     layer: str = ""
@@ -57,7 +56,7 @@ class AblationCam(Explainer):
                 for i, (image, y) in enumerate(zip(views.images, clean, strict=True))
             ]
         )
-        # Any positive factor per image would do: the maps are scaled. |y| can be 0, so it is left to that scaling.
+        # Any positive factor per image gives the same scaled map. |y| can be 0, so it is omitted.
         cam = (weights[:, :, None, None].to(seen.values) * seen.values).sum(dim=1)
         return cam_maps(samples, model.size, cam, -cam if samples.are_pairs else None, seen.layer)
 
@@ -72,7 +71,7 @@ def scores_without_channels(
     size = twin.fixed_batch or ABLATION_CHUNK
     scores = []
     for part in chunks(channels, size):
-        # A fixed-batch network gets full batches; the surplus repeats the last channel and is cut off.
+        # A fixed-batch network gets full batches; the surplus repeats the last channel and is discarded.
         removed = torch.arange(part.start, part.start + (twin.fixed_batch or part.stop - part.start)).clamp(
             max=channels - 1
         )

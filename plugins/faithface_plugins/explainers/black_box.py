@@ -1,6 +1,6 @@
 """Black-box explainers: occlusion and RISE. They need outputs only, so they run on every model that ONNX Runtime runs.
 
-Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that
+Place in the flow: registered by the package; call ``perturb.blended``, so that
 altered images are made while others are scored.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs, covered_outputs
 from faithface.seeds import rng_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scalar_of, scores_of
 
@@ -34,11 +35,11 @@ class Occlusion(Explainer):
         fill: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour).
         score: classifiers: ``logit`` of the predicted class, or its ``probability``. Pairs: the cosine.
 
-    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901. Where the windows fit the image without a rest, equal to
-    captum's Occlusion; where they do not, captum lets the last window of a row hang over the border, so that it covers
-    less, and here it is moved up to the border and covers as much as the others. Cost: one forward pass per window and
-    image, 100 at the defaults and 112×112; no backward pass. Left open by the paper: window, step and fill (grey
-    there); the logit is used because a saturated probability falls by nothing.
+    Source: Zeiler & Fergus, ECCV 2014, arXiv:1311.2901. Where the windows fit the image exactly, equal to
+    captum's Occlusion; elsewhere captum lets the last window of a row extend beyond the border, so that it covers
+    less, and here it is moved back to the border and covers as much as the others. Cost: one forward pass per window
+    and image, 100 at the defaults and 112×112; no backward pass. Not specified by the paper: window, step and fill
+    (grey there); the logit is used because a saturated probability does not fall.
     """
 
     window: float = 0.2
@@ -65,22 +66,16 @@ class Occlusion(Explainer):
         corners = window_corners(model.size, side, max(1, round(self.stride * side)))
         fill = fill_color(model.card.input, self.fill).to(views.images)
         falls = []
+        windows = [(y, x, y + side, x + side) for y, x in corners]
         for i, image in enumerate(views.images):
-
-            def make(part: slice, image: Tensor = image) -> Tensor:
-                covered = image.repeat(part.stop - part.start, 1, 1, 1)
-                for one, (y, x) in zip(covered, corners[part], strict=True):
-                    one[:, y : y + side, x : x + side] = fill
-                return covered
-
-            target = views.target.take(slice(i, i + 1))
-            falls.append(clean[i] - scores_of(model, len(corners), make, target, self.score))
+            outputs = covered_outputs(model, image, fill, windows)
+            falls.append(clean[i] - scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), self.score))
         total = torch.zeros((len(falls), *model.size), dtype=torch.float64, device=views.images.device)
-        windows = torch.zeros_like(total[0])
+        times = torch.zeros_like(total[0])
         for (y, x), fall in zip(corners, torch.stack(falls).double().T, strict=True):
             total[:, y : y + side, x : x + side] += fall[:, None, None]
-            windows[y : y + side, x : x + side] += 1
-        return Maps.from_views(total / windows, samples)
+            times[y : y + side, x : x + side] += 1
+        return Maps.from_views(total / times, samples)
 
 
 def window_corners(size: tuple[int, int], side: int, step: int) -> list[tuple[int, int]]:
@@ -106,10 +101,10 @@ class Rise(Explainer):
         score: classifiers: ``probability`` of the predicted class (the paper's), or its ``logit``. Pairs: the cosine.
 
     Source: Petsiuk et al., BMVC 2018, arXiv:1806.07421, and its official code. Cost: ``masks`` forward passes per
-    image, no backward pass. Left open: pairs. Without centring, a cosine that stays positive under every mask would
-    give a map that is positive everywhere and follows how often each pixel happened to be seen. The official notebooks
-    use N = 5000 or 6000 with p1 = 0.1, which hides nine tenths of a face at a time. As in the official code there is no
-    division by each pixel's own coverage.
+    image, no backward pass. Not specified: pairs. Without centring, a cosine that stays positive under every mask would
+    give a map that is positive everywhere and follows how often each pixel happened to be visible. The official
+    notebooks use N = 5000 or 6000 with p1 = 0.1, which hides nine tenths of a face in each mask. As in the official
+    code there is no division by each pixel's own coverage.
     """
 
     masks: int = 1000
@@ -137,10 +132,11 @@ class Rise(Explainer):
         for i, (image, seed_id) in enumerate(zip(views.images, views.seed_ids, strict=True)):
             masks = RiseMasks.draw(rng_for(samples.seed, seed_id, "rise"), self.masks, self.cells, self.p1, model.size)
 
-            def make(part: slice, image: Tensor = image, masks: RiseMasks = masks) -> Tensor:
-                return torch.addcmul(fill, masks.render(part, image.device)[:, None], image - fill)
+            def rendered(part: slice, image: Tensor = image, masks: RiseMasks = masks) -> Tensor:
+                return masks.render(part, image.device)
 
-            weights = scores_of(model, self.masks, make, views.target.take(slice(i, i + 1)), self.score).double()
+            outputs = blended_outputs(model, image, fill, self.masks, rendered)
+            weights = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), self.score).double()
             weights = weights - weights.mean() if samples.are_pairs else weights
             maps.append(masks.weighted_sum(weights.cpu().numpy()) / (self.masks * self.p1))
         return Maps.from_views(torch.from_numpy(np.stack(maps)).to(views.images.device), samples)
@@ -169,8 +165,8 @@ class RiseMasks:
     def render(self, part: slice, device: torch.device | str = "cpu") -> Tensor:
         """Return masks n×H×W, float32 in [0, 1].
 
-        Bilinear upsampling is separable: the rows and columns of each possible crop lie ready as one matrix per axis,
-        which costs a small product of matrices instead of enlarging and cropping every mask.
+        Bilinear upsampling is separable: the rows and columns of each possible crop are prepared as one matrix per
+        axis, which costs a small product of matrices instead of enlarging and cropping every mask.
         """
         down, across = (crops[self.offsets[part, axis]] for axis, crops in enumerate(self.crops))
         if torch.device(device).type == "cpu":

@@ -1,6 +1,6 @@
 """CAM, the first of its family: for networks that end in global average pooling and a linear layer.
 
-Place in the flow: registered by the package; reads the model's graph to see whether its head is such, then calls
+Place in the flow: registered by the package; reads the model's graph to check its head, then calls
 ``FaceModel.activations``.
 """
 
@@ -44,18 +44,19 @@ class LinearTarget:
 
 @dataclass(frozen=True)
 class Cam(Explainer):
-    """CAM: the last feature maps weighted by the linear layer's own weights, where the network ends so.
+    """CAM: the last feature maps weighted by the linear layer's own weights, where the network ends this way.
 
     Formula: Σ_k W_ck·A_k over the features before global average pooling, bilinear to the input size. Signed, not
-    scaled: the mean of the coarse map plus the bias is the logit. Pairs: the cosine taken apart in the same way, Σ_k
+    scaled: the mean of the coarse map plus the bias is the logit. Pairs: the cosine decomposed in the same way, Σ_k
     (Wᵀ r)_k·A_k / ‖f‖ with f the face's embedding and r the partner's, normalised: the mean of the coarse map plus the
     bias's part is the cosine; the positive part is similarity, the negative part dissimilarity.
 
     There is no ``layer``: the head decides it. Embeddings that are compared by distance have no such sum.
 
     Source: Zhou et al., CVPR 2016, arXiv:1512.04150; for pairs, the decomposition of Stylianou et al., WACV 2019,
-    arXiv:1901.00536. Cost: 1 forward pass and 1 backward pass through the head per image. Left open: the paper has no
-    ReLU, torch-cam adds one; without it the map keeps its meaning. Up to scale and sign it is Grad-CAM at that layer.
+    arXiv:1901.00536. Cost: 1 forward pass and 1 backward pass through the head per image. Not specified: the paper has
+    no ReLU, torch-cam adds one; without it the map keeps its meaning. Up to scale and sign it is Grad-CAM at that
+    layer.
 
     Raises:
         NotApplicable: something between the last feature maps and the output is not linear, or not an average over
@@ -71,8 +72,8 @@ class Cam(Explainer):
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if model.card.output.similarity != "cosine" and samples.are_pairs:
             raise NotApplicable(
-                f'cam does not apply to model "{model.card.name}": a {model.card.output.similarity} distance is no sum '
-                "over the network's features; use grad-cam"
+                f'cam does not apply to model "{model.card.name}": a {model.card.output.similarity} distance is not a '
+                "sum over the network's features; use grad-cam"
             )
         layer = pooled_layer(model)
         views = samples.views()
@@ -83,7 +84,7 @@ class Cam(Explainer):
         if (seen.gradients - weights).abs().max() > 1e-4 * weights.abs().max().clamp(min=1e-12):
             raise NotApplicable(
                 f'cam does not apply to model "{model.card.name}": its head weighs the positions of "{layer}" '
-                "differently, so it is no global average pooling; use grad-cam or hirescam"
+                "differently, so it is not global average pooling; use grad-cam or hirescam"
             )
         cells = seen.values.shape[2] * seen.values.shape[3]
         native = (weights * cells * seen.values).sum(dim=1)

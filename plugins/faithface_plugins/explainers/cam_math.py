@@ -91,8 +91,8 @@ def classifier_maps(cam: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]
 def pair_maps(positive: Tensor, negative: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     """ReLU both, divide both by the larger of their two maxima, bilinear to ``size``.
 
-    One divisor per face keeps the proportion between the evidence for and against; scaling each to [0, 1] on its own
-    would make a trace of dissimilarity look as strong as the similarity beside it.
+    One divisor per face keeps the proportion between the evidence for and against; scaling each to [0, 1] separately
+    would make faint dissimilarity look as strong as the similarity beside it.
 
     Returns:
         Similarity and dissimilarity M×H×W, and similarity before resizing, M×h×w.

@@ -8,7 +8,7 @@ All of them share these decisions:
 * Classifiers explain the logit of the class predicted on the clean image. The map is ReLU, min-max (epsilon 1e-7),
   bilinear resize with half-pixel centres to the input size, ReLU, min-max: pytorch-grad-cam's order, whose values they
   reproduce.
-* Pairs explain the cosine (or what else the card compares embeddings by) to the partner's clean embedding, which is
+* Pairs explain the cosine (or whichever similarity the card names) to the partner's clean embedding, which is
   held fixed. The similarity map is the CAM of the cosine, the dissimilarity map the CAM of the negated cosine (the same
   activations, negated gradients). Both are divided by the larger of their two maxima, so that their proportion
   survives; no minimum is subtracted.
@@ -76,7 +76,7 @@ class GradCam(Explainer):
         layer: name of the layer ("" = the card's, else automatic).
 
     Source: Selvaraju et al., ICCV 2017, arXiv:1610.02391. Cost: 1 forward, 1 backward pass per image, shared with the
-    other gradient CAMs. Left open by the paper: the resize and its order with the scaling (here as in
+    other gradient CAMs. Not specified by the paper: the resize and its order with the scaling (here as in
     pytorch-grad-cam), the target for pairs (here the cosine).
     """
 
@@ -102,9 +102,9 @@ class GradCamPlusPlus(Explainer):
     Parameters:
         layer: name of the layer ("" = the card's, else automatic).
 
-    Source: Chattopadhay et al., WACV 2018, arXiv:1710.11063. Cost: as Grad-CAM, shared. Left open: the paper derives α
-    for exp(y) and libraries drop that factor; torch-cam puts g³ inside the sum, pytorch-grad-cam (followed here)
-    outside. α is not
+    Source: Chattopadhay et al., WACV 2018, arXiv:1710.11063. Cost: as Grad-CAM, shared. Not specified: the paper
+    derives α for exp(y) and libraries drop that factor; torch-cam puts g³ inside the sum, pytorch-grad-cam (followed
+    here) outside. α is not
     homogeneous in g: where gradients are far below 1e-3, as those of a cosine are, the constant 1e-6 dominates and α ≈
     1e6·g². So on pairs the map depends strongly on that stabiliser, which the paper does not have: maps with another
     constant agree with these at a rank correlation of 0.82 to 0.92 only. Compare maps of pairs between libraries, or
@@ -132,8 +132,8 @@ class HiResCam(Explainer):
     Parameters:
         layer: name of the layer ("" = the card's, else automatic).
 
-    Source: Draelos & Carin 2020, arXiv:2011.08891. Cost: as Grad-CAM, shared. Left open: the paper's guarantee (the map
-    sums to the score) holds for the signed map and a head without further non-linearity; the ReLU here is
+    Source: Draelos & Carin 2020, arXiv:2011.08891. Cost: as Grad-CAM, shared. Not specified: the paper's guarantee (the
+    map sums to the score) holds for the signed map and a head without further non-linearity; the ReLU here is
     pytorch-grad-cam's.
     """
 
@@ -158,9 +158,9 @@ class XGradCam(Explainer):
     Parameters:
         layer: name of the layer ("" = the card's, else automatic).
 
-    Source: Fu et al., BMVC 2020, arXiv:2008.02312. Cost: as Grad-CAM, shared. Left open: the paper assumes activations
-    after a ReLU; where they have both signs Σ A can be near 0 and one channel can then take over the map. Prefer a
-    layer after a ReLU.
+    Source: Fu et al., BMVC 2020, arXiv:2008.02312. Cost: as Grad-CAM, shared. Not specified: the paper assumes
+    activations after a ReLU; where they have both signs Σ A can be near 0 and one channel can then take over the map.
+    Prefer a layer after a ReLU.
     """
 
     layer: str = ""
@@ -184,7 +184,7 @@ class LayerCam(Explainer):
     Parameters:
         layer: name of the layer ("" = the card's, else automatic).
 
-    Source: Jiang et al., IEEE TIP 2021 (LayerCAM). Cost: as Grad-CAM, shared. Left open: the paper fuses several
+    Source: Jiang et al., IEEE TIP 2021 (LayerCAM). Cost: as Grad-CAM, shared. Not specified: the paper fuses several
     layers, libraries in different ways; here it is one layer.
     """
 
@@ -202,7 +202,7 @@ class LayerCam(Explainer):
 
 @dataclass(frozen=True)
 class EigenCam(Explainer):
-    """Eigen-CAM: the strongest pattern in the activations, whatever the network decides.
+    """Eigen-CAM: the strongest pattern in the activations, whatever the decision.
 
     Formula: ReLU(± X̄·v_1): X̄ = activations as (h·w)×C rows minus their mean row, v_1 = first right singular vector.
 
@@ -210,8 +210,8 @@ class EigenCam(Explainer):
         layer: name of the layer ("" = the card's, else automatic).
 
     Source: Muhammad & Yeasin, IJCNN 2020, arXiv:2008.00299. Cost: it needs 1 forward pass; the gradient CAMs' shared
-    pass is used, so that a batch explained by all six is run once. Left open: the sign of v_1 is arbitrary, and with
-    the ReLU a wrong one inverts the map. Here the position of the largest magnitude is positive (flip if |min| >
+    pass is used, so that a batch explained by all six is run once. Not specified: the sign of v_1 is arbitrary, and
+    with the ReLU a wrong one inverts the map. Here the position of the largest magnitude is positive (flip if |min| >
     |max|), as in Seg-Eigen-CAM (Chung & Ying 2025); pytorch-grad-cam's EigenCAM leaves the sign to the SVD. The paper
     does not centre the rows, pytorch-grad-cam (followed here) does. The map knows neither class nor partner: the
     dissimilarity map of a pair equals its similarity map, each scaled to a maximum of 1.

@@ -1,4 +1,4 @@
-"""What several explainers of this package share: scoring by ONNX Runtime, fills, reduction of channels, building maps.
+"""What the explainers of this package share: scoring by ONNX Runtime, fills, reduction of channels, building maps.
 
 Place in the flow: imported by the explainers beside it; may call ``faithface.contract``, ``tasks``, ``card``,
 ``errors``. Registers nothing.
@@ -6,7 +6,7 @@ Place in the flow: imported by the explainers beside it; may call ``faithface.co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from faithface.card import InputCard, ModelCard
@@ -31,19 +31,16 @@ def chunks(n: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n))
 
 
-def scores_of(
-    model: FaceModel, count: int, make: Callable[[slice], Tensor], target: Target, score: Score = "logit"
-) -> Tensor:
-    """Return the explained scalar of ``count`` altered versions of one image, by ONNX Runtime: float32 count.
+def scores_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "logit") -> Tensor:
+    """Return the explained scalar of several altered versions of one image: float32 N.
 
     Args:
-        make: makes some of them, n×3×H×W; see :meth:`~faithface.contract.FaceModel.outputs_of` for what it must not do.
+        outputs: of the altered images, N×K.
         target: of that image: one row.
         score: for classifiers, the logit of the target's class or its probability; for pairs it is the cosine.
     """
-    outputs = model.outputs_of(count, make)
-    rows = target.take(torch.zeros(count, dtype=torch.int64, device=outputs.device))
-    return scalar_of(model.card, outputs, rows, score)
+    rows = target.take(torch.zeros(len(outputs), dtype=torch.int64, device=outputs.device))
+    return scalar_of(card, outputs, rows, score)
 
 
 def scalar_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "logit") -> Tensor:
@@ -55,7 +52,7 @@ def scalar_of(card: ModelCard, outputs: Tensor, target: Target, score: Score = "
 
 
 def fill_color(card: InputCard, fill: Fill) -> Tensor:
-    """Return the RGB colour, float32 3×1×1 in [0, 1], that stands for "removed".
+    """Return the RGB colour, float32 3×1×1 in [0, 1], that means "removed".
 
     ``black`` is 0. ``mean`` is the card's mean, which normalisation maps to 0: blending an image towards it is the same
     as multiplying the normalised tensor by the mask, which is what most reference code does.
@@ -79,10 +76,10 @@ def reduce_channels(attribution: Tensor, channels: Channels) -> Tensor:
 
 
 def unsigned_maps(single: Tensor, samples: Samples, native: Tensor | None = None, **note: Any) -> Maps:
-    """Build maps from one map per view, M×H×W, that says how much a pixel matters but not for which decision.
+    """Build maps from one map per view, M×H×W, that shows how much a pixel matters but not for which decision.
 
-    Pairs: similarity and dissimilarity are the same map, because a method without a sign says nothing to tell them
-    apart.
+    Pairs: similarity and dissimilarity are the same map, because a method without a sign cannot distinguish
+    them.
     """
     single = single.detach().to(torch.float32)
     if not samples.are_pairs:
@@ -96,7 +93,7 @@ def core_twin(model: FaceModel) -> Twin:
     """Return the model's twin where it is faithface's own, whose layers can be exchanged during a pass.
 
     Raises:
-        NotApplicable: the model has no twin, or one of another make.
+        NotApplicable: the model has no twin, or one that is not faithface's.
     """
     from faithface.model.twin import Twin
 

@@ -1,4 +1,4 @@
-"""``contributions``: a network's own mechanism as a map, what a perfect explainer of that network would say.
+"""``contributions``: a network's own mechanism as a map, which a perfect explainer of that network would return.
 
 Place in the flow: registered by the package; calls the contract, ``model.contributions`` and ``perturb.fills``.
 """
@@ -21,9 +21,9 @@ Beyond = Literal["auto", "stranger", "partner", "blur", "black", "mean", "rise",
 
 @dataclass(frozen=True)
 class ContributionMaps(Explainer):
-    """What each patch contributes to the score, as the model itself says; for models with ``[contributions]`` only.
+    """What each patch contributes to the score, by the model's own output; for models with ``[contributions]`` only.
 
-    Classifiers: the contribution of each patch to the score of the predicted class, less what the fill contributes in
+    Classifiers: the contribution of each patch to the score of the predicted class, minus what the fill contributes in
     its place, spread evenly over the patch; signed. Pairs: the similarity map is that of the similarity, the
     dissimilarity map its negative. Maps of pairs are ≥ 0: where a patch is below 0, the smallest value of the face is
     subtracted everywhere, which keeps order and differences.
@@ -34,7 +34,7 @@ class ContributionMaps(Explainer):
     Parameters:
         fill: ``auto``, the fills with which curves judge these maps: ``blur`` (classifiers), ``stranger`` (similarity),
             ``partner`` (dissimilarity); one of ``stranger``, ``partner``, ``blur``, ``black``, ``mean``, ``rise`` for
-            all; or ``none``. The probe's fill is the one that curves draw.
+            all; or ``none``. The probe's fill is the one that the curves use.
 
     Cost: 2 forward passes per sample; 8 per pair.
 

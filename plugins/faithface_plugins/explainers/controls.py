@@ -1,9 +1,9 @@
-"""Controls: explainers that must not win, and one that must. Every board carries the first three.
+"""Controls: explainers that must not win, and one that must. Every board includes the first three.
 
 Place in the flow: registered by the package. They read pixels, seeds or ground truth, never the network.
 
 * ``random``: noise. ``centre-prior``: the middle of the image. ``edges``: contrast. None of them looks at the model.
-* ``inverted:<name>``: another explainer's map upside down; it should lose wherever the other wins.
+* ``inverted:<name>``: another explainer's map, inverted; it should lose wherever the other wins.
 * ``oracle``: the data set's ground truth; it should win, or the metric is at fault.
 """
 
@@ -33,8 +33,8 @@ GREY = (0.299, 0.587, 0.114)
 class RandomMap(Explainer):
     """Uniform noise in [0, 1), drawn from the sample's seed; pairs: independent for each face and each of its two maps.
 
-    It depends on the sample's id only, not on its pixels: measures of stability find it perfectly stable, as any
-    constant answer is.
+    It depends on the sample's id only, not on its pixels: stability metrics find it perfectly stable, like any
+    constant map.
 
     Parameters:
         grid: 0 = one number per pixel; G = one number per cell of a G×G grid.
@@ -74,10 +74,10 @@ class RandomMap(Explainer):
 
 @dataclass(frozen=True)
 class CentrePrior(Explainer):
-    """A Gaussian hill in the middle of the image, the same for every sample: exp(−½·((x−cx)²/(σW)² + (y−cy)²/(σH)²)).
+    """A Gaussian in the middle of the image, the same for every sample: exp(−½·((x−cx)²/(σW)² + (y−cy)²/(σH)²)).
 
     On aligned faces the middle of the image is the middle of the face, and this map is hard to beat wherever the whole
-    face speaks. Pairs: similarity and dissimilarity are the same map.
+    face is evidence. Pairs: similarity and dissimilarity are the same map.
 
     Parameters:
         sigma: 0.25, the standard deviation as a share of the image's width and height.
@@ -139,7 +139,7 @@ def sobel(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Inverted(Explainer):
-    """Another explainer's map upside down: ``inverted:rise`` is max(m) − m for each face's map m of ``rise``.
+    """Another explainer's map, inverted: ``inverted:rise`` is max(m) − m for each face's map m of ``rise``.
 
     The order of the pixels is reversed and the values stay ≥ 0, so that it is a valid map for pairs too.
 
@@ -153,7 +153,7 @@ class Inverted(Explainer):
 
     @property
     def info(self) -> Method:
-        """What is inverted decides all but the name."""
+        """The inverted explainer's method, under this name."""
         if self.inner is None:
             return self.method
         of = self.inner.info
@@ -182,12 +182,12 @@ def _turned(maps: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Oracle(Explainer):
-    """The ground truth itself, where the data set has it: what a perfect explainer would say.
+    """The ground truth itself, where the data set has it: the map of a perfect explainer.
 
     Classifiers: the share of each pixel that carries the evidence. Pairs: the similarity and dissimilarity masks; a
     pair that has only one of the two gets zeros for the other. It does not depend on the model.
 
-    A sample whose truth is empty has no oracle: its map would be constant, and a constant map is scored as noise. Such
+    A sample whose truth is empty has no oracle: its map would be constant, and a constant map is scored as noise. These
     are bona fide images, images without a tag, and pairs whose own kind of truth (genuine: similarity, impostor:
     dissimilarity) marks nothing. They have no map (``Maps.absent``), and so no value.
 
@@ -238,7 +238,7 @@ def _empty(maps: Tensor, kind: str) -> dict[int, Reason]:
 
 
 def _blank(maps: Tensor, absent: Mapping[int, Reason]) -> Tensor:
-    """Return maps with NaN in the place of those that are not there."""
+    """Return maps with NaN in place of the missing ones."""
     maps = maps.clone()
     maps[list(absent)] = torch.nan
     return maps

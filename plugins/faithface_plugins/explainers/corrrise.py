@@ -1,6 +1,6 @@
-"""CorrRISE: per pixel, the correlation between its being visible and the similarity of the pair.
+"""CorrRISE: per pixel, the correlation between its visibility and the similarity of the pair.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.seeds import rng_for
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.common import Fill, fill_color
@@ -26,7 +27,7 @@ EQUAL_SCORES = 1e-6
 
 @dataclass(frozen=True)
 class CorrRise(Explainer):
-    """CorrRISE: correlate random masks with the similarity that is left under them.
+    """CorrRISE: correlate random masks with the similarity under them.
 
     Formula, for image A of a pair and masks M_1 … M_n (1 = visible, 0 = covered)::
 
@@ -41,18 +42,18 @@ class CorrRise(Explainer):
         masks: how many. One set serves all images of a run; it depends on the suite's seed only.
         squares: covered squares per mask; they may overlap.
         side: their side in pixels at 112×112, scaled with the shorter side.
-        correlation: ``spearman`` ranks the similarities first (ranks of 0 and 1 are as good as the values), which takes
-            away the weight of the few masks that destroy the face; ``pearson`` does not.
+        correlation: ``spearman`` ranks the similarities first (ranks of 0 and 1 are as good as the values), which
+            reduces the weight of the few masks that destroy the face; ``pearson`` does not.
         fill: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour).
 
     Source: Lu, Xu & Ebrahimi, "Towards visual saliency explanations of face verification", arXiv:2305.08546 (WACV
     2024). Cost: ``masks`` forward passes per image, no backward pass; equal images within a batch share theirs (the
     meter counts them all).
 
-    Left open by the paper and decided here: number, shape and fill of the masks, and which correlation. The defaults
+    Not specified by the paper, decided here: number, shape and fill of the masks, and which correlation. The defaults
     are those of the implementation published beside FAME (500 masks of three black 30×30 squares, ranks); others use
-    the smooth masks of RISE and Pearson's correlation. The squares lie wholly inside the image, so that a corner is
-    covered far more seldom than the centre, and its correlation is noisier. The paper's regularisation of dissimilarity
+    the smooth masks of RISE and Pearson's correlation. The squares lie entirely inside the image, so that a corner is
+    covered far less often than the centre, and its correlation is noisier. The paper's regularisation of dissimilarity
     maps is not known and not applied.
     """
 
@@ -95,7 +96,7 @@ class CorrRise(Explainer):
 
     def _masked_embeddings(self, model: FaceModel, image: Tensor, masks: Tensor) -> Tensor:
         color = fill_color(model.card.input, self.fill).to(image)
-        return model.outputs_of(len(masks), lambda part: torch.addcmul(color, masks[part, None], image - color))
+        return blended_outputs(model, image, color, len(masks), masks.__getitem__)
 
 
 def square_masks(rng: np.random.Generator, n: int, squares: int, side: int, size: tuple[int, int]) -> np.ndarray:

@@ -21,8 +21,8 @@ from faithface_plugins.explainers import cams
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Values this close to the threshold tie with it. A resized map has plateaus, equal but for rounding that varies with
-# the batch; an exact comparison would keep some of a plateau in one batch and all of it in another.
+# Values this close to the threshold tie with it. A resized map has plateaus, equal except for rounding that varies with
+# the batch; an exact comparison would keep part of a plateau in one batch and all of it in another.
 TIE = 1e-6
 
 _BUILT_IN = {explainer.name: explainer for explainer in cams.EXPLAINERS}
@@ -34,7 +34,7 @@ class EnsembleCam(Explainer):
 
     Formula: M_i ← M_i / max(M_i) where max(M_i) > 0; A = mean of the M_i; t = the ``quantile`` of A over all pixels
     (linear interpolation, numpy's default); the map is A where A ≥ t, else 0. It keeps graded values inside the mask.
-    Ties at t (to 1e-6) keep more than 10 %; an A that is mostly 0 has t = 0 and is kept whole.
+    Ties at t (to 1e-6) keep more than 10 %; an A that is mostly 0 has t = 0 and is kept entirely.
 
     Parameters:
         members: names of explainers, in the order of the mean; default (grad-cam, hirescam, grad-cam++).
@@ -42,10 +42,10 @@ class EnsembleCam(Explainer):
         layer: for members that are built-in CAMs: name of the layer ("" = the card's, else automatic).
 
     Source: Ensemble-CAM, arXiv:2510.19695, and its official notebooks. Cost: that of its members; the three defaults
-    share 1 forward and 1 backward pass. Left open and decided here: the paper's layer is the last 3×3 convolution of
-    DenseNet-161's last block (48 of 2208 channels), here it is the layer of every CAM (set ``layer`` to reproduce);
-    members with negative values are cut at 0 first; for pairs (not in the paper) a member's two maps of a face are
-    divided by the larger of their two maxima, then averaged, and each is cut at its own percentile.
+    share 1 forward and 1 backward pass. Not specified by the paper, decided here: the paper's layer is the last 3×3
+    convolution of DenseNet-161's last block (48 of 2208 channels), here it is the layer of every CAM (set ``layer`` to
+    reproduce); members with negative values are cut at 0 first; for pairs (not in the paper) a member's two maps of a
+    face are divided by the larger of their two maxima, then averaged, and each is cut at its own percentile.
     """
 
     members: tuple[str, ...] = ("grad-cam", "hirescam", "grad-cam++")
@@ -67,7 +67,7 @@ class EnsembleCam(Explainer):
 
     @property
     def info(self) -> Method:
-        """What holds for the whole follows from the members; ``method`` describes the defaults."""
+        """The method follows from the members; ``method`` describes the defaults."""
         if not self._bound:
             return self.method
         members = [member.info for member in self._bound]
@@ -131,7 +131,7 @@ def _over_maximum(maps: Tensor) -> Tensor:
 def keep_top(maps: Tensor, quantile: float) -> Tensor:
     """Set each map …×H×W to 0 below its own quantile (linear interpolation between order statistics; ties are kept)."""
     flat = maps.flatten(-2).cpu().numpy()
-    # numpy's rule in numpy's precision, by numpy itself: a threshold on the wrong side of a tie moves many pixels.
+    # numpy's rule in numpy's precision, by numpy itself: a threshold on the wrong side of a tie changes many pixels.
     cut = np.percentile(flat, 100 * quantile, axis=-1, keepdims=True)
     kept = torch.from_numpy(np.where(flat >= cut - TIE, flat, np.float32(0)))
     return kept.unflatten(-1, maps.shape[-2:]).to(maps.device)

@@ -1,6 +1,6 @@
-"""FAME: walk the image along its own gradient and see where it had to change.
+"""FAME: move the image along its own gradient and show where it had to change.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.gradient`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``FaceModel.gradient`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Fame(Explainer):
     Formula, for image A with partner B and s(x) = cosine(f(x), f(B))::
 
         x ← x − (1/255) · g / max|g|,  g = ∂L/∂x,  starting from x = A, for ``steps`` steps
-        similarity:     L = s(x)        lower the similarity: what had to change made the faces alike
-        dissimilarity:  L = 1 − s(x)    raise it: what had to change set them apart
+        similarity:     L = s(x)        lower the similarity: the changed pixels made the faces alike
+        dissimilarity:  L = 1 − s(x)    raise it: the changed pixels set them apart
         map = |grey(x) − grey(A)| / max, then smoothed
 
     and the same for B with the roles swapped. The largest change per step is one grey level; x is not clamped to
@@ -46,9 +46,9 @@ class Fame(Explainer):
     Source: "FAME" (CVPRW XAI4CV 2026), arXiv:2605.12017, and its authors' code. Cost per image, at ``steps`` = n: up to
     2n backward and 4n forward passes (n gradients and n scores for the early stop, in both walks).
 
-    Left open, or chosen here: the authors' default is 500 steps, of which they call 75 to 200 enough; 75 is the default
+    Not specified, or chosen here: the authors' default is 500 steps, but they call 75 to 200 enough; 75 is the default
     here, because cost is linear in the steps. σ = 5 is their setting for faces (7.7 for larger images). Their last
-    min-max scaling changes no ranking and is left out, so the map of an image that never moved is 0.
+    min-max scaling changes no ranking and is omitted, so the map of an image that never changed is 0.
     """
 
     steps: int = 75

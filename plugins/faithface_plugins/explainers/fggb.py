@@ -1,7 +1,7 @@
 """FGGB, feature-guided gradient backpropagation: one gradient map per embedding channel, weighted by agreement.
 
 Place in the flow: registered through ``verification``; calls ``fggb_channels`` (exact), ``fggb_adaptive`` and
-``fggb_norms`` (its cheaper forms), and what ``pair_common`` offers.
+``fggb_norms`` (its cheaper forms), and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Fggb(Explainer):
 
     Parameters:
         reading: how G_k (3×H×W) becomes a map. ``absolute``: the mean of |G_k| over RGB before the norm, so that only
-            the weights have a sign. ``signed``: the formula to the letter; the norm runs over all three colours, and S
+            the weights have a sign. ``signed``: the formula as written; the norm runs over all three colours, and S
             is summed over them at the end.
         embedding: what is differentiated: ``normalised``, f / ‖f‖, so that changes of length do not count; or ``raw``.
         smoothing: σ of a Gaussian on the two maps, in pixels at 112×112, scaled with the shorter side; 0: none. It is
@@ -74,19 +74,19 @@ class Fggb(Explainer):
 
     The note of the maps holds means over the faces of the batch, where they are known without further passes:
     ``norm_variation`` (standard deviation of ‖G_k‖ over its mean), ``channel_correlation`` (mean correlation of the
-    channels' |G_k|, averaged over 7×7 cells; near 1, the absolute reading shows what the network sees everywhere,
-    whoever is on the images), ``weight_covered`` (share of Σ |w_k − threshold / N| whose channels were computed) and
+    channels' |G_k|, averaged over 7×7 cells; near 1, the absolute reading shows what the network uses in general,
+    whoever is in the images), ``weight_covered`` (share of Σ |w_k − threshold / N| whose channels were computed) and
     ``channels``.
 
-    Left open by the paper and decided here: the channel reduction, which embedding, smoothing. The defaults are those
+    Not specified by the paper, decided here: the channel reduction, which embedding, smoothing. The defaults are those
     of the only readable implementation, which FAME's authors publish for comparison: ``absolute``, ``normalised``,
     σ = 5. On real pairs, with removed pixels taken from another face, ``signed`` ranks similar regions better
     (insertion − deletion 0.073 against 0.062 ± 0.004) and ``absolute`` dissimilar ones (0.091 against 0.085 ± 0.006);
-    unsmoothed maps rank worse in both. Smoothing the signed S before it is split, instead of its halves after, throws
-    the evidence away, since neighbouring pixels of a gradient cancel (0.047 and 0.023).
+    unsmoothed maps rank worse in both. Smoothing the signed S before it is split, instead of its halves afterwards,
+    loses the evidence, since neighbouring pixels of a gradient cancel (0.047 and 0.023).
 
     With ``absolute`` a clear match can have an empty dissimilarity map, and a clear non-match an empty similarity map:
-    that is the formula, not a failure.
+    that follows from the formula and is not a failure.
     """
 
     reading: Reading = "absolute"

@@ -1,7 +1,7 @@
 """FGGB's absolute reading from the channels of largest weight: as many as the map needs.
 
-Place in the flow: called by ``fggb``; calls the model's twin through ``model.products`` and what ``fggb_channels``
-offers. Registers nothing.
+Place in the flow: called by ``fggb``; calls the model's twin through ``model.products`` and
+``fggb_channels``. Registers nothing.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 Embedding = Literal["normalised", "raw"]
 Reading = Literal["absolute", "signed"]
 
-# Bytes of gradient maps that are held at a time: all 512 channels at 112×112, a quarter of them at 224×224.
+# Bytes of gradient maps in memory at a time: all 512 channels at 112×112, a quarter of them at 224×224.
 HELD = 128 * 2**20
 # Channels that are reduced at a time, so that the temporaries stay in the cache.
 REDUCED = 32
-# Bytes of channel maps that a model keeps for images it may meet again: five images with 512 channels at 112×112.
+# Bytes of channel maps that a model caches for images that may recur: five images with 512 channels at 112×112.
 KEPT = 128 * 2**20
 # Cells per side on which channel maps are compared. The mean over a cell (16 pixels of 112) is about as smooth as a
 # Gaussian of σ = 5, the smoothing of FGGB itself, and costs one pass over the maps.
@@ -76,7 +76,7 @@ def channel_weights(embeddings: Tensor, threshold: float) -> Tensor:
 def channel_cotangents(embedding: Tensor, which: Embedding) -> Tensor:
     """Return the N vectors whose products with the Jacobian are the channels' gradients.
 
-    ``normalised``: the Jacobian of f / ‖f‖ is (I − e eᵀ) / ‖f‖ times that of f, so the rotation is done on the
+    ``normalised``: the Jacobian of f / ‖f‖ is (I − e eᵀ) / ‖f‖ times that of f, so the transformation is applied to the
     vectors, before the one product with the network.
     """
     identity = torch.eye(len(embedding), dtype=torch.float32, device=embedding.device)
@@ -100,8 +100,8 @@ def channel_portions(
 ) -> Iterator[Portion]:
     """Yield all channels of one face (image 3×H×W, embedding D), a portion at a time.
 
-    An image that the model has met before, with the same embedding, gets what was computed then, for as long as it is
-    kept; the meter counts its passes all the same, so that cost does not depend on the order of the samples.
+    An image that recurs with the same embedding gets the cached result, for as long as it is
+    cached; the meter counts its passes nevertheless, so that cost does not depend on the order of the samples.
     """
     kept = model.cached(kept_portions)
     key = _key(image, embedding, which, reading)
@@ -126,7 +126,7 @@ def channel_portions(
 
 
 class Kept:
-    """Channel maps of the images met last, at most :data:`KEPT` bytes of them."""
+    """Channel maps of the most recent images, at most :data:`KEPT` bytes of them."""
 
     def __init__(self) -> None:
         self._found: OrderedDict[bytes, tuple[tuple[Portion, ...], int]] = OrderedDict()
@@ -147,13 +147,13 @@ class Kept:
 
 
 def kept_portions(model: FaceModel) -> Kept:
-    """Return a new store; asked for through ``model.cached``, so that a model has one."""
+    """Return a new store; called through ``model.cached``, so that a model has one."""
     return Kept()
 
 
 def _key(image: Tensor, embedding: Tensor, which: Embedding, reading: Reading) -> bytes:
-    # Pixels, not ids: metrics explain altered images under the same id. The embedding too: it turns the cotangents, and
-    # another batch may have rounded it differently.
+    # Pixels, not ids: metrics explain altered images under the same id. The embedding too: it changes the cotangents,
+    # and another batch may have rounded it differently.
     digest = hashlib.blake2b(f"{which} {reading}".encode(), digest_size=16)
     for part in (image, embedding):
         digest.update(part.detach().cpu().contiguous().numpy().tobytes())

@@ -78,7 +78,7 @@ def sketched_norms(
 
 
 def sketched_variation(norms: Tensor, probes: int) -> float:
-    """Return the variation of the norms (standard deviation over mean), the sketch's own scatter taken off."""
+    """Return the variation of the norms (standard deviation over mean), less the sketch's own sampling variance."""
     live = norms[norms > 0].double()
     if not len(live):
         return 0.0

@@ -1,6 +1,6 @@
 """Gradient explainers: saliency, input-x-gradient, smoothgrad, integrated-gradients, guided-backprop.
 
-Place in the flow: registered by the package; captum's attributions on the model's torch twin, not written again here.
+Place in the flow: registered by the package; captum's attributions on the model's torch twin.
 They need a twin; on a model without one they are not applicable.
 
 All of them share these decisions:
@@ -9,11 +9,11 @@ All of them share these decisions:
   partner's clean embedding) with respect to the pixels in [0, 1], not to the normalised tensor. For a standard
   deviation that is the same for all channels the two differ by a constant factor.
 * Three colour channels become one number per pixel by ``channels``: ``sum`` keeps the sign; ``abs-of-sum``,
-  ``sum-of-abs`` and ``max-of-abs`` do not. The methods leave this open; each has the default of its source.
+  ``sum-of-abs`` and ``max-of-abs`` do not. The papers do not specify this; each has the default of its source.
 * Pairs with ``sum``: the positive part is similarity, the negative part dissimilarity. With the others the map has no
   sign, and the
   two are the same map: the size of a gradient is the same for the cosine and its negation.
-* No smoothing, no scaling, no clipping of outliers: these belong to pictures, not to maps.
+* No smoothing, no scaling, no clipping of outliers: these are for display.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GRADIENT_CHUNK = 32
 # Integrated gradients with a tolerance double their points at most four times.
 MOST_STEPS = 16
 
-# Operators that bend a signal as ReLU does, and that guided backpropagation leaves alone.
+# Operators that bend a signal as ReLU does, and that guided backpropagation does not change.
 NOT_GUIDED = frozenset(
     {"Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Selu", "Sigmoid"}
     | {"Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu"}
@@ -62,7 +62,7 @@ def explain_by_attribution(
     scalar = ExplainedScalar(model, views)
     rows = torch.arange(len(views.images), device=views.images.device)
     with warnings.catch_warnings():
-        # captum announces that it asks its input for gradients, and the hooks that it sets and removes.
+        # captum warns about requiring gradients of its input, and about the hooks that it sets and removes.
         warnings.simplefilter("ignore", UserWarning)
         parts = [
             reduce_channels(attribute(scalar, views.images[part].detach(), rows[part]).detach(), channels)
@@ -86,8 +86,8 @@ class Saliency(Explainer):
     Parameters:
         channels: ``max-of-abs`` (the paper's); see the module for the others.
 
-    Source: Simonyan et al. 2013, arXiv:1312.6034; captum's Saliency. Cost: 1 forward, 1 backward pass per image. Left
-    open: pairs (see the module).
+    Source: Simonyan et al. 2013, arXiv:1312.6034; captum's Saliency. Cost: 1 forward, 1 backward pass per image. Not
+    specified: pairs (see the module).
     """
 
     channels: Channels = "max-of-abs"
@@ -117,8 +117,8 @@ class InputXGradient(Explainer):
         channels: ``sum`` (keeps the sign and the total); see the module for the others.
 
     Source: Shrikumar et al. 2016, arXiv:1605.01713; captum's InputXGradient. Cost: 1 forward, 1 backward pass per
-    image. Left
-    open: the origin of x, here black; on the normalised tensor it would be the mean colour.
+    image. Not
+    specified: the origin of x, here black; on the normalised tensor it would be the mean colour.
     """
 
     channels: Channels = "sum"
@@ -151,10 +151,11 @@ class SmoothGrad(Explainer):
         channels: ``sum-of-abs`` (the authors' code); see the module for the others.
 
     Source: Smilkov et al. 2017, arXiv:1706.03825; the authors' code for the defaults. Cost: ``noisy`` forward and
-    backward passes per image. Left open: the authors' code averages squares by default, the paper (followed here) does
-    not; captum's default noise is 5 copies of absolute standard deviation 1. The gradient is captum's; the noise is
-    drawn here from the sample's seed, because captum's comes from torch's global generator and so depends on the device
-    and on what ran before. Noisy pixels may leave [0, 1]. A constant image has range 0: its map is the plain gradient.
+    backward passes per image. Not specified: the authors' code averages squares by default, the paper (followed here)
+    does not; captum's default noise is 5 copies of absolute standard deviation 1. The gradient is captum's; the noise
+    is drawn here from the sample's seed, because captum's comes from torch's global generator and so depends on the
+    device and on what ran before. Noisy pixels may leave [0, 1]. A constant image has range 0: its map is the plain
+    gradient.
     """
 
     noisy: int = 25
@@ -203,7 +204,7 @@ class SmoothGrad(Explainer):
 
 @dataclass(frozen=True)
 class IntegratedGradients(Explainer):
-    """Integrated gradients: the gradient averaged on the straight line from a baseline, times the way travelled.
+    """Integrated gradients: the gradient averaged on the straight line from a baseline, times the difference from it.
 
     Formula: (x − b) · ∫₀¹ ∂y/∂x at b + t·(x − b) dt, by Gauss-Legendre quadrature, summed over channels. The map sums
     to y(x) − y(b) up to the quadrature's error.
@@ -212,17 +213,17 @@ class IntegratedGradients(Explainer):
         steps: 50, points of the quadrature.
         baseline: ``black`` (0 in pixel space) or ``mean`` (the card's mean colour, 0 of the normalised tensor).
         channels: ``sum`` (keeps the sign and the total); see the module for the others.
-        tolerance: 0: ``steps`` points for every image. Above 0: an image whose completeness gap is larger is done again
+        tolerance: 0: ``steps`` points for every image. Above 0: an image whose completeness gap is larger is repeated
             with twice as many points, up to 16 · ``steps``.
 
     The completeness gap of an image is |Σ map − (y(x) − y(b))| / |y(x) − y(b)|, before the colours are reduced. The
     note holds ``completeness_gap``, its mean over the batch, and with a tolerance ``steps``, the mean number of points
-    of the maps returned. At 50 points a gap of a tenth is not rare.
+    of the maps returned. At 50 points a gap of 0.1 is not rare.
 
     Source: Sundararajan et al., ICML 2017, arXiv:1703.01365; captum's IntegratedGradients. Cost: ``steps`` forward and
     backward passes per image, with a tolerance up to 31 · ``steps``; the gap takes one forward pass of the baseline per
-    model, which the meter does not count. Left open: the baseline; other libraries use 25 steps with both ends at full
-    weight.
+    model, which the meter does not count. Not specified: the baseline; other libraries use 25 steps with both ends at
+    full weight.
     """
 
     steps: int = 50
@@ -303,7 +304,7 @@ def baseline_images(model: FaceModel, fill: Fill) -> Tensor:
 
 
 def baseline_outputs(model: FaceModel, fill: Fill) -> Tensor:
-    """Return the raw outputs of the baseline, 1×K, without counting the pass: which batch comes first is chance."""
+    """Return the raw outputs of the baseline, 1×K, without counting the pass: which batch comes first is arbitrary."""
     forward = model.passes.forward
     outputs = model.outputs(baseline_images(model, fill).to(model.device))
     model.count(forward=forward - model.passes.forward)
@@ -320,10 +321,10 @@ class GuidedBackprop(Explainer):
         channels: ``max-of-abs``; see the module for the others.
 
     Source: Springenberg et al. 2014, arXiv:1412.6806; captum's GuidedBackprop. Cost: 1 forward, 1 backward pass per
-    image. Left open: the reduction over channels, and networks whose activation is not ReLU: with another one (PReLU,
-    GELU) nothing would be cut and the map would be saliency under another name, so a network without any ReLU is
-    not applicable. Where only some activations are ReLU, the others pass the plain gradient, and the note says which:
-    ``not_guided``, their ONNX operators (``Clip`` is ReLU6). Known to depend little on
+    image. Not specified: the reduction over channels, and networks whose activation is not ReLU: with another one
+    (PReLU, GELU) nothing would be cut and the map would be saliency under another name, so a network without any ReLU
+    is not applicable. Where only some activations are ReLU, the others pass the plain gradient, and the note names
+    them: ``not_guided``, their ONNX operators (``Clip`` is ReLU6). Known to depend little on
     the network's weights (Adebayo et al. 2018).
 
     Raises:
@@ -355,9 +356,10 @@ class GuidedBackprop(Explainer):
 
 
 def not_guided(model: FaceModel) -> list[str]:
-    """Return the activation operators of the network that are not ReLU, by name; a sigmoid on the output is none.
+    """Return the activation operators of the network that are not ReLU, by name; a sigmoid on the output does not
+    count.
 
-    A model whose twin is not derived from an ONNX graph is not looked into: empty.
+    A model whose twin is not derived from an ONNX graph is not examined: empty.
     """
     graph = getattr(getattr(getattr(model.twin, "network", None), "onnx_model", None), "graph", None)
     if graph is None:

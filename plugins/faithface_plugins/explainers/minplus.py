@@ -1,6 +1,6 @@
-"""MinPlus and its relatives S0, S1, S−, S+ and AVG: take parts of a face away, or put them on an empty image.
+"""MinPlus and its relatives S0, S1, S−, S+ and AVG: remove parts of a face, or add them to an empty image.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.tasks import pair_similarity
 from faithface_plugins.explainers.pair_common import pair_maps, partners, require_pairs, scaled
 
@@ -22,7 +23,7 @@ Direction = Literal["minus", "plus"]
 
 @dataclass(frozen=True)
 class MinPlus(Explainer):
-    """MinPlus: what the similarity loses when a soft window of the face goes, and gains when it comes.
+    """MinPlus: what the similarity loses when a soft window of the face is removed, and gains when it is added.
 
     Formula, for image A with partner B, Gaussian windows G_j on a regular grid, a mask M (0 = black) and
     s(M) = similarity(f(A · M), f(B))::
@@ -35,9 +36,9 @@ class MinPlus(Explainer):
     and the same for B with the roles swapped. The forms:
 
     * ``s0``, ``s1``: removal and aggregation of each window on its own.
-    * ``s-``, ``s+``: in collaboration. The window with the largest h is really removed (added), and those that are left
-      are tried again, until the largest h is no longer positive or ``steps`` rounds are done. A window's h is the mean
-      over the rounds that tried it, so that what is taken first keeps its full weight.
+    * ``s-``, ``s+``: in collaboration. The window with the largest h is removed (added) for good, and the remaining
+      ones are tried again, until the largest h is no longer positive or ``steps`` rounds are done. A window's h is the
+      mean over the rounds that tried it, so that the first windows keep their full weight.
     * ``avg``: the mean of these four maps, each divided by its largest absolute value.
 
     Parameters:
@@ -51,11 +52,11 @@ class MinPlus(Explainer):
     per image, with W windows (64 at 112×112): W for ``s0``, W + 1 for ``s1``, at most steps · W for ``s-``
     and steps · W + 1 for ``s+``, at most 621 for ``avg``. No backward pass.
 
-    What is known, and what is not: the authors' code was not at hand. Known are the two strategies (removal,
+    What is known, and what is not: the authors' code was not available. Known are the two strategies (removal,
     aggregation), that parts are judged on their own or in collaboration, Gaussian windows, that heat is a difference
-    of scores, that it is smoothed by a Gaussian, and that the greedy forms stop when the score stops moving. Not known
-    are the authors' window sizes (a third party quotes 10 and 30 pixels), the limit of rounds, how the rounds are put
-    together, and how MinPlus itself weighs its two halves. This reading takes the mean as above, paints with the
+    of scores, that it is smoothed by a Gaussian, and that the greedy forms stop when the score stops changing. Not
+    known are the authors' window sizes (a third party quotes 10 and 30 pixels), the limit of rounds, how the rounds are
+    combined, and how MinPlus itself weighs its two halves. This reading takes the mean as above, paints with the
     windows themselves, which is the smoothing, and calls the mean of all four ``avg``, the default. A step of 14 keeps
     neighbouring windows overlapping, and 5 rounds keep the cost near that of CorrRISE. Do not compare its numbers with
     the papers'.
@@ -98,7 +99,7 @@ class MinPlus(Explainer):
         """Return the signed map H×W of one image against its partner's embedding."""
 
         def score(masks: Tensor) -> Tensor:
-            embedded = model.outputs_of(len(masks), lambda part: image * masks[part, None])
+            embedded = blended_outputs(model, image, image.new_zeros(3, 1, 1), len(masks), masks.__getitem__)
             return pair_similarity(model.card, embedded, other.expand_as(embedded))
 
         def paint(heat: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def scaled(pixels_at_112: float, model: FaceModel) -> float:
 
 
 def smooth(maps: Tensor, sigma: float, truncate: float = TRUNCATE) -> Tensor:
-    """Return maps (…×H×W) blurred by a Gaussian of ``sigma`` pixels, cut off at ``truncate`` · σ; σ = 0: as they are.
+    """Return maps (…×H×W) blurred by a Gaussian of ``sigma`` pixels, cut off at ``truncate`` · σ; σ = 0: unchanged.
 
     Beyond the border the map is mirrored without repeating its last pixel (c b | a b c | b a), as in the authors' code:
     ``reflect`` of torchvision and numpy, ``BORDER_REFLECT_101`` of OpenCV, ``mirror`` of scipy, whose ``reflect``

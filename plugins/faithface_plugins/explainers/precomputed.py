@@ -1,7 +1,7 @@
 """Maps made elsewhere: ``maps:DIR`` reads one file per sample, so that any method can be scored without its code.
 
-Place in the flow: registered by the package; reads files, never the model. Metrics that must explain altered images say
-"not applicable" (``reexplains`` is False).
+Place in the flow: registered by the package; reads files, never the model. Metrics that must explain altered images are
+not applicable (``reexplains`` is False).
 
 Layout, the same that ``faithface export`` writes for one model, data set and explainer:
 
@@ -10,7 +10,7 @@ Layout, the same that ``faithface export`` writes for one model, data set and ex
 * or grey ``.png``, 8 or 16 bit, read as 0 to 1: ``<sample id>.png`` for a classifier; for a pair ``<sample
   id>.similarity.a.png``, ``….similarity.b.png``, and likewise ``dissimilarity``.
 
-Sizes other than the model's input are resized bilinearly, and the map as stored is kept as ``native``.
+Sizes other than the model's input are resized bilinearly, and the stored map is available as ``native``.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Precomputed(Explainer):
     """Precomputed maps: ``maps:DIR``, or ``maps:DIR(provenance=TEXT)``; see the module for the layout of DIR.
 
     Parameters:
-        provenance: where the maps come from, in a few words; it is kept with the record.
+        provenance: where the maps come from, in a few words; it is part of the record.
 
-    Cost: none that can be measured; what they cost where they were made is not known.
+    Cost: none that can be measured; what making the maps cost is not known.
 
     Raises:
-        UsageError: no such folder; a sample without a map; a file that is no map of the right kind.
+        UsageError: no such folder; a sample without a map; a file that is not a map of the right kind.
     """
 
     directory: str = field(default="", metadata={"parameter": False})
@@ -68,7 +68,7 @@ class Precomputed(Explainer):
         return configure(opened, params, 'explainer "maps"')  # type: ignore[no-any-return]
 
     def files(self, sample_ids: Sequence[str]) -> list[Path]:
-        """Return the files of some samples, as far as they are there."""
+        """Return the files of some samples, as far as they exist."""
         stems = [Path(self.directory) / sample_id for sample_id in sample_ids]
         sides = [f".{kind}.{side}" for kind in PAIR_MAPS for side in "ab"]
         ends = [".npz", ".png", *(f"{side}.png" for side in sides)]

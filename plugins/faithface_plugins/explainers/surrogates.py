@@ -1,11 +1,11 @@
 """Surrogate explainers: lime and kernel-shap, a linear model of the score over superpixels.
 
-Place in the flow: registered by the package; call ``FaceModel.outputs_of`` through ``common.scores_of``, so that they
+Place in the flow: registered by the package; call ``perturb.blended``, so that they
 run wherever ONNX Runtime does, without a twin, and perturbed images are made while others are scored.
 
-Both cut the image into segments, fill random subsets of them, score what is left, and fit a linear model from "which
-segments are seen" to the score. The map paints each segment with its coefficient: signed; for pairs the positive part
-is similarity, the negative part dissimilarity.
+Both cut the image into segments, fill random subsets of them, score the result, and fit a linear model from "which
+segments are visible" to the score. The map paints each segment with its coefficient: signed; for pairs the positive
+part is similarity, the negative part dissimilarity.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import blended_outputs
 from faithface.seeds import seed_for
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scores_of
 
@@ -32,7 +33,7 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
     """Cut an image 3×H×W into about ``count`` segments: int64 H×W, numbered from 0 without gaps.
 
     ``slic``: superpixels (skimage, compactness 10, sigma 1). ``grid``: ⌊√count⌉² rectangles. An image that slic cannot
-    cut (a constant one may come back whole) gets the grid.
+    cut (a constant one may stay whole) gets the grid.
     """
     height, width = image.shape[1:]
     if how == "slic":
@@ -49,7 +50,7 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
 
 
 def segments(samples: Samples, segmentation: Segmentation, count: int) -> list[Tensor]:
-    """Return the segments of every view of a batch; asked for through :meth:`Samples.cached`."""
+    """Return the segments of every view of a batch; called through :meth:`Samples.cached`."""
     return [segment(image, segmentation, count) for image in samples.views().images]
 
 
@@ -79,11 +80,11 @@ def paint_coefficients(
         seen = draw(int(labels.max()) + 1, generator)
         shown = seen.to(image)
 
-        def make(part: slice, image: Tensor = image, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
-            visible = shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
-            return torch.addcmul(color, visible[:, None], image - color)
+        def visible(part: slice, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
+            return shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
 
-        y = scores_of(model, len(seen), make, views.target.take(slice(i, i + 1)), score)
+        outputs = blended_outputs(model, image, color, len(seen), visible)
+        y = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), score)
         found = fit(seen.double().numpy(), y.double().cpu().numpy())
         maps.append(torch.from_numpy(found).to(labels.device)[labels])
     return Maps.from_views(torch.stack(maps), samples)
@@ -123,7 +124,7 @@ class Lime(Explainer):
         score: classifiers: ``probability`` of the predicted class (the paper's) or its ``logit``. Pairs: the cosine.
 
     Source: Ribeiro et al., KDD 2016, arXiv:1602.04938, and its code for images. Cost: ``samples``
-    forward passes per image, no backward pass. Left open: the segmentation (the authors' code uses quickshift), the
+    forward passes per image, no backward pass. Not specified: the segmentation (the authors' code uses quickshift), the
     number of samples, the
     regression: ridge as in the authors' code, because captum's lasso with its fixed penalty gives a map of zeros on
     scores as close together as cosines. The authors' code fills with each superpixel's mean colour, here one colour
@@ -166,8 +167,8 @@ class KernelShap(Explainer):
     """Kernel SHAP: Shapley values of superpixels, estimated by a weighted linear regression.
 
     Formula: as LIME without regularisation; the number of seen segments is drawn in proportion to the Shapley kernel
-    (M − 1)/(k·(M − k)), and the empty and the whole image are held to their scores. The coefficients then sum to
-    y(image) − y(filled image).
+    (M − 1)/(k·(M − k)), and the empty and the whole image are fitted exactly to their scores. The coefficients then sum
+    to y(image) − y(filled image).
 
     Parameters:
         samples: 500, perturbed images per image; should be several times the number of segments.
@@ -177,7 +178,7 @@ class KernelShap(Explainer):
         score: classifiers: ``logit`` of the predicted class or its ``probability``. Pairs: the cosine.
 
     Source: Lundberg & Lee, NeurIPS 2017, arXiv:1705.07874; equal to captum's KernelShap. Cost: ``samples``
-    forward passes per image, no backward pass. Left open: what "absent" means for a superpixel, and the score; the
+    forward passes per image, no backward pass. Not specified: what "absent" means for a superpixel, and the score; the
     logit because it adds up where a probability saturates.
     """
 
@@ -211,17 +212,21 @@ class KernelShap(Explainer):
 def shapley_coalitions(samples: int, segments: int, generator: torch.Generator) -> Tensor:
     """Draw coalitions, bool S×M: first all segments, then none, then k of them with p(k) ∝ (M − 1)/(k·(M − k)).
 
-    In the order in which captum draws, so that the same seed gives the same coalitions.
+    In the order in which captum draws, so that the same seed gives the same coalitions: for each row first a size by
+    ``torch.multinomial``, which is the largest ratio of a share to an exponential number, then M normal numbers whose
+    ``size`` largest are seen. The numbers are drawn row by row, and evaluated for all rows at once.
     """
-    sizes = torch.arange(segments, dtype=torch.float32)
-    share = (segments - 1) / (sizes * (segments - sizes))
+    k = torch.arange(segments, dtype=torch.float32)
+    share = (segments - 1) / (k * (segments - k))
     share[0] = 0.0
-    seen = torch.zeros(samples, segments, dtype=torch.bool)
-    seen[0] = True
-    for row in seen[2:]:
-        size = int(torch.multinomial(share, 1, replacement=True, generator=generator))
-        row[torch.randn(1, segments, generator=generator)[0].topk(size).indices] = True
-    return seen
+    exponential, normal = torch.ones(samples, segments), torch.zeros(samples, segments)
+    for i in range(2, samples):
+        exponential[i].exponential_(1, generator=generator)
+        normal[i].normal_(generator=generator)
+    sizes = (share / exponential).argmax(dim=1)
+    sizes[:2] = torch.tensor([segments, 0])
+    place = normal.argsort(dim=1, descending=True).argsort(dim=1)
+    return place < sizes[:, None]
 
 
 def _check_counts(samples: int, segments: int) -> None:

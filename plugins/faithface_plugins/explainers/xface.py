@@ -1,6 +1,6 @@
-"""xFace: occlude patches of three sizes and see how far the distance of the pair moves.
+"""xFace: occlude patches of three sizes and measure how far the distance of the pair changes.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.outputs_of`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``perturb.blended`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
+from faithface.perturb import covered_outputs
 from faithface_plugins.explainers.pair_common import (
     equal_images,
     pair_maps,
@@ -38,11 +39,11 @@ class XFace(Explainer):
         S     = mean over the sizes p
         similarity = max(S, 0),  dissimilarity = max(−S, 0)
 
-    A patch that covers what the faces share drives them apart (positive: similar). The distance d_i of the occluded
-    image depends on the variant:
+    A patch that covers what the faces share increases their distance (positive: similar). The distance d_i of the
+    occluded image depends on the variant:
 
     * 1: the mean distance to all occluded versions of the other image (patches of the same size);
-    * 2: the distance to the other image as it is;
+    * 2: the distance to the unaltered other image;
     * 3: the distance to the other image occluded at the same place.
 
     Parameters:
@@ -58,7 +59,7 @@ class XFace(Explainer):
 
     As in the authors' code: variant 1 is the default, a patch of side p covers p + 1 pixels, positions run 0, 5, …
     below side − p, and the mean runs over all patches, so that pixels near the border, which fewer patches cover,
-    get smaller values. Left out: their scaling to [0, 1] and the colour map, which change no ranking, and the
+    get smaller values. Omitted: their scaling to [0, 1] and the colour map, which change no ranking, and the
     confidence score.
     """
 
@@ -119,14 +120,9 @@ class XFace(Explainer):
         groups = equal_images(images)
         result: Tensor | None = None
         for same in groups:
-
-            def make(part: slice, image: Tensor = images[same[0]]) -> Tensor:
-                covered = image.repeat(part.stop - part.start, 1, 1, 1)
-                for one, (y, x) in zip(covered, places[part], strict=True):
-                    one[:, y : y + side + 1, x : x + side + 1] = 0
-                return covered
-
-            embedded = unit(model.outputs_of(len(places), make))
+            windows = [(y, x, y + side + 1, x + side + 1) for y, x in places]
+            image = images[same[0]]
+            embedded = unit(covered_outputs(model, image, image.new_zeros(3, 1, 1), windows))
             result = embedded.new_empty((len(images), *embedded.shape)) if result is None else result
             result[torch.tensor(same, device=result.device)] = embedded
             model.count(forward=len(places) * (len(same) - 1))

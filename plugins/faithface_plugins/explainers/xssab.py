@@ -1,6 +1,6 @@
 """xSSAB, similarity score argument backpropagation: gradients of the arguments for and against a match.
 
-Place in the flow: registered through ``verification``; calls ``FaceModel.vjp`` and what ``pair_common`` offers.
+Place in the flow: registered through ``verification``; calls ``FaceModel.vjp`` and ``pair_common``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Xssab(Explainer):
-    """xSSAB: two gradients per image, one of the channels that speak for a match, one of those that speak against.
+    """xSSAB: two gradients per image, one of the channels that support a match, one of those that oppose it.
 
     Formula, for image A of a pair with unit embeddings e_A, e_B of D channels::
 
@@ -39,9 +39,9 @@ class Xssab(Explainer):
     backpropagation", arXiv:2304.13409 (WACV 2024), and its authors' code. Cost: 1 forward and 2 backward passes per
     image.
 
-    Left open and decided here: the authors show P+ and P− and rank by C. One signed ranking cannot serve two maps
-    without ties, and a pixel can speak on both sides; so the maps are P+ and P−, and C is a parameter. No
-    normalisation per channel, no smoothing: none is in the original.
+    Not specified by the paper, decided here: the authors show P+ and P− and rank by C. One signed ranking cannot serve
+    two maps without ties, and a pixel can be evidence on both sides; so the maps are P+ and P−, and C is a parameter.
+    No normalisation per channel, no smoothing: none is in the original.
     """
 
     maps: Literal["arguments", "difference"] = "arguments"
@@ -69,7 +69,7 @@ class Xssab(Explainer):
 def argument_cotangents(embeddings: Tensor, threshold: float) -> Tensor:
     """Return the vectors 2N×2×D whose products with the Jacobian are the gradients of w+ and w− (formula above).
 
-    The step through f / ‖f‖ is made on the vectors: its Jacobian is (I − e eᵀ) / ‖f‖.
+    The step through f / ‖f‖ is applied to the vectors: its Jacobian is (I − e eᵀ) / ‖f‖.
     """
     e = unit(embeddings)
     other = partners(e)

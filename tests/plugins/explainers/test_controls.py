@@ -18,8 +18,7 @@ from faithface.contract import Cache, Explainer, Maps, Method
 from faithface.errors import NotApplicable, UsageError
 from faithface.metrics.entropy import Entropy
 from faithface.reasons import ReasonCode
-from faithface.run.results import CellShard
-from faithface.run.shard import check_maps, score_metric
+from faithface.run.shard import CellWork, check_maps, run_cell
 from faithface_plugins.explainers.controls import CentrePrior, Edges, Inverted, Oracle, RandomMap, sobel
 
 
@@ -38,7 +37,7 @@ def test_random_maps_of_a_pair_are_independent_of_each_other(opened: Callable[..
     rows = torch.cat([m.flatten(2).flatten(0, 1) for m in (maps.similarity, maps.dissimilarity)]).numpy()
     off_diagonal = np.corrcoef(rows) - np.eye(8)
     assert np.abs(off_diagonal).max() < 0.12  # 1024 pixels: standard deviation 0.03
-    assert rows.mean() == pytest.approx(0.5, abs=0.02)
+    assert rows.mean() == pytest.approx(0.5, abs=0.013)  # four standard errors of 8,192 uniform numbers
 
 
 def test_random_cells_are_constant_within_and_differ_between(opened: Callable[..., Any]) -> None:
@@ -155,19 +154,7 @@ def test_a_sample_whose_truth_is_empty_has_no_oracle_and_a_reason(opened: Callab
     assert list(maps.take([2, 1]).absent) == [1]
     turned = Inverted().with_argument("oracle", lambda _: Oracle()).explain(model, known)
     assert check_maps(turned, known) == {1: maps.absent[1]}
-    result = CellShard(0, 0, known.ids)
-    arguments = (
-        model,
-        known,
-        maps,
-        Oracle(),
-        "entropy@1",
-        Entropy(),
-        np.array([0, 2]),
-        check_maps(maps, known),
-        result,
-    )
-    score_metric(*arguments)
+    result = run_cell(model, known, CellWork(0, Oracle(), {"entropy@1": Entropy()}), 0)
     assert {value.sample: value.reason for value in result.values} == {
         known.ids[0]: None,
         known.ids[1]: maps.absent[1],

@@ -51,7 +51,7 @@ def test_it_equals_the_papers_steps_on_pytorch_grad_cams_maps(opened: Callable[.
         near = np.abs(total / 3 - expected[expected > 0].min()) < 1e-4
         assert near.sum() <= 3
         np.testing.assert_allclose(found[i][~near], expected[~near], atol=1e-4)
-        assert (found[i] > 0).mean() == pytest.approx(0.1, abs=0.01)
+        assert abs(int((found[i] > 0).sum()) - int((expected > 0).sum())) <= near.sum()
 
 
 def test_pair_maps_keep_the_top_tenth_of_the_mean_of_jointly_scaled_members(opened: Callable[..., Any]) -> None:

@@ -63,6 +63,7 @@ def test_integrated_gradients_are_captums_and_complete(reference: Any) -> None:
     with torch.no_grad():
         rise = net(samples.images) - net(torch.zeros_like(samples.images[:1]))
     total = rise.gather(1, samples.clean.predicted[:, None]).squeeze(1)
+    # Completeness holds up to the error of 40 points on a path with kinks; the comparison above is the strict one.
     torch.testing.assert_close(maps.sum((1, 2)), total, atol=5e-3, rtol=0.02)
 
 

@@ -7,8 +7,10 @@ network is run once.
 
 from __future__ import annotations
 
+import types
+import typing
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -32,18 +34,15 @@ Alter = Literal["probe", "both"]
 NO_THRESHOLD = "there is no decision threshold: give the card one, or load samples with clean_threshold()"
 
 
+@dataclass(frozen=True)
 class Curve(Metric):
-    """A curve metric. A subclass is a row of the table: the arguments of its class statement say what it is.
-
-    Attributes:
-        row: what it reads; the protocol and the docstring follow from it.
-    """
+    """A curve metric. A subclass with a row is a metric: its protocol and its docstring follow from the row."""
 
     row: ClassVar[Row]
 
     fill: Fill
-    grid: int
-    points: int
+    grid: int = 0
+    points: int = 51
 
     def __init_subclass__(cls, row: Row | None = None) -> None:
         super().__init_subclass__()
@@ -52,7 +51,7 @@ class Curve(Metric):
         cls.row = row
         cls.protocol = Protocol(
             id=row.id,
-            question=row.question,
+            question=text.QUESTION[row.kind, row.read],
             better=row.better,
             range=curve_range,
             needs=frozenset({"model"}),
@@ -91,8 +90,6 @@ class ClassCurve(Curve):
     """A curve metric of classifiers; as it is set, one that judges samples of the positive class."""
 
     fill: ClassFill = "blur"
-    grid: int = 0
-    points: int = 51
     which: ClassSide = "positive"
 
 
@@ -101,8 +98,6 @@ class PairCurve(Curve):
     """A curve metric of verification models; as it is set, one that judges similarity maps on genuine pairs."""
 
     fill: Fill = "stranger"
-    grid: int = 0
-    points: int = 51
     pairs: Which = "genuine"
     alter: Alter = "probe"
 
@@ -113,6 +108,24 @@ class ImpostorCurve(PairCurve):
 
     fill: Fill = "partner"
     pairs: Which = "impostor"
+
+
+AnyCurve = TypeVar("AnyCurve", bound=Curve)
+
+
+def readings(
+    base: type[AnyCurve], kind: text.Kind = "relevance", form: text.Form = "probability"
+) -> tuple[type[AnyCurve], ...]:
+    """Return three rows of the table as metrics: gap, insertion and deletion, named such as ``GapSimilarityScore``."""
+    rows = [Row(read, kind, form) for read in typing.get_args(text.Read)]
+    names = ["".join(part.capitalize() for part in row.id.removesuffix("@1").split("-")) for row in rows]
+    # Pickle looks a class up in its module, which is that of the table.
+    module = {"__module__": __name__.rpartition(".")[0]}
+    made = [
+        types.new_class(name, (base,), {"row": row}, lambda body: body.update(module))
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return tuple(made)
 
 
 def altered(metric: Curve) -> Alter:

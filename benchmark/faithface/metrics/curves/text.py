@@ -1,14 +1,16 @@
-"""The protocols of the curve metrics, composed from shared paragraphs.
+"""The protocols of the curve metrics: a page for classifiers and one for pairs, and what differs from row to row.
 
 Place in the flow: ``base`` makes each row's docstring here; imports only the standard library.
 """
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
+Read = Literal["gap", "insertion", "deletion"]
+Kind = Literal["relevance", "similarity", "dissimilarity"]
+Form = Literal["probability", "decision", "score"]
 Direction = Literal["insertion", "deletion"]
 
 
@@ -23,14 +25,13 @@ class Row:
             clean threshold; ``score``, the similarity itself.
     """
 
-    read: Literal["gap", "insertion", "deletion"]
-    kind: Literal["relevance", "similarity", "dissimilarity"] = "relevance"
-    form: Literal["probability", "decision", "score"] = "probability"
+    read: Read
+    kind: Kind = "relevance"
+    form: Form = "probability"
 
     @property
     def id(self) -> str:
-        kind = f"-{self.kind}" if self.pairs else ""
-        return f"{self.read}{kind}{'-score' if self.form == 'score' else ''}@1"
+        return self.read + f"-{self.kind}" * self.pairs + "-score" * (self.form == "score") + "@1"
 
     @property
     def pairs(self) -> bool:
@@ -50,300 +51,215 @@ class Row:
         return "higher" if self.read == "gap" or (self.read == "insertion") != self.reversed else "lower"
 
     @property
-    def question(self) -> str:
-        return QUESTION[self.kind][self.read]
-
-    @property
     def source(self) -> str:
-        return SOURCE["gap" if self.read == "gap" else self.kind]
+        return SOURCE["gap" if self.read == "gap" else "pairs" if self.pairs else "class"]
 
 
-QUESTION = {
-    "relevance": {
-        "gap": "How much better does the model do with what the map calls relevant than without it?",
-        "insertion": (
-            "How soon does the model find its answer again when the pixels that the map calls most relevant are put "
-            "back into a masked image?"
-        ),
-        "deletion": (
-            "How soon does the model lose its answer when the pixels that the map calls most relevant are removed?"
-        ),
-    },
-    "similarity": {
-        "gap": "How much better does a genuine pair match with what the map calls similar than without it?",
-        "insertion": (
-            "How soon does another person's face match the reference when what the map calls similar is put into it?"
-        ),
-        "deletion": (
-            "How soon does a genuine pair stop matching when what the map calls similar is replaced by another "
-            "person's face?"
-        ),
-    },
-    "dissimilarity": {
-        "gap": "How much more alike are two people without what the map calls dissimilar than with it?",
-        "insertion": (
-            "How soon do two people stop looking alike when, starting from the partner's own image, what the map calls "
-            "dissimilar is put back?"
-        ),
-        "deletion": (
-            "How soon do two people look alike to the model when what the map calls dissimilar is replaced by the "
-            "partner's own pixels?"
-        ),
-    },
+QUESTION: dict[tuple[Kind, Read], str] = {
+    ("relevance", "gap"): "How much better does the model do with what the map calls relevant than without it?",
+    ("relevance", "insertion"): "How soon does the model return to its answer when the pixels that the map calls most "
+    "relevant are put back into a masked image?",
+    ("relevance", "deletion"): "How soon does the model lose its answer when the pixels that the map calls most "
+    "relevant are removed?",
+    ("similarity", "gap"): "How much better does a genuine pair match with what the map calls similar than without it?",
+    ("similarity", "insertion"): "How soon does another person's face match the reference when what the map calls "
+    "similar is put into it?",
+    ("similarity", "deletion"): "How soon does a genuine pair stop matching when what the map calls similar is "
+    "replaced by another person's face?",
+    ("dissimilarity", "gap"): "How much more alike are two people without what the map calls dissimilar than with it?",
+    ("dissimilarity", "insertion"): "How soon do two people stop looking alike when, starting from the partner's own "
+    "image, what the map calls dissimilar is put back?",
+    ("dissimilarity", "deletion"): "How soon do two people look alike to the model when what the map calls dissimilar "
+    "is replaced by the partner's own pixels?",
 }
 SOURCE = {
-    "gap": ("faithface; areas after Petsiuk, Das, Saenko, RISE, BMVC 2018, and Lu, Xu, Ebrahimi, CorrRISE, WACV 2024"),
-    "relevance": "Petsiuk, Das, Saenko, RISE, BMVC 2018 (curves)",
+    "gap": "faithface; areas after Petsiuk, Das, Saenko, RISE, BMVC 2018, and Lu, Xu, Ebrahimi, CorrRISE, WACV 2024",
+    "class": "Petsiuk, Das, Saenko, RISE, BMVC 2018 (curves); fills for faces: faithface",
+    "pairs": "Lu, Xu, Ebrahimi, CorrRISE, WACV 2024, after RISE, BMVC 2018 (curves); fills and directions: faithface",
 }
-SOURCE["similarity"] = SOURCE["dissimilarity"] = (
-    "Lu, Xu, Ebrahimi, CorrRISE, WACV 2024, after RISE, BMVC 2018 (curves); fills and directions: faithface"
-)
-# Of the dissimilarity forms: which way round they read, and why.
-DIRECTION = {
-    "decision": {
-        "gap": (
-            "Deleting dissimilar pixels makes the decision wrong soonest, so a good map has the larger insertion area: "
-            "the order of the difference is that of genuine pairs, unlike in the ``-score`` form."
-        ),
-        "insertion": (
-            "The partner's own image is accepted, which is wrong; putting back what is dissimilar should make the "
-            "model reject soonest."
-        ),
-        "deletion": "Deleting what is dissimilar should make the model accept, which is wrong, soonest.",
-    },
-    "score": {
-        "gap": (
-            "The order is turned round against genuine pairs: deleting dissimilar pixels should raise the similarity."
-        ),
-        "insertion": (
-            "The direction is the reverse of genuine pairs': putting back what is dissimilar should tell the two apart "
-            "soonest."
-        ),
-        "deletion": (
-            "The direction is the reverse of genuine pairs': deleting what is dissimilar should make the pair alike "
-            "soonest."
-        ),
-    },
+
+STEPS: dict[Read, str] = {
+    "insertion": """The image starts as the fill image; at fractions f = 0, 1/50, …, 1 the first k = round(f·H·W) pixels
+    (halfway cases: the complement of deletion at 1 − f) get their own values back, in pixel space, before the card's
+    normalisation.""",
+    "deletion": """At fractions f = 0, 1/50, …, 1 the first k = round(f·H·W) pixels take the values of the fill image,
+    in pixel space, before the card's normalisation.""",
+    "gap": """Insertion puts the first k = round(f·H·W) pixels of the map's descending ranking back into the fill image,
+    deletion replaces them with it, at f = 0, 1/50, …, 1.""",
 }
-VALUE = {
+VALUE: dict[Form, str] = {
     "probability": "p = the probability (softmax or sigmoid) of the class predicted on the clean image.",
-    "decision": (
-        "r(f) = 1 if the decision at the clean threshold is right (similarity of the altered probe and the unaltered "
-        "reference at least the threshold for a genuine pair, below it for an impostor pair), else 0. The threshold is "
-        "the card's, else the equal-error point of the clean scores; a similarity within 1e-5 below it counts as on it."
-    ),
-    "score": (
-        "s(f) = the similarity of the altered probe and the unaltered reference (cosine, or minus the Euclidean "
-        "distance, as the card says)."
-    ),
+    "decision": """r(f) = 1 if the decision at the clean threshold is right, else 0. It is right when the similarity of
+    the altered probe and the unaltered reference is at least the threshold for a genuine pair, and below it for an
+    impostor pair. The threshold is the card's, or else the equal-error point of the clean scores; a similarity up to
+    1e-5 below it counts as reaching it.""",
+    "score": """s(f) = the similarity of the altered probe and the unaltered reference: cosine, or minus the Euclidean
+    distance, as the card states.""",
 }
-STEPS = {
-    "deletion": (
-        "At fractions f = 0, 1/50, …, 1 the first k = round(f·H·W) of them take the values of the fill image, in pixel "
-        "space, before the card's normalisation."
-    ),
-    "insertion": (
-        "The image starts as the fill image; at fractions f = 0, 1/50, …, 1 the first k = round(f·H·W) of them "
-        "(halfway cases: the complement of deletion at 1 − f) get their own values back, in pixel space, before the "
-        "card's normalisation."
-    ),
-    "gap": (
-        "insertion is the curve that puts the first k = round(f·H·W) pixels of the map's descending ranking back into "
-        "the fill image, deletion the one that replaces them by it, at f = 0, 1/50, …, 1."
-    ),
+# Only for dissimilarity maps: which direction is better, and why.
+DIRECTION: dict[Form, str] = {
+    "decision": """Deleting dissimilar pixels should make the model accept early, which is wrong. Putting them back into
+    the partner's own image, which is accepted, should make it reject early. So a good map has the larger insertion
+    area, and the difference is taken as for genuine pairs, unlike in the ``-score`` form.""",
+    "score": """Reversed against genuine pairs: deleting dissimilar pixels should raise the similarity early, putting
+    them back should lower it early.""",
 }
-CLASS_FILLS = (
-    "``fill``: what removed pixels become: ``blur`` (default; Gaussian, σ = 8 % of the shorter side), ``stranger`` "
-    "(another sample of the other class, by the sample's seed; aligned faces only), ``black``, ``mean`` (the image's "
-    "own), ``rise`` (RISE's 11×11 kernel), ``linear`` (ROAD's noisy imputation; slow, the fill depends on the mask)."
-)
-PAIR_FILLS = (
-    "``fill``: what replaces pixels, default ``{fill}``: ``stranger`` (the pixels of another person's face of the same "
-    "set, by the sample's seed), ``partner`` (the other image's own pixels), both for aligned faces only; ``blur`` "
-    "(Gaussian, σ = 8 % of the shorter side), ``black`` (the papers'), ``mean``, ``rise``, ``linear`` (ROAD's noisy "
-    "imputation; slow)."
-)
-GRID = (
-    "``grid``: 0 = pixels (default); G = the map is averaged on a G×G grid and whole cells move, k = round(f·G²) of "
-    "them; pixel row r lies in cell row ⌊r·G/H⌋, so that cells may differ by one row where G does not divide H, and x "
-    "is then the share of cells."
-)
-POINTS = "``points``: points of the curve, both ends included (51)."
-WHICH = (
-    "``which``: ``positive`` (default), the samples whose label is the dataset's positive class, attack or synthetic; "
-    "``negative``, all others, a column of its own; or ``all``. A sample without a label, and any sample of a dataset "
-    "without a positive class, counts as positive. A bona fide image shows no evidence that could be removed: its map "
-    "answers another question."
-)
-PAIRS = (
-    "``pairs``: ``{first}`` (default), ``{second}``, or ``all`` to compare with papers that mix them.",
-    "``alter``: ``probe`` (default) or ``both`` (each image by its own map, at the same fraction; with ``stranger`` "
-    "two different people).",
-)
-RANDOM = "A random ranking has expectation 0{whatever}; inverting a map without ties changes the sign and nothing else."
-SPECIAL = (
-    "With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding "
-    "errors. Ties break by a permutation seeded from the sample id, the same for every explainer. A constant map is "
-    "therefore scored at random, and flagged. A map with values that are not finite has no value (the reason is kept)."
-)
-CLASS_DIFFERS = (
-    "RISE's own code blurs in normalised space for insertion, uses the mean colour for deletion, and breaks ties by "
-    "reversed raster order; its area rule (Σ − first/2 − last/2)/(n − 1) is this one. Quantus' PixelFlipping removes "
-    "single values of C·H·W (channels apart), takes the image's minimum for black, leaves out the clean point and does "
-    "not divide the area by the number of steps, so that it grows with it. InterpretDL averages probabilities without "
-    "the trapezoid, LATEC drops both ends. xplique and torch-cam agree up to fill and ties."
-)
-PAIR_DIFFERS = (
-    "The papers' code removes pixels by percentile thresholds on 11 points with a black fill, so that tied pixels go "
-    "all at once or never, and scores all pairs of a protocol: ``(fill=black,pairs=all,points=11)`` comes nearest, and "
-    "stands on another scale than genuine or impostor pairs alone. RISE's rule for the area is this one; Quantus' is "
-    "not normalised and knows no pairs."
-)
-CLASS_WEAK = {
-    "gap": (
-        "What it inherits from both areas: it depends on the fill, it rewards compact maps at pixel level (use "
-        "``grid``), and a centre prior does well where the whole face speaks."
-    ),
-    "insertion": (
-        "Rewards smooth, compact maps, because a few scattered pixels in a masked image mean little to a convolution; "
-        "compare maps of different granularity with ``grid``. ``centre-prior`` scores high on aligned faces."
-    ),
-    "deletion": (
-        "Altered images leave the distribution that the network knows: with a black fill, scattered random pixels "
-        "lower the probability as fast as the right ones. Never read it alone: ``random`` and ``centre-prior`` stand "
-        "beside it, and ``gap@1`` reads without them."
-    ),
+TITLE: dict[Form, str] = {
+    "probability": "the predicted class's probability",
+    "decision": "the share of right decisions",
+    "score": "the similarity of the pair",
 }
-PAIR_WEAK = {
-    "similarity": "A centre prior scores high on aligned genuine pairs, where the whole middle of the face speaks.",
-    "dissimilarity": (
-        "Means little with fills that are no faces: with black, random rankings and real maps score alike on impostor "
-        "pairs."
-    ),
+ANYWHERE = " whatever the model, the data and the fill"
+INVERTED = "inverting a map without ties changes the sign and nothing else."
+WEAK: dict[tuple[Kind, Read] | Kind, str] = {
+    ("relevance", "gap"): """It inherits the weaknesses of both areas: it depends on the fill, it rewards compact maps
+    at pixel level (use ``grid``), and a centre prior does well where the whole face is evidence.""",
+    ("relevance", "insertion"): """Rewards smooth, compact maps, because a few scattered pixels in a masked image mean
+    little to a convolution; compare maps of different granularity with ``grid``. ``centre-prior`` scores high on
+    aligned faces.""",
+    ("relevance", "deletion"): """Altered images leave the distribution that the network was trained on: with a black
+    fill, scattered random pixels lower the probability as fast as the right ones. Always compare with ``random`` and
+    ``centre-prior``; ``gap@1`` can be read without them.""",
+    "similarity": """A centre prior scores high on aligned genuine pairs, where the whole middle of the face is
+    evidence.""",
+    "dissimilarity": """Means little when the fill is not a face: with ``black``, random rankings and real maps score
+    alike on impostor pairs.""",
 }
-STEPWISE = (
-    "One pair's value moves in steps of one point of the curve; average over many pairs, or read the ``-score`` form."
-)
 COMPACT = "Rewards compact maps at pixel level; compare maps of different granularity with ``grid``."
-CLEAN = (
-    "The clean image is scored when samples are loaded, the fully masked one once per sample and fill for all "
-    "explainers"
-)
+STEPWISE = """The value of one pair moves in steps of one point of the curve; average over many pairs, or use the
+    ``-score`` form."""
+
+PAGE = """{title}
+
+Formula
+    {formula}
+
+Parameters
+    ``fill``: what pixels are replaced with, {fill}
+    ``blur`` (Gaussian, σ = 8 % of the shorter side), ``black`` (the papers'), ``mean`` (the image's own), ``rise``
+    (RISE's 11×11 kernel), ``linear`` (ROAD's noisy imputation; slow, because the fill depends on the mask).
+    ``grid``: 0 = pixels (default); G = the map is averaged on a G×G grid and whole cells move, k = round(f·G²) of them,
+    and x is the share of cells. Pixel row r lies in cell row ⌊r·G/H⌋, so cells may differ by one row where G does not
+    divide H.
+    ``points``: number of points of the curve, both ends included (51).
+    {which}
+
+Range and direction
+    {range}
+
+Special cases
+    With ``grid``, means are ranked in steps of 2⁻²⁰ of the map's largest |value|: smaller differences are rounding
+    errors. Ties are broken by a permutation seeded from the sample id, the same for every explainer. A constant map is
+    therefore scored at random, and flagged. A map with non-finite values has no value; the reason is recorded.
+
+Needs
+    The model (forward passes); {needs}.
+
+Differs from other libraries
+    {differs}
+
+Known weaknesses
+    {weak}
+
+Cost
+    {passes} forward passes per sample{same}.
+    The clean image is scored when samples are loaded, the fully masked one once per sample and fill for all
+    explainers{cost}
+
+Source
+    {source}.
+"""
+CLASS = {
+    "fill": """default ``blur``: ``stranger`` (another sample of the other class, by the sample's seed; aligned faces
+    only);""",
+    "which": """``which``: ``positive`` (default), the samples whose label is the dataset's positive class, attack or
+    synthetic; ``negative``, all others, a column of its own; or ``all``. A sample without a label, and any sample of a
+    dataset without a positive class, counts as positive. A bona fide image shows no evidence that could be removed: its
+    map answers another question.""",
+    "needs": "a classifier",
+    "differs": """RISE's own code blurs in normalised space for insertion, uses the mean colour for deletion, and breaks
+    ties by reversed raster order; its area rule (Σ − first/2 − last/2)/(n − 1) is the one used here. Quantus'
+    PixelFlipping removes single values of C·H·W (channels apart), takes the image's minimum for black, omits the clean
+    point and does not divide the area by the number of steps, so that it grows with it. InterpretDL averages
+    probabilities without the trapezoid rule. LATEC drops both ends. xplique and torch-cam agree except for fill and
+    ties.""",
+    "cost": ".",
+}
+PAIRS = {
+    "fill": """default ``{fill}``: ``stranger`` (another person's face of the same set, by the sample's seed) and
+    ``partner`` (the other image of the pair), both for aligned faces only;""",
+    "which": """``pairs``: ``{}`` (default), ``{}``, or ``all`` to compare with papers that mix them.
+    ``alter``: ``probe`` (default) or ``both`` (each image by its own map, at the same fraction; with ``stranger`` two
+    different people).""",
+    "needs": "verification",
+    "differs": """The papers' code removes pixels by percentile thresholds on 11 points with a black fill, so that tied
+    pixels are removed all at once or never, and scores all pairs of a protocol. The setting
+    ``(fill=black,pairs=all,points=11)`` comes nearest, on another scale than genuine or impostor pairs alone. RISE's
+    area rule is the one used here; Quantus' is not normalised and does not support pairs.""",
+    "cost": " (not at all with ``partner``). ``alter=both`` costs twice as much.",
+}
 
 
 def docstring(row: Row) -> str:
-    """Return the protocol of a row: a title, and sections of one paragraph, or one item, a line.
+    """Return the protocol of a row: a title, and sections.
 
     Examples:
         >>> docstring(Row("gap", "similarity", "score")).splitlines()[0]
         'Insertion minus deletion of the similarity of the pair, on genuine pairs.'
     """
-    sections = {
-        "Formula": formula(row),
-        "Parameters": parameters(row),
-        "Range and direction": [range_and_direction(row)],
-        "Special cases": [SPECIAL],
-        "Needs": [needs(row)],
-        "Differs from other libraries": [differs(row)],
-        "Known weaknesses": [weaknesses(row)],
-        "Cost": [cost(row)],
-        "Source": [source(row)],
-    }
-    parts = [title(row)]
-    for heading, paragraphs in sections.items():
-        lines = [textwrap.indent(textwrap.fill(p, 108, break_on_hyphens=False), "    ") for p in paragraphs]
-        parts.append("\n".join([heading, *lines]))
-    return "\n\n".join(parts) + "\n"
+    gap, decision, own = row.read == "gap", row.form == "decision", PAIRS if row.pairs else CLASS
+    similar = row.kind == "similarity"
+    weak = [WEAK[row.kind], *[STEPWISE] * decision, COMPACT] if row.pairs else [WEAK[row.kind, row.read]]
+    return PAGE.format(
+        title=title(row),
+        formula=formula(row),
+        fill=own["fill"].format(fill="stranger" if similar else "partner"),
+        which=own["which"].format(*("genuine", "impostor")[:: 1 if similar else -1]),
+        range=range_and_direction(row),
+        needs=own["needs"] + "; a decision threshold" * decision,
+        differs=own["differs"] + "\n    No other library reports the difference." * (gap and not row.pairs),
+        weak="\n    ".join(weak),
+        passes="2·(points − 2) = 98" if gap else "points − 2 = 49",
+        same=", the same ones as deletion and insertion" * gap,
+        cost=own["cost"],
+        source=row.source,
+    )
 
 
 def title(row: Row) -> str:
-    if not row.pairs:
-        if row.read == "gap":
-            return "Insertion minus deletion: the headline of the curve metrics, which reads without a reference."
-        done = "put back" if row.read == "insertion" else "removed"
-        return f"Area under the predicted class's probability while the most relevant pixels are {done}."
-    what = "the share of right decisions" if row.form == "decision" else "the similarity of the pair"
+    what = TITLE[row.form]
     if row.read == "gap":
         order = "Deletion minus insertion" if row.reversed else "Insertion minus deletion"
-        return f"{order} of {what}, on {'genuine' if row.kind == 'similarity' else 'impostor'} pairs."
-    adjective, done = row.kind.removesuffix("ity"), "put back" if row.read == "insertion" else "replaced"
-    return f"Area under {what} while the probe's most {adjective} pixels are {done}."
+        where = f", on {'genuine' if row.kind == 'similarity' else 'impostor'} pairs" * row.pairs
+        return f"{order} of {what}{where}."
+    most = f"probe's most {row.kind.removesuffix('ity')}" if row.pairs else "most relevant"
+    done = "put back" if row.read == "insertion" else "replaced" if row.pairs else "removed"
+    return f"Area under {what} while the {most} pixels are {done}."
 
 
-def formula(row: Row) -> list[str]:
-    probe = f"Only the probe (image A) is altered{', by its own ' + row.kind + ' map' if row.read == 'gap' else ''}."
-    if row.read == "gap":
-        order = "deletion) − area(insertion" if row.reversed else "insertion) − area(deletion"
-        head = f"value = area({order}), by the trapezoid rule on [0, 1];"
-        both = "Both curves come from the same forward passes as"
-        if not row.pairs:
-            value = "p(f) is the probability of the class predicted on the clean image;"
-            return [f"{head} {value} {STEPS['gap']} {both} ``insertion@1`` and ``deletion@1``."]
-        return [f"{head} {STEPS['gap']} {probe} {VALUE[row.form]} {both} the areas."]
-    of = f"the probe's {row.kind} map" if row.pairs else "the map"
-    ranked = f"The H·W pixels of {of} are ranked once, descending. {STEPS[row.read]}"
-    if not row.pairs:
-        return [ranked, f"value = ∫ p(f) df by the trapezoid rule on [0, 1], {VALUE['probability']}"]
-    symbol = VALUE[row.form][0]
-    return [f"{ranked} {probe}", f"value = ∫ {symbol}(f) df by the trapezoid rule on [0, 1]; {VALUE[row.form]}"]
-
-
-def parameters(row: Row) -> list[str]:
-    if not row.pairs:
-        return [CLASS_FILLS, GRID, POINTS, WHICH]
-    fill, *order = (
-        ("stranger", "genuine", "impostor") if row.kind == "similarity" else ("partner", "impostor", "genuine")
-    )
-    return [PAIR_FILLS.format(fill=fill), GRID, POINTS, PAIRS[0].format(first=order[0], second=order[1]), PAIRS[1]]
+def formula(row: Row) -> str:
+    gap, symbol = row.read == "gap", VALUE[row.form][0]
+    of = f"the probe's {row.kind}" if row.pairs else "the"
+    ranked = f"The H·W pixels of {of} map are ranked once, descending."
+    probe = f"Only the probe (image A) is altered{f', by its own {row.kind} map' * gap}."
+    value = "area(deletion) − area(insertion)" if row.reversed else "area(insertion) − area(deletion)"
+    parts = [
+        *[ranked] * (not gap),
+        STEPS[row.read],
+        *[probe] * row.pairs,
+        f"value = {value if gap else f'∫ {symbol}(f) df'} by the trapezoid rule on [0, 1]; {VALUE[row.form]}",
+        *["Both curves come from the same forward passes as the areas."] * gap,
+    ]
+    return "\n    ".join(parts)
 
 
 def range_and_direction(row: Row) -> str:
-    low, high = (0, 1) if row.form != "score" else (-1, 1)
-    if row.read == "gap":
-        low, high = low - high, high - low
-    best = f"The best value is {float(high if row.better == 'higher' else low)}."
-    cosine = " for cosine" if row.form == "score" else ""
-    parts = [f"{low} to {high}{cosine}, {row.better} is better.".replace("-", "−"), best]
-    if row.read == "gap":
-        whatever = "" if row.pairs else " whatever the model, the data and the fill"
-        parts.append(RANDOM.format(whatever=whatever))
-    if row.kind == "dissimilarity":
-        parts.append(DIRECTION[row.form][row.read])
-    return " ".join(parts)
-
-
-def needs(row: Row) -> str:
-    what = "; verification" if row.pairs else "; a classifier"
-    return f"The model (forward passes){what}{'; a decision threshold' if row.form == 'decision' else ''}."
-
-
-def differs(row: Row) -> str:
-    if row.pairs:
-        return PAIR_DIFFERS
-    return CLASS_DIFFERS + (" No other library reports the difference." if row.read == "gap" else "")
-
-
-def weaknesses(row: Row) -> str:
-    if not row.pairs:
-        return CLASS_WEAK[row.read]
-    stepwise = [STEPWISE] if row.form == "decision" else []
-    return " ".join([PAIR_WEAK[row.kind], *stepwise, COMPACT])
-
-
-def cost(row: Row) -> str:
-    passes = "points − 2 = 49 forward passes per sample."
-    if row.read == "gap":
-        passes = "2·(points − 2) = 98 forward passes per sample, the same ones as deletion and insertion."
-    return f"{passes} {CLEAN}" + (
-        " (not at all with ``partner``). ``alter=both`` costs twice as much." if row.pairs else "."
-    )
-
-
-def source(row: Row) -> str:
-    paper = (
-        "Lu, Xu and Ebrahimi, 2024 (CorrRISE), after RISE, 2018."
-        if row.pairs
-        else "Petsiuk, Das and Saenko, 2018 (RISE)."
-    )
-    ours = "The gap and the fills" if row.read == "gap" else "The fills"
-    return f"{paper} {ours}{'' if row.pairs else ' for faces'}: faithface."
+    gap, score = row.read == "gap", row.form == "score"
+    low, high = (-2 if gap else -1, 2 if gap else 1) if score else (-1 if gap else 0, 1)
+    best = float(high if row.better == "higher" else low)
+    parts = [
+        f"{low} to {high}{' for cosine' * score}, {row.better} is better. The best value is {best}.".replace("-", "−"),
+        *[f"A random ranking has expectation 0{ANYWHERE * (not row.pairs)}; {INVERTED}"] * gap,
+        *([DIRECTION[row.form]] if row.kind == "dissimilarity" else []),
+    ]
+    return "\n    ".join(parts)

@@ -7,13 +7,17 @@ the same :class:`Job`, and none writes into the run's store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from faithface.contract import Dataset, Metric
+import cloudpickle
+
+from faithface.contract import Dataset, Metric, Pair, Sample
 from faithface.errors import UsageError
 from faithface.plugins import Resolved
+from faithface.reasons import ReasonCode
 from faithface.run.plan import Group
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event
@@ -34,6 +38,9 @@ class Job:
         keep_maps: whether the maps come back with the values.
         shards: by number, where the samples of a shard stand in ``dataset``.
         measure: whether what the steps take is measured first (:class:`~faithface.run.results.Measured`).
+        policy: rows per pass and passes side by side, as an earlier attempt has measured them: with others, the last
+            bit of a value may differ.
+        listed: a digest of the samples' names in their order, by :func:`names_digest`.
     """
 
     group: Group
@@ -44,6 +51,8 @@ class Job:
     opened: bool = False
     keep_maps: bool = False
     shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    listed: str = ""
+    policy: tuple[int, int] | None = None
     measure: bool = False
 
 
@@ -59,17 +68,88 @@ class GroupFailed(UsageError):
     exit_code = 1
 
 
-def apply(executor: Executor, function: Callable[..., T], *arguments: object) -> T:
+def can_apply(executor: Executor) -> bool:
+    """Say whether the executor calls functions elsewhere than in this process."""
+    return getattr(executor, "apply", None) is not None
+
+
+def apply(
+    executor: Executor,
+    function: Callable[..., T],
+    *arguments: object,
+    about: str = "",
+    raised: ReasonCode = ReasonCode.DATASET_UNUSABLE,
+) -> T:
     """Return ``function(*arguments, beat=…)``, called where the executor runs plugins.
 
     The function calls ``beat()`` whenever it gets on; its time limit then begins anew.
+
+    Args:
+        about: what is at fault if the function ends or holds up the process, as the beginning of a sentence.
+        raised: the code of its failure if it raises something.
 
     Raises:
         UsageError: the function's own.
         GroupFailed: it raised something else, or ended or held up the process.
     """
     own: Callable[..., T] | None = getattr(executor, "apply", None)
-    return own(function, *arguments) if own else function(*arguments, beat=lambda: None)
+    return own(function, *arguments, about=about, raised=raised) if own else function(*arguments, beat=lambda: None)
+
+
+def stream(
+    executor: Executor, function: Callable[..., Iterator[T]], *arguments: object, about: Mapping[str, str]
+) -> Iterator[T]:
+    """Yield what ``function(*arguments, watch=…)`` yields, called where the executor runs plugins; see :func:`apply`.
+
+    The function tells its :class:`~faithface.run.guard.Watch` of each step.
+    """
+    own: Callable[..., Iterator[T]] | None = getattr(executor, "stream", None)
+    if own is not None:
+        yield from own(function, *arguments, about=about)
+        return
+    from faithface.run.guard import Watch
+
+    yield from function(*arguments, watch=Watch())
+
+
+def packed(value: object) -> bytes:
+    """Return a value as bytes for another process; classes of the main module and of functions go along.
+
+    Raises:
+        UsageError: it cannot be sent to another process.
+    """
+    try:
+        data: bytes = cloudpickle.dumps(value)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"a plugin object cannot be sent to a worker process ({type(error).__name__}: {first}); use --workers 0"
+        ) from None
+    return data
+
+
+def names_digest(items: Sequence[Sample] | Sequence[Pair]) -> str:
+    """Return a digest of the samples' names in their order."""
+    found = hashlib.blake2b(digest_size=16)
+    for item in items:
+        found.update(item.id.encode("utf-8", "surrogatepass") + b"\0")
+    return found.hexdigest()
+
+
+def items_of(job: Job) -> Sequence[Sample] | Sequence[Pair]:
+    """Return the items of a job's dataset.
+
+    Raises:
+        UsageError: they are not those from which the job was made.
+    """
+    items = job.dataset.items()
+    if job.listed and names_digest(items) != job.listed:
+        raise UsageError(
+            f'dataset "{job.group.dataset.spec}" lists other samples than it did when the run began; give the same '
+            "command again, and if this happens once more, correct its items()",
+            ReasonCode.DATASET_UNUSABLE,
+        )
+    return items
 
 
 def drop_failures(alive: dict[int, dict[str, Metric]], event: CellShard) -> None:

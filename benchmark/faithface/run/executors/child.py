@@ -24,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from faithface.run.executors.descendants import children, end_below
 from faithface.run.results import Step
 
 PRELOADED = ("faithface.run.executors.preloaded",)
@@ -47,6 +48,23 @@ def prepare() -> None:
         from multiprocessing.forkserver import ensure_running
 
         ensure_running()
+
+
+def end_orphans() -> None:
+    """End what workers have started and left behind: it belongs to the server now, and is no worker."""
+    if context().get_start_method() != "forkserver":
+        return
+    from multiprocessing.forkserver import _forkserver  # type: ignore[attr-defined]
+
+    server = getattr(_forkserver, "_forkserver_pid", None)
+    if server is None:
+        return
+    workers = {process.pid for process in multiprocessing.active_children()}
+    for one in children(server):
+        if one not in workers:
+            end_below(one)
+            with contextlib.suppress(OSError):
+                os.kill(one, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -203,12 +221,18 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and all that it has started in its session; returns when it is gone."""
+        """End the process and all that it has started, in whatever session; returns when it is gone."""
+        pid = self.process.pid or 0
+        if self.alive():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)  # so that it starts nothing meanwhile
+            end_below(pid)
         for _again in range(2):  # once more for what it started between the two
             with contextlib.suppress(OSError):
-                os.killpg(self.process.pid or 0, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
             self.process.kill()
             self.process.join(10)
+        end_orphans()
         for end in (self.connection, self.output):
             end.close()
 

@@ -15,12 +15,13 @@ from typing import Any
 
 from torch import Tensor
 
-from faithface.contract import Dataset, FaceModel
+from faithface.contract import BatchingPolicy, Dataset, FaceModel
+from faithface.contract.running import ONNX_RUNTIME
 from faithface.errors import FaithfaceError, NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.run.executors import Job, drop_failures, scored_here
+from faithface.run.executors import Job, drop_failures, items_of, scored_here
 from faithface.run.guard import Watch
 from faithface.run.measure import measure
 from faithface.run.plan import Group
@@ -39,7 +40,7 @@ def run_group(job: Job, failed: Callable[[BaseException], None] | None = None) -
     model = open_model(group.model.object, request.device, request.batch_size)
     if not job.opened and threshold is None:
         threshold = group_threshold(model, dataset)
-    warm_up(model, group)
+    warm_up(model, group, job.policy)
     watch = Watch(surroundings=surroundings_of(group))
     if failed is not None:
         watch.failed = failed
@@ -76,7 +77,7 @@ def read_ahead(work: ShardWork, size: tuple[int, int]) -> tuple[ShardWork, dict[
 
 def shards(job: Job) -> Iterator[ShardWork]:
     """Yield the group's shards that some cell still needs, in order."""
-    items = job.dataset.items()
+    items = items_of(job)
     for number, positions in sorted(job.shards.items()):
         wanted = {
             cell.number: tuple(scored_here(cell.metrics))
@@ -123,8 +124,14 @@ def measure_job(model: FaceModel, job: Job, threshold: float | None, watch: Watc
         return Measured(job.group.number, {}, {})
 
 
-def warm_up(model: FaceModel, group: Group) -> None:
-    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed."""
+def warm_up(model: FaceModel, group: Group, policy: tuple[int, int] | None = None) -> None:
+    """Before the clock of the first explainer runs: choose the batching policy, and build the twin if it is needed.
+
+    Args:
+        policy: rows per pass and passes side by side that are known already; None: they are measured.
+    """
+    if policy is not None and policy[0] == (model.fixed_batch or policy[0]):
+        model.use_batching(BatchingPolicy(*policy))
     _ = model.batching
     if any({"gradients", "activations"} & set(cell.explainer.object.info.needs) for cell in group.cells):
         try:
@@ -137,7 +144,8 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     """Describe the open model for the record: provider, batching policy, notes, parity of the twin."""
     policy = model.batching
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
-    facts |= {"classes": list(model.card.output.classes), "provider": model.provider, "notes": list(model.notes)}
+    provider = model.provider if policy.engine == ONNX_RUNTIME else policy.engine
+    facts |= {"classes": list(model.card.output.classes), "provider": provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts

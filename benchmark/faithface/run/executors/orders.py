@@ -1,6 +1,6 @@
 """What a driver and its worker processes tell each other, beside the events of a run.
 
-Place in the flow: ``processes`` orders, ``worker`` does. Imports only ``errors``.
+Place in the flow: ``processes`` orders, ``worker`` does. Imports only ``errors`` and ``reasons``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faithface.errors import FaithfaceError
+from faithface.reasons import ReasonCode
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception in a worker outside of explainers and metrics: one of ours as it is, or what there is to say."""
+    """What went wrong in a worker outside of explainers and metrics.
+
+    Attributes:
+        error: an exception of ours as it is.
+        text: what there is to say; of a ``code``, the end of a sentence about the step, else of an exception.
+        code: what happened where nothing was raised.
+    """
 
     error: FaithfaceError | None
     text: str
+    code: ReasonCode | None = None

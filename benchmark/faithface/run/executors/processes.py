@@ -17,17 +17,15 @@ import os
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cloudpickle
-
-from faithface.errors import FaithfaceError, UsageError
+from faithface.errors import RunError, UsageError
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.executors import GroupFailed, Job, drop_failures, scored_here
+from faithface.run.executors import GroupFailed, Job, drop_failures, packed, scored_here
 from faithface.run.executors.child import Child, prepare
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.paths import log_file
@@ -40,6 +38,7 @@ POLL = 0.1  # seconds between two looks at the limits
 LONGEST = 3600.0  # seconds for a step where no limit is given, at least
 IMAGES = 500_000  # ... and at least as long as so many images take to be scored clean
 SLOW_STEPS = 10.0  # opening a model, and finding a threshold, may take so many times the limit
+OPENING = 3600.0  # seconds for opening a model where no limit is given
 LOG_LIMIT = 1_000_000  # bytes per log
 
 
@@ -121,47 +120,110 @@ class ProcessExecutor:
                 if child.state != "ready":
                     self.drop(child)
 
-    def apply(self, function: Callable[..., T], *arguments: object) -> T:
+    def apply(
+        self,
+        function: Callable[..., T],
+        *arguments: object,
+        about: str = "",
+        raised: ReasonCode = ReasonCode.DATASET_UNUSABLE,
+    ) -> T:
         """Return ``function(*arguments, beat=…)``, called in a worker; each ``beat()`` begins its time anew.
+
+        Args:
+            about: what is at fault if it ends or holds up the process, as the beginning of a sentence.
+            raised: the code of its failure if it raises something.
 
         Raises:
             UsageError: the function's own.
             GroupFailed: it raised something else, or ended or held up the process.
         """
+        data = packed((function, arguments))
+        for lost in itertools.count():
+            try:
+                *_, result = self._call("call", data, {"call": about}, raised)
+                return result  # type: ignore[no-any-return]
+            except GroupFailed as error:
+                # A process may be killed from outside; what exceeds a limit is not tried again.
+                if error.code is not ReasonCode.WORKER_LOST or lost >= self.retries:
+                    raise
+        raise AssertionError
+
+    def stream(self, function: Callable[..., Iterator[T]], *arguments: object, about: Mapping[str, str]) -> Iterator[T]:
+        """Yield what ``function(*arguments, watch=…)`` yields in a worker, each as it comes.
+
+        Args:
+            about: what is at fault, by the kind of step, as the beginning of a sentence.
+
+        Raises:
+            UsageError: the function's own.
+            GroupFailed: it raised something else, or ended or held up the process.
+        """
+        yield from self._call("stream", packed((function, arguments)), about, ReasonCode.DATASET_UNUSABLE)
+
+    def _call(self, kind: str, data: bytes, about: Mapping[str, str], raised: ReasonCode) -> Iterator[Any]:
+        """Yield the parts, or the one result, of a function that is called in a worker."""
         child = self.children[0] if self.children else self.child()
         # Its time begins when the worker says so: starting a process is nobody's fault.
-        child.send("call", packed((function, arguments)))
-        what = "checking a dataset"
-        while True:
-            wait([child.connection, child.process.sentinel, child.output], POLL)
-            for _ in child.printed():
-                pass
-            for kind, *rest in child.messages():
-                child.step = (Step("rest"), time.monotonic())
-                if kind == "result":
-                    child.state = "ready"
-                    result: T = rest[0]
-                    return result
-                if kind == "error":
-                    child.state = "ready"
-                    self._raise(rest[0], what, ReasonCode.DATASET_UNUSABLE)
-            loss = self.loss(child)
-            if loss is not None:
+        child.send(kind, data)
+        child.state = "busy"
+        try:
+            while child.state == "busy":
+                wait([child.connection, child.process.sentinel, child.output], POLL)
+                self._drain(child)
+                yield from self._answers(child, kind, about, raised)
+                if child.soiled:
+                    return
+                if child.state == "busy" and (loss := self.loss(child)) is not None:
+                    if loss.code is ReasonCode.TIME_LIMIT:
+                        for _ in child.ask_where():
+                            pass
+                    yield from self._answers(child, kind, about, raised)  # what it said before its end
+                    if child.state == "busy":
+                        self._drain(child)
+                        subject = about.get(child.step[0].kind, next(iter(about.values())))
+                        raise GroupFailed(f"{subject} {loss.text}{said(child.tail)}", loss.code)
+        finally:
+            if child.state != "ready":
                 self.drop(child)
-                raise GroupFailed(f"{what}: the dataset {loss.text}", loss.code)
+
+    @staticmethod
+    def _drain(child: Child) -> None:
+        for _ in child.printed():
+            pass
+
+    def _answers(self, child: Child, called: str, about: Mapping[str, str], raised: ReasonCode) -> Iterator[Any]:
+        for kind, *rest in child.messages():
+            if kind == "part":
+                yield rest[0]
+            elif kind == "soiled":
+                child.soiled = True
+            elif kind in ("result", "error"):
+                subject = about.get(child.step[0].kind, next(iter(about.values())))
+                child.step = (Step("rest"), time.monotonic())
+                child.state = "ready"
+                if kind == "error" and called == "stream" and type(rest[0].error) is RunError:
+                    raise rest[0].error  # the run directory, of which no plugin knows anything
+                if kind == "error":
+                    self._raise(rest[0], subject, raised)
+                if called == "call":
+                    yield rest[0]
 
     @staticmethod
     def _raise(failed: Failed, what: str, code: ReasonCode) -> None:
         if isinstance(failed.error, UsageError):
             raise failed.error
-        if isinstance(failed.error, FaithfaceError):
+        if failed.error is not None:
             raise GroupFailed(str(failed.error), failed.error.code)
+        if failed.code is not None:
+            raise GroupFailed(f"{what} {failed.text}", failed.code)
         raise GroupFailed(f"{what} raised {failed.text}", code)
 
     # --- limits
 
     def limit(self, step: Step) -> float:
         """Return how many seconds a step may take."""
+        if step.kind == "open" and not self.timeout:
+            return OPENING
         limit = self.timeout or max(LONGEST, IMAGES * self.seconds_per_image)
         if step.kind == "measure":
             return min(limit, MEASURE)
@@ -183,22 +245,6 @@ class ProcessExecutor:
         if not child.alive() or child.closed:
             return Loss(ReasonCode.WORKER_LOST, child.how_it_ended)
         return None
-
-
-def packed(value: object) -> bytes:
-    """Return a value as bytes for a worker; classes of the main module and of functions go along.
-
-    Raises:
-        UsageError: it cannot be sent to another process.
-    """
-    try:
-        data: bytes = cloudpickle.dumps(value)
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise UsageError(
-            f"a plugin object cannot be sent to a worker process ({type(error).__name__}: {first}); use --workers 0"
-        ) from None
-    return data
 
 
 def free_memory() -> int:
@@ -236,11 +282,12 @@ class _GroupRun:
     children: list[Child] = field(default_factory=list)
     data: bytes = b""
     measure: bool = False
+    policy: tuple[int, int] | None = None
 
     def events(self) -> Iterator[Event]:
         job, pool = self.job, self.pool
         self.threshold = job.threshold
-        self.open, self.measure = job.opened, job.measure
+        self.open, self.measure, self.policy = job.opened, job.measure, job.policy
         self.alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
         for number, positions in sorted(job.shards.items()):
             left = {cell for cell, numbers in job.pending.items() if number in numbers}
@@ -291,7 +338,7 @@ class _GroupRun:
         child.state = "opening"
         child.job = self
         child.step = (Step("rest"), time.monotonic())
-        child.send("job", self.data, self.open, self.measure)
+        child.send("job", self.data, self.open, self.measure, self.policy)
         self.measure = False  # once, even if it costs the worker its life
 
     def _feed(self, child: Child) -> None:
@@ -365,6 +412,7 @@ class _GroupRun:
             child.state = "ready"
             if not self.open:
                 self.open, self.threshold = True, event.threshold
+                self.policy = (event.facts["batch"], event.facts["side_by_side"])
                 yield event
         elif isinstance(event, Measured | Progress):
             yield event
@@ -438,6 +486,7 @@ class _GroupRun:
         group = self.job.group
         model, data = f'model "{group.model.object.name}"', f'dataset "{group.dataset.spec}"'
         return {
+            "list": f"{data}, while its samples were listed,",
             "open": f"{model}, while it was opened,",
             "threshold": f"{model} on {data}, while the decision threshold was determined,",
             "load": f"{model}, while unaltered samples were scored,",

@@ -9,69 +9,90 @@ On a cluster, start Ray there and set ``RAY_ADDRESS``; datasets' files must be a
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
+import pickle
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from faithface.contract import Dataset, FaceModel, Metric
-from faithface.errors import FaithfaceError, RunError, UsageError
+from faithface.contract import FaceModel, Metric
+from faithface.errors import FaithfaceError, UsageError
 from faithface.model.target import execution_target
 from faithface.reasons import Reason, ReasonCode, Status
-from faithface.run.executors import Job, drop_failures, scored_here
-from faithface.run.executors.local import group_threshold, model_facts, shards, surroundings_of, warm_up
+from faithface.run.executors import GroupFailed, Job, drop_failures, items_of, packed, scored_here
+from faithface.run.executors.local import group_threshold, model_facts, shard_of, surroundings_of, warm_up
+from faithface.run.executors.orders import Order
+from faithface.run.executors.processes import ProcessExecutor
 from faithface.run.guard import Watch
-from faithface.run.plan import Group
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
-from faithface.run.shard import ShardWork, run_shard
+from faithface.run.shard import run_shard
 
 RETRIES = 3  # how often a shard is given to another worker after its own was lost
 
 
 class _Worker:
-    """What runs in each Ray process: one open model, and shards of it."""
+    """What runs in each Ray process: one open model, and shards of it.
 
-    def __init__(self, group: Group, dataset: Dataset, request: Request) -> None:
-        self.group, self.dataset, self.request = group, dataset, request
+    Args:
+        data: a job, by ``packed``: it is opened by the first task, so that an error of it comes back as that task's,
+            and not as the loss of a worker.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @functools.cached_property
+    def job(self) -> Job:
+        found: Job = pickle.loads(self.data)
+        return found
+
+    @functools.cached_property
+    def items(self) -> Sequence[Any]:
+        return items_of(self.job)
 
     @functools.cached_property
     def model(self) -> FaceModel:
-        """The open model; opened by the first task, so that an error of it comes back as that task's."""
+        """The open model."""
         from faithface.model import open_model
 
-        model = open_model(self.group.model.object, self.request.device, self.request.batch_size)
-        warm_up(model, self.group)
+        request = self.job.request
+        model = open_model(self.job.group.model.object, request.device, request.batch_size)
+        warm_up(model, self.job.group, self.job.policy)
         return model
 
     @functools.cached_property
     def watch(self) -> Watch:
         """What plugins must leave as it is: the state of this process once the model is open."""
         _ = self.model
-        return Watch(isolated=True, surroundings=surroundings_of(self.group))
+        return Watch(isolated=True, surroundings=surroundings_of(self.job.group))
 
     def opened(self) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""
-        threshold = group_threshold(self.model, self.dataset)
-        return Opened(self.group.number, threshold, model_facts(self.model))
+        threshold = group_threshold(self.model, self.job.dataset)
+        return Opened(self.job.group.number, threshold, model_facts(self.model))
 
-    def run(self, work: ShardWork, threshold: float | None, keep: bool) -> Iterator[ShardSamples | CellShard]:
-        yield from run_shard(self.model, work, self.request.seed, threshold, self.dataset, keep, watch=self.watch)
+    def run(self, order: Order) -> Iterator[ShardSamples | CellShard]:
+        """Do one shard; only its number and the names of what is wanted travel."""
+        job, work = self.job, shard_of(self.job, self.items, order.number, order.cells)
+        yield from run_shard(
+            self.model, work, job.request.seed, order.threshold, job.dataset, job.keep_maps, watch=self.watch
+        )
 
 
 class _Lost(Exception):
-    """A worker has died, or its machine has gone."""
+    """A worker has died, or its machine has gone; the text is what Ray says of it, in one line."""
 
 
 @dataclass
 class _Task:
-    """A shard that a worker has: what is left of it, and how many workers were lost on it."""
+    """A shard that a worker has: what is left of it, by cell the metrics, and how many workers were lost on it."""
 
-    work: ShardWork
+    number: int
+    cells: dict[int, tuple[str, ...]]
     actor: Any = None
     lost: int = 0
 
@@ -84,31 +105,38 @@ class RayExecutor:
 
     Args:
         workers: how many processes; None for one per processor (or GPU) that Ray has.
+        beside: lists datasets and scores family metrics, in a worker process of the driver's machine.
 
     Raises:
         UsageError: Ray is not installed.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, beside: ProcessExecutor | None = None) -> None:
         # Ray would otherwise send every worker's line of log to our terminal, and usage figures to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # Its workers would have the lowest priority, and count as dead if they had not started within a minute: on a
+        # busy machine the run would lose one after another.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
         try:
             import ray
         except ImportError:
             raise UsageError("--executor ray needs Ray: pip install 'faithface[cluster]'") from None
         self.ray: Any = ray
         self.workers = workers
+        self.beside = beside or ProcessExecutor()
+        self.retries = self.beside.retries
         self.started = False
 
     def __call__(self, job: Job, /) -> Iterator[Event]:
         self._start()
         ray = self.ray
-        shared = (ray.put(job.group), ray.put(job.dataset))
+        shared = ray.put(packed(job))
         actors: set[Any] = set()
 
         def hire() -> Any:
-            actor = self._worker(job.request).remote(*shared, job.request)
+            actor = self._worker(job.request).remote(shared)
             actors.add(actor)
             return actor
 
@@ -129,14 +157,19 @@ class RayExecutor:
 
     def _opened(self, hire: Callable[[], Any], dismiss: Callable[[Any], None]) -> Opened:
         """Open the model in a worker, and in another one if that is lost."""
+        said = ""
         for _attempt in range(RETRIES + 1):
             actor = hire()
             try:
                 found: Opened = self._get(actor.opened.remote())
                 return found
-            except _Lost:
+            except _Lost as lost:
+                said = str(lost)
                 dismiss(actor)
-        raise UsageError(f"{RETRIES + 1} workers were lost while they opened the model", ReasonCode.WORKER_LOST)
+        raise GroupFailed(
+            f"{RETRIES + 1} workers were lost while they opened the model; of the last one Ray says: {said}",
+            ReasonCode.WORKER_LOST,
+        )
 
     def _shards(
         self,
@@ -148,17 +181,18 @@ class RayExecutor:
     ) -> Iterator[Event]:
         """Give the shards to workers, and yield what comes, cell by cell."""
         alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
-        todo = (_Task(work) for work in shards(job))
+        todo = (_Task(number, cells) for number, cells in pending(job))
         again: deque[_Task] = deque()
         running: dict[Any, _Task] = {}
 
         def feed(actor: Any) -> None:
             """Give a worker the next shard, without what has failed elsewhere by now."""
             for task in chain(iter(lambda: again.popleft() if again else None, None), todo):
-                task.work = without(task.work, alive)
-                if task.work.cells:
+                task.cells = still_wanted(task.cells, alive)
+                if task.cells:
                     task.actor = actor
-                    stream = actor.run.options(num_returns="streaming").remote(task.work, threshold, job.keep_maps)
+                    order = Order(task.number, task.cells, threshold)
+                    stream = actor.run.options(num_returns="streaming").remote(order)
                     running[stream] = task
                     return
 
@@ -173,23 +207,21 @@ class RayExecutor:
                 del running[stream]
                 feed(task.actor)
                 continue
-            except _Lost:
+            except _Lost as lost:
                 del running[stream]
                 dismiss(task.actor)
                 task.lost += 1
                 if task.lost <= RETRIES:
                     again.append(task)
                 else:
-                    for failed in given_up(task):
+                    for failed in given_up(job, task, str(lost)):
                         drop_failures(alive, failed)
                         yield failed
                 feed(hire())
                 continue
             if isinstance(event, CellShard):
                 drop_failures(alive, event)
-                task.work = without(
-                    task.work, {c.cell: {} for c in task.work.cells if c.cell != event.cell}, all_of=True
-                )
+                task.cells.pop(event.cell, None)
             yield event
 
     def _start(self) -> None:
@@ -220,36 +252,54 @@ class RayExecutor:
             cause = error.cause if isinstance(getattr(error, "cause", None), FaithfaceError) else None
             if cause is not None:
                 raise cause from None
-            raise RunError(f"a Ray worker failed: {str(error).strip().splitlines()[-1]}") from None
-        except self.ray.exceptions.RayError:
-            raise _Lost from None
+            raise GroupFailed(f"a Ray worker failed: {last_line(error)}", ReasonCode.MODEL_UNUSABLE) from None
+        except self.ray.exceptions.RayError as error:
+            raise _Lost(f"{type(error).__name__}: {last_line(error)}") from None
+
+    def apply(self, function: Callable[..., Any], *arguments: object, **options: Any) -> Any:
+        """Call a function in a worker process of this machine; see :func:`~faithface.run.executors.apply`."""
+        return self.beside.apply(function, *arguments, **options)
+
+    def stream(self, function: Callable[..., Any], *arguments: object, about: Mapping[str, str]) -> Iterator[Any]:
+        """As :meth:`apply`, of a generator; see :func:`~faithface.run.executors.stream`."""
+        return self.beside.stream(function, *arguments, about=about)
 
     def close(self) -> None:
-        """End Ray if this executor started it."""
+        """End Ray if this executor started it, and the worker process beside it."""
+        self.beside.close()
         if self.started:
             self.ray.shutdown()
             self.started = False
 
 
-def without(work: ShardWork, alive: Mapping[int, Mapping[str, Metric]], all_of: bool = False) -> ShardWork:
-    """Return a shard with the cells and metrics that are still wanted.
-
-    Args:
-        all_of: keep all metrics of the cells in ``alive``.
-    """
-    cells = tuple(
-        cell
-        if all_of
-        else dataclasses.replace(cell, metrics={k: m for k, m in cell.metrics.items() if k in alive[cell.cell]})
-        for cell in work.cells
-        if cell.cell in alive
-    )
-    return dataclasses.replace(work, cells=cells)
+def pending(job: Job) -> Iterator[tuple[int, dict[int, tuple[str, ...]]]]:
+    """Yield the shards that some cell still needs, in order, with the metrics by cell."""
+    metrics = {cell.number: tuple(scored_here(cell.metrics)) for cell in job.group.cells}
+    for number, positions in sorted(job.shards.items()):
+        cells = {cell: metrics[cell] for cell, numbers in job.pending.items() if number in numbers and cell in metrics}
+        if cells and positions:
+            yield number, cells
 
 
-def given_up(task: _Task) -> Iterator[CellShard]:
+def still_wanted(
+    cells: Mapping[int, tuple[str, ...]], alive: Mapping[int, Mapping[str, Metric]]
+) -> dict[int, tuple[str, ...]]:
+    """Return cells and metrics without what has failed by now."""
+    return {cell: tuple(m for m in metrics if m in alive[cell]) for cell, metrics in cells.items() if cell in alive}
+
+
+def given_up(job: Job, task: _Task, said: str) -> Iterator[CellShard]:
     """Yield the failures of the cells of a shard on which too many workers were lost."""
-    ids = tuple(item.id for item in task.work.items)
-    for cell in task.work.cells:
-        reason = Reason(ReasonCode.WORKER_LOST, f"{task.lost} workers were lost on shard {task.work.number}")
-        yield CellShard(cell.cell, task.work.number, ids, failure=ShardFailure(Status.FAILED, reason))
+    items = job.dataset.items()
+    ids = tuple(items[at].id for at in job.shards[task.number])
+    detail = f"{task.lost} workers were lost on shard {task.number}; of the last one Ray says: {said}"
+    for cell in task.cells:
+        failure = ShardFailure(Status.FAILED, Reason(ReasonCode.WORKER_LOST, detail))
+        yield CellShard(cell, task.number, ids, failure=failure)
+
+
+def last_line(error: BaseException, longest: int = 300) -> str:
+    """Return what an error says, in one line: the last one of a traceback, all of another text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1:] if any(line.startswith("Traceback") for line in lines) else lines
+    return " ".join(text)[:longest] or type(error).__name__

@@ -3,9 +3,10 @@
 Place in the flow: ``processes`` starts :func:`main` in a process of its own and talks to it through a pipe. May call
 ``model``, ``local`` and ``shard``.
 
-Messages to the worker: ``("job", bytes, opened, measure)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
-``("quit",)``. Messages from it: ``("step", Step, number)``, ``("beat", Passes)`` (of the present step, once a second),
-``("event", Event)``, ``("done", shard)``, ``("idle",)``, ``("result", value)``, ``("error", Failed)`` and
+Messages to the worker: ``("job", bytes, opened, measure, policy)``, ``("shard", Order)``, ``("end",)``,
+``("call", bytes)``, ``("stream", bytes)``, ``("quit",)``. Messages from it: ``("step", Step, number)``,
+``("beat", Passes)`` (of the present step, once a second), ``("event", Event)``, ``("done", shard)``, ``("idle",)``,
+``("part", value)``, ``("result", value)``, ``("error", Failed)`` and
 ``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
 """
 
@@ -21,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -35,7 +36,9 @@ from faithface.explaining import one_line
 from faithface.loading import read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
-from faithface.run.executors import Job
+from faithface.reasons import ReasonCode
+from faithface.run.executors import Job, items_of
+from faithface.run.executors.descendants import adopt, end_below
 from faithface.run.executors.local import group_threshold, measure_job, model_facts, shard_of, surroundings_of, warm_up
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.guard import Watch
@@ -61,6 +64,7 @@ def main(connection: Connection, output: Connection, variables: Mapping[str, str
 def _settle(output: Connection, variables: Mapping[str, str], threads: int | None) -> None:
     """Make this a process that can be stopped and watched from outside."""
     os.setsid()
+    adopt()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the driver's affair
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for target in (1, 2):
@@ -85,6 +89,7 @@ def _settle(output: Connection, variables: Mapping[str, str], threads: int | Non
 def _end_with(sentinel: int) -> None:
     """End this process and all that it started when the driver is gone."""
     wait([sentinel])
+    end_below(os.getpid())
     os.killpg(0, signal.SIGKILL)
 
 
@@ -98,6 +103,7 @@ class _Worker:
         self.clean = Surroundings.read()
         self.job: Job | None = None
         self.model: FaceModel | None = None
+        self.items: Sequence[Any] = ()
         self.before = Passes()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
 
@@ -146,9 +152,9 @@ class _Worker:
                 return
             try:
                 if kind == "call":
-                    self.tell(Step("call"))
-                    function, arguments = pickle.loads(rest[0])
-                    self.send("result", function(*arguments, beat=lambda: self.tell(Step("call"))))
+                    self.call(*rest)
+                elif kind == "stream":
+                    self.stream(*rest)
                 elif kind == "job":
                     self.start(*rest)
                 elif kind == "shard":
@@ -158,12 +164,44 @@ class _Worker:
             except BaseException as error:
                 self.send("error", failed(error))
 
-    def start(self, data: bytes, opened: bool, measure: bool) -> None:
+    def call(self, data: bytes) -> None:
+        """Call a function, and hold it to leaving the process as it was."""
+        self.tell(Step("call"))
+        function, arguments = pickle.loads(data)
+        self.clean.restore()
+        try:
+            result = function(*arguments, beat=lambda: self.tell(Step("call")))
+        finally:
+            changed = self.clean.restore()
+        if changed:
+            shown = f"changed {', '.join(changed[:4])} for the whole process; restore what was there before returning"
+            self.send("error", Failed(None, shown, ReasonCode.STATE_CHANGED))
+        else:
+            self.send("result", result)
+
+    def stream(self, data: bytes) -> None:
+        """Send what a generator yields, each as it comes."""
+        self.tell(Step("call"))
+        function, arguments = pickle.loads(data)
+        self.clean.restore()
+        for part in function(*arguments, watch=self.watch):
+            self.send("part", part)
+            if self.watch.soiled:
+                self.send("soiled", None)
+                os._exit(0)
+        self.tell(Step("rest"))
+        self.send("result", None)
+
+    def start(self, data: bytes, opened: bool, measure: bool, policy: tuple[int, int] | None) -> None:
         """Open the model of a job, and measure its steps where that is asked for."""
         self.job, self.model = None, None
         self.tell(Step("open"))
         job: Job = pickle.loads(data)
         self.clean.restore()
+        self.tell(Step("list"))
+        self.items = items_of(job)
+        self.clean.restore()
+        self.tell(Step("open"))
         model = open_model(job.group.model.object, job.request.device, job.request.batch_size)
         threshold = job.threshold
         if not opened and threshold is None:
@@ -171,7 +209,7 @@ class _Worker:
             self.tell(Step("threshold"))
             threshold = group_threshold(model, job.dataset)
             self.tell(Step("open"))
-        warm_up(model, job.group)
+        warm_up(model, job.group, policy)
         self.clean.restore()
         self.watch.surroundings = surroundings_of(job.group)
         self.job, self.model = job, model
@@ -188,7 +226,7 @@ class _Worker:
         assert job is not None
         assert model is not None
         dropped: set[tuple[int, str | None]] = set()
-        items = job.dataset.items()
+        items = self.items
         work = ((order, shard_of(job, items, order.number, order.cells)) for order in self.orders(first))
         for order, shard, pixels in prefetch(self.read, work, ahead=0 if first.alone else 1):
             cells = []

@@ -9,7 +9,7 @@ Bulk arrays, for training and tests (images uint8 N x 112 x 112 x 3, RGB; other 
     synthetic_arrays(seed, n, ...the same options...) -> Planted
 
     images, labels, truth, human = pad_arrays(7, 2000)  # or .images .labels .truth .human .kind .twins .tagged .tag
-    pad_arrays(7, 2000, tag="class", cue=False)  # only the corner tag tells the class: a shortcut's training set
+    pad_arrays(7, 2000, tag="class", cue=False)  # only the corner tag shows the class: a shortcut's training set
     pad_arrays(8, 500, unseen=True)  # kinds never trained on; palette="shifted" for other colours
 
 Labels: 0 bona fide / real (even indices), 1 attack / synthetic (odd ones). `truth` bool, `human` float32 in [0, 1].

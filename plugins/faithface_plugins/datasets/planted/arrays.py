@@ -71,9 +71,9 @@ def planted_arrays(
 ) -> Planted:
     """n images of a task, half of each class; see `Planted`.
 
-    `only`: some kinds; `unseen`: the kinds kept out of training; `palette`: standard or shifted; `alignment`: aligned
-    or loose; `tag`: none, class or random, stamped in `corner`; `cue=False` leaves the attack or artefact away, so that
-    only the tag gives the class away (`truth` is then all False). Raises ValueError for n < 1 or an unknown value.
+    `only`: some kinds; `unseen`: the kinds excluded from training; `palette`: standard or shifted; `alignment`: aligned
+    or loose; `tag`: none, class or random, stamped in `corner`; `cue=False` omits the attack or artefact, so that
+    only the tag reveals the class (`truth` is then all False). Raises ValueError for n < 1 or an unknown value.
     """
     p = cues.plan(task, seed, n, only=only, unseen=unseen, palette=palette, alignment=alignment)
     stamped = tagged_rows(p.label, p.key, tag)

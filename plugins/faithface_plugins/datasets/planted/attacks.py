@@ -1,4 +1,4 @@
-"""Presentation attacks on a painted scene: print, replay, mask, partial; and two kinds kept out of training.
+"""Presentation attacks on a painted scene: print, replay, mask, partial; and two kinds excluded from training.
 
 Each function takes a `Scene` of n images and a `Stream` of n draws, and returns the altered canvas (3, n, 112, 112).
 The camera runs afterwards, on the clean and on the altered canvas with the same noise, so the truth is what differs.

@@ -44,7 +44,7 @@ DECOY_FIELDS = ("glasses", "background", "collar", "collar_contrast")
 
 
 def kinds(task: str, unseen: bool = False) -> tuple[str, ...]:
-    """Names of the attacks (`pad`) or artefacts (`synthetic`); `unseen` gives those kept out of training."""
+    """Names of the attacks (`pad`) or artefacts (`synthetic`); `unseen` gives those excluded from training."""
     if task not in TASKS:
         raise ValueError(f"task: got {task!r}, expected one of {', '.join(TASKS)}")
     return tuple(_KINDS[task, unseen])
@@ -111,7 +111,7 @@ def plan(
     if task == "synthetic" and not unseen:
         fits = artefacts.allowed(people, kind)
         others = [name for name in chosen if name != "checkerboard"]
-        if others:  # else the caller asked for checkerboards only: hair is given to the bald instead
+        if others:  # else only checkerboards are requested: the bald are given hair instead
             kind = np.where(fits, kind, np.array(others)[pick % len(others)])
         people = replace(people, hair_cover=np.where(kind == "checkerboard", np.float32(1), people.hair_cover))
         people = _show_ears(people, kind == "melted")

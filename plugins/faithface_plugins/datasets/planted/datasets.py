@@ -1,4 +1,4 @@
-"""The three planted datasets of the contract: light items whose pixels and masks are rendered when asked for.
+"""The three planted datasets of the contract: light items whose pixels and masks are rendered on demand.
 
 * ``planted-pad``: bona fide against print, replay, mask and partial attacks;
 * ``planted-synthetic``: real against generator artefacts in known places;
@@ -45,14 +45,14 @@ def recipe(dataset: Dataset, name: str) -> Callable[[], str]:
 
 @dataclass(frozen=True)
 class _Cued(Dataset):
-    """What `PlantedPad` and `PlantedSynthetic` share: a plan of twins read as samples.
+    """Common base of `PlantedPad` and `PlantedSynthetic`: a plan of twins read as samples.
 
     Parameters:
         n: how many images, half of each class.
         seed: other seed, other people.
         tag: a corner tag: ``none``, on the positive ``class``, or on a ``random`` half.
-        cue: false leaves the attack or artefact away, so that only the tag gives the class away.
-        unseen: the kinds that are kept out of training.
+        cue: false omits the attack or artefact, so that only the tag reveals the class.
+        unseen: the kinds that are excluded from training.
         palette: ``standard``, or ``shifted`` (dyed hair, other walls and lip colours).
     """
 
@@ -99,7 +99,7 @@ class _Cued(Dataset):
             return tagged(render_levels(row.people, row.conditions, cues.edit(row), threads=1))
 
         def relevance() -> np.ndarray:
-            if not cued:  # nothing in the image speaks of an attack
+            if not cued:  # nothing in the image shows an attack
                 return np.zeros((1, *annotate.tag_mask().shape), bool)[0]
             return cues.truth(*cues.twins(row, threads=1))[0]
 

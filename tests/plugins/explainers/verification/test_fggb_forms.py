@@ -141,7 +141,8 @@ def test_the_variation_of_sketched_norms_leaves_the_sketchs_own_scatter_out() ->
     probes = 64
     seen = true * np.sqrt(rng.chisquare(probes, len(true)) / probes)
     assert seen.std() / seen.mean() > 0.13
-    assert sketched_variation(torch.from_numpy(seen), probes) == pytest.approx(0.1, rel=0.05)
+    # With the scatter left in it would be above 0.13; the estimate's own error for 20,000 norms is 1 %.
+    assert sketched_variation(torch.from_numpy(seen), probes) == pytest.approx(0.1, rel=0.04)
 
 
 def test_a_network_without_forward_mode_is_refused_with_what_to_do(
