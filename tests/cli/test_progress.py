@@ -11,11 +11,12 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from faithface.cli import progress as progress_module
+from faithface.cli.preview import takes
 from faithface.cli.progress import Bars, Lines, make_reporter
 from faithface.plugins import Provenance, Resolved
 from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.driver import Silent
-from faithface.run.forecast import Work
+from faithface.run.forecast import Forecast, Work
 from faithface.run.plan import Cell, Group
 from faithface.run.results import CellShard, Measured, ShardFailure, Step, StepCost
 from faithface.run.results import Progress as Now
@@ -74,6 +75,7 @@ def test_bars_show_the_run_the_cell_and_what_has_ended(made: Any) -> None:
     tell(reporter, group, cells)
     text = out.getvalue()
     assert "pad on folder:classes: 3 samples, decision threshold 0.2500" in text
+    assert "the run takes about 18 s: second[x] 10 s, first 8 s" in text
     for part in ("a [note]", "run", "first", "explaining", "18 s left", "2/4 maps", "10 s left"):
         assert part in text
     assert "first: 3/3, explained in 2 s, scored in 4 s, ok" in text
@@ -119,6 +121,7 @@ def test_lines_tell_every_half_minute_also_within_a_batch(
             reporter.timed(CellShard(0, 0, tuple("x" * 16), seconds=40.0))
             reporter.advance(cell, 16)
     said = capsys.readouterr().err.splitlines()
+    assert said.pop(0) == "  the run takes about 2 min: first 2 min"
     assert said[0] == "  first: 0/100, explaining; 0/100 maps, 1 min left"  # 100 s less 16, of which the batch is late
     assert said[1].startswith("  first: 16/100, explaining; 16/100 maps, ")
     assert len(said) == 2
@@ -136,3 +139,10 @@ def test_the_reporter_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(make_reporter(quiet=False), Lines)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     assert isinstance(make_reporter(quiet=False), Bars)
+
+
+def test_many_passes_are_told_with_the_time() -> None:
+    forecast = Forecast([Work(0, 0, "fggb", 60), Work(0, 1, "cam", 60)])
+    forecast.measured(Measured(0, {0: StepCost(100.0, 2, 2048), 1: StepCost(1.0, 1, 1)}, {}))
+    expected = "about 1 h 41 min: fggb 1 h 40 min (2 forward and 2048 backward passes a sample), cam 1 min"
+    assert takes(forecast) == expected

@@ -80,6 +80,10 @@ def test_a_dry_run_measures_and_scores_nothing(faithface: Any, made: Path) -> No
     assert cells["ramp"]["metrics"] == ["mean-relevance@1", "deletion@1(grid=4,points=5)"]
     assert 0 < found["seconds"] < 600
     assert found["bytes"] < found["bytes_free"]
+    assert {row["protocol"]: (row["n"], row["judged on"]) for row in found["protocols"]} == {
+        "mean-relevance@1": (20, "images"),
+        "deletion@1(grid=4,points=5)": (10, "positive images"),
+    }
     text = faithface(*command, "--workers", "0").out
     assert re.search(r"saliency +1 +1 +\S+ s", text)
     assert "the whole run: about" in text

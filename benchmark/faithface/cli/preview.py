@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VALUE_BYTES = 160
 """What one value takes in a run's store, with its keys and index."""
+MANY_PASSES = 100
 ROOM = 2.0
 """How many times the estimate should be free before nothing is said."""
 
@@ -76,6 +77,17 @@ def judged(group: Group, metric: Metric) -> tuple[int, str]:
     labels = [None if isinstance(item, Pair) else item.label for item in chosen]
     negative = [bool(positive) and label not in (None, positive) for label in labels]
     return sum(one is (which == "negative") for one in negative), f"{which} image"
+
+
+def judged_table(plan: Plan) -> list[dict[str, Any]]:
+    """Return on how many samples each protocol is judged, as rows of a table."""
+    rows = []
+    for group in plan.groups:
+        for text, metric in {text: m for cell in group.cells for text, m in cell.metrics.items()}.items():
+            count, what = judged(group, metric.object)
+            row = {"model": group.model.object.name, "dataset": group.dataset.spec, "protocol": text}
+            rows.append({**row, "n": count, "judged on": f"{what}s"})
+    return rows
 
 
 def few(plan: Plan) -> Iterator[str]:
@@ -165,10 +177,16 @@ def takes(forecast: Forecast, most: int = 4) -> str:
     left = forecast.left
     if left is None:
         return "how long it takes is not known yet"
-    by = {name: seconds for name, _passes, seconds in by_explainer(forecast)}
-    order = sorted(by, key=lambda name: -by[name])[:most]
-    named = ", ".join(f"{name} {span(by[name])}" for name in order if by[name] >= 1)
+    rows = [row for row in by_explainer(forecast)[:most] if row[2] >= 1]
+    named = ", ".join(f"{name} {span(seconds)}{passes_text(passes)}" for name, passes, seconds in rows)
     return f"about {span(left)}{f': {named}' if named else ''}"
+
+
+def passes_text(passes: tuple[float, float] | None) -> str:
+    """Return the passes of one explanation where there are many."""
+    if passes is None or sum(passes) < MANY_PASSES:
+        return ""
+    return f" ({passes[0]:.0f} forward and {passes[1]:.0f} backward passes a sample)"
 
 
 def by_explainer(forecast: Forecast) -> list[tuple[str, tuple[float, float] | None, float]]:
@@ -250,6 +268,7 @@ def as_dict(plan: Plan, directory: Path, forecast: Forecast) -> dict[str, Any]:
             for group, cell in plan.cells
             if cell.reason is None
         ],
+        "protocols": judged_table(plan),
         "not_applicable": [entry.line for entry in entries(plan)],
         "too_few": list(few(plan)),
         "bytes": bytes_of(plan),

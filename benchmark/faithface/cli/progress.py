@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from faithface.cli.preview import takes
 from faithface.reasons import Reason, Status
 from faithface.run.driver import Reporter, Silent
 from faithface.run.forecast import Forecast, Work
@@ -62,6 +63,7 @@ class Telling:
 
     def measured(self, found: Measured) -> None:
         self.forecast.measured(found)
+        self.note(f"  the run takes {takes(self.forecast)}")
 
     def progress(self, event: Now) -> None:
         self.forecast.progress(event)

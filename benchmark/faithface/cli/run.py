@@ -264,7 +264,10 @@ def print_dry_run(plan: Plan, directory: Path, executor: Executor, as_json: bool
     for line in preview.overview(plan, directory):
         say(line, sys.stdout)
     typer.echo()
+    print_table(preview.judged_table(plan), "no protocol applies")
+    typer.echo()
     print_table(preview.costs_table(forecast), "nothing to run")
+    typer.echo()
     say(f"the whole run: {preview.takes(forecast)}", sys.stdout)
     return 0
 
