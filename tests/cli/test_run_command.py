@@ -310,7 +310,7 @@ def test_cuda_asked_for_and_absent_is_a_usage_error(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     said = faithface(*ramp(made, "--device", "cuda"))
     assert said.code == 2
-    assert "cuda was asked for" in said.error
+    assert "cuda was requested" in said.error
 
 
 def test_nothing_to_run_says_what_to_give(faithface: Any, made: Path) -> None:

@@ -176,7 +176,7 @@ def takes(forecast: Forecast, most: int = 4) -> str:
     """Return what a run takes in one line: the whole, and the explainers that take the most of it."""
     left = forecast.left
     if left is None:
-        return "how long it takes is not known yet"
+        return "a time that is not known yet"
     rows = [row for row in by_explainer(forecast)[:most] if row[2] >= 1]
     named = ", ".join(f"{name} {span(seconds)}{passes_text(passes)}" for name, passes, seconds in rows)
     return f"about {span(left)}{f': {named}' if named else ''}"

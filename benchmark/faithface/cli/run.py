@@ -140,11 +140,11 @@ def run(
     """
     if pdb and (executor != "local" or workers != 0):
         raise UsageError("--pdb needs the plugins in this process; add --workers 0")
+    if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
+        return again(context, out)
     talks = not (quiet or as_json)
     if talks:
         say("planning the run")
-    if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
-        return again(context, out)
     from faithface.api import execute
     from faithface.cli.progress import make_reporter
     from faithface.plugins import load_registry
@@ -412,6 +412,7 @@ def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
     return {
         "run": str(outcome.directory),
         "failures": outcome.failures,
+        "tracebacks": outcome.tracebacks,
         "not_applicable": outcome.not_applicable,
         "exit_code": outcome.exit_code,
         "records": [k.record.model_dump(mode="json") for k in kept],
