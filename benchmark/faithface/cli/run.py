@@ -13,7 +13,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,18 +23,18 @@ import typer
 from faithface.cli import preview
 from faithface.cli.completion import names
 from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
+from faithface.cli.failing import FailFast, FirstFailure, post_mortem
 from faithface.cli.lines import say
 from faithface.cli.listing import print_table
-from faithface.errors import RunError, UsageError
+from faithface.errors import UsageError
 
 if TYPE_CHECKING:
     from faithface.boards.record import Kept
     from faithface.plugins import Registry
-    from faithface.run.executors import Executor, Job
+    from faithface.run.executors import Executor
     from faithface.run.outcome import Outcome
     from faithface.run.plan import Plan
     from faithface.run.request import Request
-    from faithface.run.results import Event
 
 Texts = list[str]
 RETRY = "--retry-failed"
@@ -212,47 +212,6 @@ def run(
         hint = "" if traceback or not outcome.tracebacks else "; --traceback shows where"
         say(f"faithface: error: {parts} of the run failed; everything else is scored and stored{hint}")
     return outcome.exit_code
-
-
-class FirstFailure(RunError):
-    """A run was stopped at its first failure."""
-
-    def __init__(self, line: str, traceback: str) -> None:
-        super().__init__("stopped at the first failure (--fail-fast); give the same command again to go on")
-        self.line, self.traceback = line, traceback
-
-
-class FailFast:
-    """An executor that stops after the first failure, once the driver has written it."""
-
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.executor, name)
-
-    def __call__(self, job: Job, /) -> Iterator[Event]:
-        from faithface.cli.progress import failure_line
-        from faithface.reasons import Status
-        from faithface.run.results import CellShard
-
-        cells = {cell.number: cell for cell in job.group.cells}
-        for event in self.executor(job):
-            yield event
-            if isinstance(event, CellShard):
-                found = {"": event.failure} if event.failure else event.metric_failures
-                for metric, failure in found.items():
-                    if failure.status is Status.FAILED:
-                        line = failure_line(job.group, cells[event.cell], metric, failure.reason)
-                        raise FirstFailure(line, failure.traceback)
-
-
-def post_mortem(error: BaseException) -> None:
-    """Open Python's debugger where an exception was raised."""
-    import pdb
-
-    say(f"{type(error).__name__}: {error}")
-    pdb.post_mortem(error.__traceback__)
 
 
 def print_dry_run(plan: Plan, directory: Path, executor: Executor, as_json: bool) -> int:
