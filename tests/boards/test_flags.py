@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 
 from faithface.api import execute
 from faithface.boards.board import Board, make_board
-from faithface.boards.flags import flag_lines
-from faithface.boards.render import markdown
+from faithface.boards.flags import flag_lines, implausible
+from faithface.boards.render import clean_text, markdown
 from faithface.boards.terminal import board_text
+from faithface.cli.preview import unmatched
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.figures import said_of
 from faithface.plugins import load_registry
@@ -70,3 +72,50 @@ def test_explain_says_it_of_one_image() -> None:
     assert said_of("x", Maps(relevance=other)) == "x"
     pair = Maps(similarity=other[None], dissimilarity=torch.zeros(1, 1, 4, 4))
     assert said_of("x", pair) == "x (constant map: dissimilarity)"
+
+
+# --- a model that hardly knows the data
+
+
+def with_accuracy(board: Board, accuracy: float | None, n: int = 40, **model: object) -> Board:
+    """Return a board whose records have another accuracy."""
+    (table,) = board.tables
+    rows = []
+    for row in table.rows:
+        changes = {"clean_accuracy": accuracy, "clean_n": n, **model}
+        record = row.record.model_copy(update={"model": row.record.model.model_copy(update=changes)})
+        rows.append(dataclasses.replace(row, record=record))
+    return dataclasses.replace(board, tables=(dataclasses.replace(table, rows=tuple(rows)),))
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n", "warned"),
+    [(0.417, 40, True), (0.59, 40, True), (0.61, 40, False), (0.417, 9, False), (None, 40, False)],
+)
+def test_a_model_hardly_better_than_chance_is_named_in_the_first_line(
+    made: tuple[Board, int], accuracy: float | None, n: int, warned: bool
+) -> None:
+    board = with_accuracy(made[0], accuracy, n)
+    assert bool(implausible(board.tables[0])) is warned
+    first = board_text(board).splitlines()[0]
+    assert first.startswith("! tiny-pad-0: clean accuracy ") is warned
+    assert ("is hardly better than chance (50%)" in markdown(board)) is warned
+
+
+def test_with_more_classes_chance_is_less(made: tuple[Board, int]) -> None:
+    card = made[0].tables[0].first.model.card
+    card = {**card, "output": {**card["output"], "classes": ["a", "b", "c", "d"]}}
+    assert implausible(with_accuracy(made[0], 0.34, card=card).tables[0])
+    assert not implausible(with_accuracy(made[0], 0.36, card=card).tables[0])
+
+
+def test_classes_that_the_card_does_not_name_are_named(tmp_path: Path) -> None:
+    """A folder of live and spoof images, and a card with bona-fide and attack and no positive class in the data."""
+    card, folder = write_card(tmp_path), write_folder(tmp_path)
+    (folder / "bona-fide").rename(folder / "up")
+    (folder / "attack").rename(folder / "down")
+    plan = make_plan(Request((str(card),), (f"folder:{folder}",), (Ramp(),), ("entropy@1",), limit=4), load_registry())
+    (line,) = unmatched(plan)
+    assert "classes down, up of the data are not those of the card (bona-fide, attack)" in line
+    _outcome, (kept,) = execute(plan, tmp_path / "r")
+    assert clean_text(kept.record) == "clean accuracy unknown (down, up: no classes of the card)"

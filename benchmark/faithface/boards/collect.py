@@ -331,6 +331,7 @@ def _json(value: float) -> float | None:
 def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -> ModelRef:
     card = group.model.object
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
+    unknown = {s["label"] for s in samples if s.get("label") is not None and s.get("correct") is None}
     return ModelRef(
         name=card.name,
         sha256=facts["facts"].get("sha256") or model_digest(card.path),
@@ -342,6 +343,7 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
         threshold=facts["threshold"],
         clean_accuracy=float(np.mean(judged)) if judged else None,
         clean_n=len(judged),
+        unmatched=tuple(sorted(unknown)),
         twin_parity=facts["facts"].get("twin_parity"),
     )
 

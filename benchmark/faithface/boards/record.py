@@ -68,7 +68,7 @@ class ExplainerRef(_Strict):
 
 
 class ModelRef(_Strict):
-    """The model of a cell, with its whole card."""
+    """The model of a cell, with its whole card. ``unmatched``: classes of the data that the card does not name."""
 
     name: str
     sha256: str
@@ -80,6 +80,7 @@ class ModelRef(_Strict):
     threshold: float | None
     clean_accuracy: float | None
     clean_n: int
+    unmatched: tuple[str, ...] = ()
     twin_parity: float | None
 
 

@@ -37,6 +37,7 @@ def overview(plan: Plan, directory: Path) -> Iterator[str]:
     for group in plan.groups:
         yield f"{group.title}: {kinds(group)}"
     yield f"{number(len(explainers), 'explainer')}, {number(len(metrics), 'protocol')}, {number(len(cells), 'cell')}"
+    yield from unmatched(plan)
     yield from few(plan)
     yield from (f"not applicable: {line}" for line in fold(entries(plan)))
     yield from disk(plan, directory)
@@ -61,6 +62,21 @@ def kinds(group: Group) -> str:
         counts[kind] = counts.get(kind, 0) + 1
     what = "pair" if chosen and isinstance(chosen[0], Pair) else "image"
     return f"{number(len(chosen), what)} ({', '.join(f'{counts[kind]} {kind}' for kind in sorted(counts))})"
+
+
+def unmatched(plan: Plan) -> Iterator[str]:
+    """Yield the classes of images that a card does not name, so that it cannot be known whether the model is right."""
+    for group in plan.groups:
+        out, dataset = group.model.object.output, group.dataset.object
+        if dataset.positive and out.positive and len(out.classes) == 2:
+            continue  # known by which class is positive
+        items = dataset.items()
+        labels = {label for p in group.positions if (label := getattr(items[p], "label", None)) is not None}
+        if other := sorted(labels - set(out.classes)):
+            yield (
+                f"warning: {group.title}: classes {', '.join(other)} of the data are not those of the card "
+                f"({', '.join(out.classes)}), so the accuracy stays unknown; name them alike"
+            )
 
 
 def judged(group: Group, metric: Metric) -> tuple[int, str]:
