@@ -316,7 +316,7 @@ def test_cuda_asked_for_and_absent_is_a_usage_error_before_anything_is_written(
     registry: Registry, tmp_path: Path, pad_card: str, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(UsageError, match="cuda was asked for"):
+    with pytest.raises(UsageError, match="cuda was requested"):
         do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["mean-relevance@1"], device="cuda")
     assert not (tmp_path / "r").exists()
 
@@ -372,7 +372,7 @@ def test_kept_maps_are_the_maps_and_are_exported(
     done = export(tmp_path / "r", tmp_path / "out")
     assert (done.rows, done.maps) == (6, 3)
     values = pl.read_parquet(tmp_path / "out" / "values.parquet")
-    assert values.columns == ["model", "dataset", "explainer", "metric", "sample", "value"]
+    assert values.columns[:7] == ["model", "dataset", "explainer", "metric", "value_name", "sample", "value"]
     sample = values["sample"][0]
     with np.load(maps_file(tmp_path / "out", "tiny-verification-0", pairs, "ramp", sample)) as kept:
         assert sorted(kept.files) == ["dissimilarity", "similarity"]
