@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.blame import without_folders
 from faithface.run.environment import describe_environment
 from faithface.run.executors import Executor, GroupFailed, apply
 from faithface.run.inputs import digest
@@ -219,6 +221,7 @@ def _record(
         where=Where(**where),
         status=row["status"],
         **_why(row["reason"]),
+        traceback=without_folders(store.traceback(cell.number)) if row["status"] is Status.FAILED else "",
         numbers=tuple(numbers),
         seconds_per_sample=cost / len(samples) if cost and samples and row["status"] is Status.OK else None,
     )
@@ -364,6 +367,7 @@ def _numbers(
             n=len(values),
             invalid=len(mine) - len(values),
             flagged=int((mine["flag"] != "").sum()),
+            flags=dict(sorted(Counter(text for text in mine["flag"] if text).items())),
         )
 
 
@@ -394,6 +398,7 @@ def _json(value: float) -> float | None:
 def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -> ModelRef:
     card = group.model.object
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
+    unknown = {s["label"] for s in samples if s.get("label") is not None and s.get("correct") is None}
     return ModelRef(
         name=card.name,
         sha256=facts["facts"].get("sha256") or model_digest(card.path),
@@ -405,6 +410,7 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
         threshold=facts["threshold"],
         clean_accuracy=float(np.mean(judged)) if judged else None,
         clean_n=len(judged),
+        unmatched=tuple(sorted(unknown)),
         twin_parity=facts["facts"].get("twin_parity"),
     )
 

@@ -91,7 +91,7 @@ class ExplainerRef(_Strict):
 
 
 class ModelRef(_Strict):
-    """The model of a cell, with its whole card."""
+    """The model of a cell, with its whole card. ``unmatched``: classes of the data that the card does not name."""
 
     name: str
     sha256: str
@@ -103,6 +103,7 @@ class ModelRef(_Strict):
     threshold: float | None
     clean_accuracy: float | None
     clean_n: int
+    unmatched: tuple[str, ...] = ()
     twin_parity: float | None
 
 
@@ -152,6 +153,7 @@ class Number(_Strict):
         low, high: its 95 % interval; of a mean, consistent with the test that ranks.
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
+        flags: for how many samples each remark was made.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
         family, question: what kind of question the protocol asks (``Protocol.family``), and its text; "" in records
             that were written before they were kept.
@@ -173,6 +175,7 @@ class Number(_Strict):
     n: int = 0
     invalid: int = 0
     flagged: int = 0
+    flags: dict[str, int] = {}
     better: Literal["higher", "lower"]
     range: tuple[float | None, float | None]
     best: float | None
@@ -192,6 +195,7 @@ class Record(_Strict):
             (``attest``), never in the record.
         values, curves: the names of the Parquet files beside it; "" without.
         digest: of everything else here (:func:`record_digest`).
+        traceback: of a failed cell, with the last two parts of each path.
     """
 
     record_schema: Literal[2] = 2
@@ -203,6 +207,7 @@ class Record(_Strict):
     status: Status
     code: ReasonCode | None = None
     reason: str = ""
+    traceback: str = ""
     numbers: tuple[Number, ...]
     seconds_per_sample: float | None = None
     trust: Literal["self-reported"] = "self-reported"

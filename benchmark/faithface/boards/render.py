@@ -16,6 +16,7 @@ from tabulate import tabulate
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
 from faithface.reasons import ReasonCode, Status
@@ -200,7 +201,7 @@ def remarks(table: Table) -> list[str]:
         # A suite for several tasks has protocols that nobody expects here.
         if column not in shown and found and found[0].code != ReasonCode.OTHER_TASK:
             lines.append(f"`{column.protocol}` not applicable: {found[0].reason}")
-    return lines
+    return [*lines, *flag_lines(table)]
 
 
 def setting(table: Table) -> str:
@@ -219,7 +220,8 @@ def setting(table: Table) -> str:
 def clean_text(record: Record) -> str:
     accuracy = record.model.clean_accuracy
     if accuracy is None:
-        return "clean accuracy unknown"
+        named = ", ".join(record.model.unmatched)
+        return f"clean accuracy unknown ({named}: no classes of the card)" if named else "clean accuracy unknown"
     return f"clean accuracy {100 * accuracy:.1f} % (n = {record.model.clean_n})"
 
 
@@ -244,7 +246,13 @@ def markdown(board: Board) -> str:
     )
     for table in board.tables:
         columns = shown_columns(table)
-        parts += [f"## {escape(heading(table))}", escape(setting(table)), table_markdown(table, columns[:SHORT])]
+        warned = [f"**{escape(line)}**" for line in implausible(table)]
+        parts += [
+            f"## {escape(heading(table))}",
+            *warned,
+            escape(setting(table)),
+            table_markdown(table, columns[:SHORT]),
+        ]
         if table.kind == "explainers" and columns:
             parts.append(escape(f"{columns[0].protocol}: {claim(table, columns[0])}"))
         if len(columns) > SHORT:

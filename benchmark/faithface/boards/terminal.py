@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim, with_number
 from faithface.boards.escaping import cell_width, plain
+from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
 
 WIDTH = 80
@@ -42,7 +43,7 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     facts = [f"{data.samples} of {data.size} samples", clean_text(record)]
     if table.kind == "explainers" and record.model.threshold is not None:
         facts.append(f"decision threshold {figure(record.model.threshold)}")
-    lines = [heading(table), " · ".join(facts)]
+    lines = [*(f"! {line}" for line in implausible(table)), heading(table), " · ".join(facts)]
     lines = [line for one in lines for line in _wrap(one, width)]
     columns = shown_columns(table)
     full = columns if wide else columns[:1]
@@ -51,6 +52,9 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     rest = [column for column in columns if column not in full]
     if rest:
         lines += ["", *compact_lines(table, rest, width)]
+    flags = [piece for line in flag_lines(table) for piece in _wrap(f"! {line}", width)]
+    if flags:
+        lines += ["", *flags]
     return "\n".join(lines)
 
 

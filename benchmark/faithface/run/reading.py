@@ -31,6 +31,11 @@ def opening_key(group: int) -> str:
     return f"opened {group}"
 
 
+def traceback_key(cell: int, metric: str) -> str:
+    """Return under which key of ``meta`` the traceback of a failed cell (metric "") or metric is kept."""
+    return f"traceback {cell} {metric}".strip()
+
+
 @dataclass(frozen=True)
 class Done:
     """One finished shard of one metric in one cell.
@@ -94,6 +99,10 @@ class Reading:
 
     def cell_status(self, cell: int) -> Status:
         return Status(self.execute("SELECT status FROM cells WHERE id = ?", (cell,)).fetchone()["status"])
+
+    def traceback(self, cell: int, metric: str = EXPLAINED) -> str:
+        """Return the traceback of a failed cell, or of a metric in it; "" where there is none."""
+        return str(self.meta(traceback_key(cell, metric)) or "")
 
     def metrics(self, cell: int) -> list[dict[str, Any]]:
         rows = self.execute(
@@ -263,3 +272,14 @@ class Reading:
             "SELECT DISTINCT name FROM curves WHERE cell = ? AND metric = ? ORDER BY name", (cell, metric)
         )
         return [row["name"] for row in rows]
+
+    def all_curves(self, cell: int) -> Iterator[dict[str, Any]]:
+        """Yield ``metric, name, sample, points`` of all curves of a cell, by metrics, names and samples."""
+        rows = self.execute(
+            "SELECT curves.metric, name, curves.sample, points FROM curves JOIN metrics USING (cell, metric) "
+            "JOIN cells ON cells.id = cell JOIN samples ON samples.grp = cells.grp AND samples.sample = curves.sample "
+            "WHERE cell = ? ORDER BY metrics.ordinal, metrics.metric, name, position",
+            (cell,),
+        )
+        for row in rows:
+            yield {**dict(row), "points": unpack(row["points"])}

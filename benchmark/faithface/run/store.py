@@ -25,8 +25,8 @@ from faithface.durable import AGAIN, sync_folder
 from faithface.errors import RunError, UsageError
 from faithface.reasons import Reason, Status
 from faithface.run.lock import LOCK, RunLock
-from faithface.run.reading import EXPLAINED, Reading, opening_key, samples_key
-from faithface.run.results import CellShard, SampleFacts
+from faithface.run.reading import EXPLAINED, Reading, opening_key, samples_key, traceback_key
+from faithface.run.results import NOT_DETERMINISTIC, CellShard, SampleFacts, ShardFailure
 from faithface.run.rows import columns, damage, explained, line_about, null, pack, rows_digest
 from faithface.run.schema import SCHEMA, STEPS, create_tables, migrate
 
@@ -196,17 +196,27 @@ class Store(Reading):
                 return
             if done.failure is not None:
                 self.set_cell(done.cell, done.failure.status, done.failure.reason)
+                self._put_traceback(done.cell, "", done.failure)
                 self._put_done(done, EXPLAINED, ENDED, inputs[EXPLAINED], "")
                 return
             for metric, failure in done.metric_failures.items():
                 if metric in inputs:
                     self.set_metric(done.cell, metric, failure.status, failure.reason)
+                    self._put_traceback(done.cell, metric, failure)
                     self._put_done(done, metric, ENDED, inputs[metric], "")
             if done.note:
-                self.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
+                row = self.execute("SELECT note FROM cells WHERE id = ?", (done.cell,)).fetchone()
+                # Found on the first shard, and true of all.
+                kept = {k: v for k, v in json.loads(row["note"] if row else "{}").items() if k == NOT_DETERMINISTIC}
+                note = json.dumps({**kept, **done.note})
+                self.execute("UPDATE cells SET note = ? WHERE id = ?", (note, done.cell))
             for metric in wanted:
                 if metric not in done.metric_failures:
                     self._put_done(done, metric, done.number, inputs[metric], self._put_rows(done, metric))
+
+    def _put_traceback(self, cell: int, metric: str, failure: ShardFailure) -> None:
+        """Keep the traceback of a failure, or forget that of an earlier one."""
+        self.put_meta(traceback_key(cell, metric), failure.traceback)
 
     def _put_done(self, done: CellShard, metric: str, number: int, inputs: tuple[str, str], digest: str) -> None:
         code, data = (self._input(text) for text in inputs)
