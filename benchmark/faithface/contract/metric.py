@@ -70,6 +70,8 @@ class Protocol:
             ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
         judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
+        bar: of a gate, the value from which it counts as passed: at least, or where lower is better at most. None for all
+            others.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
         tasks: the tasks it can score.
@@ -77,7 +79,8 @@ class Protocol:
             of the metric.
 
     Raises:
-        TypeError: unknown tasks or needs, no headline among the values, or a direction that is neither.
+        TypeError: unknown tasks or needs, no headline among the values, a direction that is neither, or a gate without a
+            bar (or a bar without a gate).
     """
 
     id: str
@@ -89,6 +92,7 @@ class Protocol:
     family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
     judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
+    bar: float | None = None
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
     tasks: frozenset[Task] = frozenset(TASKS)
@@ -100,6 +104,10 @@ class Protocol:
         check_literals(what, "needs", self.needs, MetricNeed)
         check_literals(what, "better", frozenset({self.better}), Better)
         check_literals(what, "family", frozenset({self.family}), Family)
+        if (self.family == "gate") != (self.bar is not None):
+            raise TypeError(
+                f'{what}: family is "{self.family}" and bar is {self.bar}; a gate has a bar, others have none'
+            )
         if not self.values or self.values[0].name:
             raise TypeError(f'{what}: the first of its values is the headline, named ""; got {self.value_names}')
         if len(set(self.value_names)) != len(self.values):

@@ -21,6 +21,7 @@ from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.degradation import METRICS as DEGRADATION
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.gap_specific import METRICS as GAP_SPECIFIC
+from faithface.metrics.gates import METRICS as GATES
 from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.inpainting_game import METRICS as INPAINTING_GAME
@@ -68,6 +69,7 @@ METRICS: tuple[Metric, ...] = (
     *REGION_SHAPLEY,
     *GAP_SPECIFIC,
     *PART_SWAP,
+    *GATES,
     ExplanationCost(),
 )
 

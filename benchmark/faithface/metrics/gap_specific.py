@@ -132,6 +132,7 @@ class GapSpecific(Metric):
         better="higher",
         range=value_range,
         needs=frozenset({"model", "explainer"}),
+        family="specific",
         values=(Value(), Value("own"), Value("others")),
         judged_on=lambda metric: metric.pairs,
         cost=passes,
