@@ -39,8 +39,8 @@ from faithface.plugins import Registry, load_registry
 from faithface.run.choice import choose
 from training import data, export
 from training.evaluate_zoo import with_table
-from training.losses import ArcFaceHead
 from training.loops import MARGIN, _batches, normalised, one_cycle
+from training.losses import ArcFaceHead
 from training.networks import NETWORKS, fold_norms
 from training.recipes import RECIPES, Recipe
 

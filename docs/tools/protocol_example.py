@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from faithface.card import ContributionsCard, InputCard, ModelCard, OutputCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples
+from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples, judged_by
 from faithface.loading import clean_threshold, load_samples
 from faithface.model import open_model
 from faithface.seeds import rng_for
@@ -348,7 +348,7 @@ def load_example(model: FaceModel, dataset: Dataset, which: str = "all", limit: 
         return (
             item.label == "attack"
             if isinstance(item, Sample)
-            else which in ("all", "genuine" if item.same else "impostor")
+            else judged_by(which, "verification") in ("all", "genuine" if item.same else "impostor")
         )
 
     chosen: list[Sample | Pair] = [item for item in dataset.items() if wanted(item)]

@@ -17,6 +17,9 @@ from faithface.boards.statistics import Place, better_than, rank
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
+# Families that are shown and never ranked, in the order of their columns, which come after those that judge.
+APART = ("gate", "description", "cost")
+
 
 @dataclass(frozen=True)
 class Column:
@@ -24,6 +27,11 @@ class Column:
 
     protocol: str
     sample: Number
+
+    @property
+    def ranked(self) -> bool:
+        """Whether its numbers may be ranked: they are means, and of a protocol that judges maps."""
+        return self.sample.summary == "mean" and self.sample.family not in APART
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,7 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
         for number in one.record.numbers:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
+    columns = dict(sorted(columns.items(), key=lambda item: _apart(item[1])))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
     ranked = {p: _ranking(c, members, titles) for p, c in columns.items()} if kind == "explainers" else {}
     rows = [
@@ -143,6 +152,17 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
     return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=lambda row: (row.control, by_number(row)))))
 
 
+def _apart(column: Column) -> int:
+    return APART.index(column.sample.family) if column.sample.family in APART else -1
+
+
+def passed(number: Number) -> bool | None:
+    """Say whether a gate's number reaches its bar; None for what is no gate, or has no number."""
+    if number.bar is None or number.number is None:
+        return None
+    return number.number >= number.bar if number.better == "higher" else number.number <= number.bar
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """The places of the methods in one column, and which controls each of them beats."""
@@ -152,12 +172,12 @@ class _Ranking:
 
 
 def _ranking(column: Column, members: Sequence[Kept], titles: Sequence[str]) -> _Ranking:
-    """Rank one column among the methods with a number; nothing for a protocol with its own summary.
+    """Rank one column among the methods with a number; nothing for one with its own summary, or of a family apart.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.
     """
-    if column.sample.summary != "mean":
+    if not column.ranked:
         return _Ranking()
     values: dict[str, dict[str, float]] = {}
     units: dict[str, list[str]] = {}

@@ -33,7 +33,7 @@ from faithface.boards.record import (
 )
 from faithface.boards.statistics import interval
 from faithface.card import ModelCard
-from faithface.contract import Metric
+from faithface.contract import Metric, judged_by
 from faithface.durable import cannot_write, replace_folder
 from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
@@ -220,7 +220,9 @@ def _numbers(
             "better": protocol.direction(name),
             "range": (_json(low), _json(high)),
             "best": _json(asked.best_on(card)),
-            "which": asked.judged_on,
+            "which": judged_by(asked.judged_on, card.task),
+            "family": protocol.family,
+            "bar": protocol.bar if name == "" else None,
             "summary": "protocol" if own else "mean",
             "parameters": _parameters(asked),
             "source": protocol.source,

@@ -123,6 +123,8 @@ class Number(_Strict):
         low, high: its 95 % interval; of a mean, consistent with the test that ranks.
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
+        family: what kind of question the protocol asks; "" in records from before it was kept.
+        bar: of a gate, the number from which it counts as passed.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
     """
 
@@ -142,6 +144,8 @@ class Number(_Strict):
     range: tuple[float | None, float | None]
     best: float | None
     which: str
+    family: str = ""
+    bar: float | None = None
     summary: Literal["mean", "protocol"]
     parameters: dict[str, str]
     source: str

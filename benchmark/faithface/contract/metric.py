@@ -16,7 +16,7 @@ import numpy as np
 from faithface.card import ModelCard
 from faithface.contract.declared import check_literals
 from faithface.contract.parameters import Parametrised
-from faithface.contract.samples import ClassSide, Which
+from faithface.contract.samples import Both, ClassSide, Which
 from faithface.errors import NotApplicable
 from faithface.reasons import Reason
 from faithface.tasks import TASKS, Task
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from faithface.contract.samples import Samples
 
 Better = Literal["higher", "lower"]
+Judged = Which | ClassSide | Both
 MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "contributions", "out-of-set"]
 Family = Literal["faithful", "specific", "truth", "gate", "description", "cost"]
 Range = tuple[float, float]
@@ -70,8 +71,8 @@ class Protocol:
             ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
         judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
-        bar: of a gate, the value from which it counts as passed: at least, or where lower is better at most. None for all
-            others.
+        bar: of a gate, the value from which it counts as passed: at least, or where lower is better at most. None for
+            all others.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
         tasks: the tasks it can score.
@@ -79,8 +80,8 @@ class Protocol:
             of the metric.
 
     Raises:
-        TypeError: unknown tasks or needs, no headline among the values, a direction that is neither, or a gate without a
-            bar (or a bar without a gate).
+        TypeError: unknown tasks or needs, no headline among the values, a direction that is neither, or a bar that
+            belongs to no gate, or a gate without one.
     """
 
     id: str
@@ -91,7 +92,7 @@ class Protocol:
     needs: frozenset[MetricNeed] = frozenset()
     family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
-    judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
+    judged_on: Judged | Callable[[Any], Judged] = "all"
     bar: float | None = None
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
@@ -158,7 +159,7 @@ class Metric(Parametrised, ABC):
         return self.protocol.id
 
     @property
-    def judged_on(self) -> Which | ClassSide:
+    def judged_on(self) -> Judged:
         """The pairs, or the class, that this metric, as it is set, is judged on."""
         given = self.protocol.judged_on
         return given(self) if callable(given) else given

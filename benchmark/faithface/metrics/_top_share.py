@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Samples, Scores
+from faithface.contract import ClassSide, Dataset, Explainer, Face, FaceModel, Maps, Metric, Samples, Scores
 from faithface.lazy import torch
 from faithface.loading import read_face
 from faithface.metrics import _maps
@@ -38,6 +38,7 @@ class TopShare(Metric):
     fill: TopFill = "black"
     grid: int = 14
     reading: Reading = "input"
+    which: ClassSide = "positive"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Protocol, Value
+from faithface.contract import Protocol, Value, both
 from faithface.metrics._top_share import TopShare
 from faithface.tasks import difference_range
 
@@ -43,10 +43,12 @@ class ConfidenceDrop(TopShare):
         ``grid=0``, follows the paper's notebook: threshold at the 90th percentile with all ties kept, map stretched
         bilinearly over the image at its own size, mask where it exceeds its minimum (about 10.7 %), black, and one
         shift for all images of a size (numpy seed 42).
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered. An
-        impostor pair has no confidence to lose.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only, the probe's
+        similarity map; the probe is altered. An impostor pair has no confidence to lose.
 
     Special cases
         Ties fall by a permutation seeded from the sample. A constant map is scored in that order (``published``: its
@@ -82,7 +84,7 @@ class ConfidenceDrop(TopShare):
             Value("flips"),
             Value("control-flips"),
         ),
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost="2",
         source="Ensemble-CAM, 2510.19695",
     )

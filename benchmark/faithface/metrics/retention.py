@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from faithface.contract import Protocol, Value
+from faithface.contract import Protocol, Value, both
 from faithface.metrics._top_share import TopShare
 from faithface.tasks import difference_range
 
@@ -40,9 +40,12 @@ class Retention(TopShare):
         side), ``stranger`` (another face; aligned sets only).
         ``reading``: ``input`` (default) or ``published``, the paper's own masks on images at their own size, which
         needs ``grid=0``; see ``confidence-drop@1``.
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only, the probe's
+        similarity map; the probe is altered.
 
     Special cases
         Ties fall by a permutation seeded from the sample. A constant map is scored in that order and flagged. A map
@@ -77,7 +80,7 @@ class Retention(TopShare):
             Value("flips"),
             Value("control-flips"),
         ),
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost="2",
         source="Ensemble-CAM, 2510.19695",
     )

@@ -27,7 +27,8 @@ class OwnClass(Metric):
         Classifiers of two classes: the samples are explained once more, for the class that was not predicted. Pairs:
         the opposite answer's map is the other one of the two, dissimilarity on genuine and similarity on impostor
         pairs, both of the probe.
-        value = Spearman's rank correlation of map and opposite map over all pixels, signs kept, ties by their mean rank.
+        value = Spearman's rank correlation of map and opposite map over all pixels, signs kept, ties by their mean
+        rank.
 
     Range and direction
         −1 to 1. Lower is better. The best value is −1.0: what speaks for one answer speaks against the other. At 1 the
