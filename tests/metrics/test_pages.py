@@ -43,6 +43,7 @@ HEADINGS = (
     "Which maps",
     "The other samples",
     "The parts",
+    "Passed or failed",
     "Special cases",
     "Needs",
     "Differs from other libraries",
@@ -156,7 +157,7 @@ def test_its_figure_is_there_and_small(metric: Metric) -> None:
 
 
 def test_there_is_no_page_or_figure_of_a_metric_that_is_gone() -> None:
-    assert {p.name for p in PAGES.glob("*.md")} == {page_name(m) for m in METRICS} | {"index.md"}
+    assert {p.name for p in PAGES.glob("*.md")} == {page_name(m) for m in METRICS} | {"index.md", "common-rules.md"}
     assert {p.stem for p in (PAGES / "figures").glob("*")} == {figure_name(m) for m in METRICS}
 
 
@@ -166,7 +167,8 @@ def test_the_index_lists_every_metric() -> None:
     for metric, row in zip(METRICS, rows, strict=True):
         arrow = {"higher": "↑", "lower": "↓"}[metric.protocol.better]
         title = " ".join(docstring_sections(metric)[""])
-        assert row == f"| [`{metric.id}`]({metric.id.replace('@', '-')}.md) | {arrow} | {title} |", AGAIN
+        first = f"| [`{metric.id}`]({metric.id.replace('@', '-')}.md) | {metric.protocol.family} |"
+        assert row == f"{first} {arrow} | {title} |", AGAIN
 
 
 def test_ids_are_unique_and_carry_a_version() -> None:

@@ -27,11 +27,11 @@ class Disconnected(Metric):
 
     Formula
         For each quarter w of the image (rows 0 to ⌊H/2⌋ − 1 or from ⌊H/2⌋, columns alike) the network is given a
-        window: its input x, prepared as the card says, becomes x·M + C before anything reads it, with M = 1 in w and 0
-        outside, and C = 0 in w and the prepared mid-grey (0.5 in [0, 1]) outside. What lies outside w is multiplied by 0
-        and cannot matter. The samples are explained on the network with the window, for the class that the whole network
-        predicted. Let w⁺ be the window and all pixels at most 8 % of the shorter side from it along both axes, A its
-        share of the image's area, and m the share of Σ|map| inside w⁺. Then
+        window: its input x, prepared as the card says, becomes x·M + C before anything reads it, with M = 1 in w and
+        0 outside, and C = 0 in w and the prepared mid-grey (0.5 in [0, 1]) outside. What lies outside w is multiplied
+        by 0 and cannot matter. The samples are explained on the network with the window, for the class that the whole
+        network predicted. Let w⁺ be the window and all pixels at most 8 % of the shorter side from it along both
+        axes, A its share of the image's area, and m the share of Σ|map| inside w⁺. Then
         value = mean over the four windows of (m − A) / (1 − A).
 
     Values
