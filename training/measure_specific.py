@@ -43,7 +43,7 @@ FAULTS: Mapping[str, type[Wrapped]] = {
     "another pair's": OfAnother, "mirrored": Mirrored, "wrong kind": WrongKind, "random network": Untrained,
 }  # fmt: skip
 CONTROLS = ("centre-prior", "random")
-SUBJECTS = ("contributions", "input-x-gradient")
+SUBJECTS = ("contributions",)
 METRICS = ("gap-specific@1", "part-swap@1")
 TRUTH = "contribution-correlation@1"
 WORLDS = {
@@ -93,12 +93,6 @@ def faults(registry: Registry, count: int, record: Figures) -> None:
     model, dataset = open_world(registry, "exact-verifier-28-0")
     items = chosen_samples(dataset, count, positive=False)
     metrics = {name: registry.metric(name).object for name in METRICS}
-    for name in CONTROLS:
-        entry = f"{name}/{len(items)}"
-        if entry not in record.setdefault("controls", {}):
-            values = values_of(model, dataset, items, registry.explainer(name).object, metrics)
-            record["controls"][entry] = {m: _mean(v) for m, v in values.items()}
-            write(record)
     for subject in SUBJECTS:
         entry = f"{subject}/{len(items)}"
         if entry in record.setdefault("faults", {}):
@@ -113,6 +107,12 @@ def faults(registry: Registry, count: int, record: Figures) -> None:
             print(subject, fault, {m: row[m][fault] for m in metrics}, flush=True)
         record["faults"][entry] = row
         write(record)
+    for name in CONTROLS:
+        entry = f"{name}/{len(items)}"
+        if entry not in record.setdefault("controls", {}):
+            values = values_of(model, dataset, items, registry.explainer(name).object, metrics)
+            record["controls"][entry] = {m: _mean(v) for m, v in values.items()}
+            write(record)
 
 
 def orders(registry: Registry, count: int, record: Figures) -> None:

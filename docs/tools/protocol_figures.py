@@ -65,7 +65,10 @@ PLOTS: Mapping[str, Plot] = {
     "inpainting-game@1": Plot(("taken",), "share replaced outside", "taken for the mate", x="outside"),
     "randomisation@1": Plot(("spearman",), "share of random layers", "Spearman", x="layers"),
 }
-EXAMPLE_SETTINGS: Mapping[str, Mapping[str, Any]] = {"region-shapley@1": {"grid": 3, "fills": 4}}
+EXAMPLE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "region-shapley@1": {"grid": 3, "fills": 4},
+    "optimum-share@1": {"grid": 3},
+}
 CURVE_FAMILIES = ("deletion", "insertion", "gap")
 
 

@@ -33,6 +33,7 @@ CAPTION = (
 
 REMARKS = {
     "region-shapley@1": "With grid=3 and 4 fills: the example's faces follow no template.",
+    "optimum-share@1": "With grid=3: 512 sets of cells.",
     "inpainting-game@1": (
         "The maps shown are those of probe and mate; the game is played with those of probe and non-mate."
     ),

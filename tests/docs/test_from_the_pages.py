@@ -164,6 +164,10 @@ def region_shapley(_world: World, case: Case, metric: Any) -> float:
     return reader.region_shapley(case, [np.clip(reader.blur(case.image, w), 0, 1) for w in widths], metric.grid)
 
 
+def optimum_share(_world: World, case: Case, metric: Any) -> float:
+    return reader.optimum_share(case, metric.grid)
+
+
 def out_of_set_shift(world: World, case: Case, _metric: Any) -> float:
     beyond = world.dataset.out_of_set()
     assert beyond is not None
@@ -199,6 +203,7 @@ READINGS: dict[str, Reading] = {
     "inpainting-game@1": inpainting_game,
     "region-shapley@1": region_shapley,
     "gap-specific@1": gap_specific,
+    "optimum-share@1": optimum_share,
     "part-swap@1": part_swap,
 }
 # Readings of their own, below.

@@ -537,6 +537,29 @@ def next_on_the_circle(
     return [i for i in after if not persons(i) & persons(item)][:count]
 
 
+def optimum_share(case: Case, grid: int) -> float:
+    """All sets of cells, and the best path by recursion from the full set; the largest of all k! orders."""
+    m, other, k = case.explain(), fill_of(case, FILLS[case.kind]), grid * grid
+    unit, values = units_of(m, grid)
+    sign = -1 if case.kind == "dissimilarity" else 1
+    shown = [np.isin(unit, [c for c in range(k) if s >> c & 1]) for s in range(1 << k)]
+    v = case.scores(np.stack([np.where(gone, other, case.image) for gone in shown]))
+    full = (1 << k) - 1
+
+    def term(s: int) -> float:
+        weight = (0.5 if s in (0, full) else 1.0) / k
+        return float(sign * weight * (v[full ^ s] - v[s]))
+
+    best: dict[int, float] = {full: term(full)}
+    for s in range(full - 1, -1, -1):
+        best[s] = term(s) + max(best[s | 1 << c] for c in range(k) if not s >> c & 1)
+    at, own = 0, term(0)
+    for cell in order_of(values, case.id):
+        at |= 1 << cell
+        own += term(at)
+    return own / best[0]
+
+
 def region_shapley(case: Case, fills: Sequence[np.ndarray], grid: int) -> float:
     height, width = case.side
     cell = (np.arange(height) * grid // height)[:, None] * grid + (np.arange(width) * grid // width)[None]
