@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -158,7 +159,7 @@ def opened(network: nn.Module, recipe: Recipe, folder: Path) -> FaceModel:
     # Norms are folded already; export folds units again, which must not happen twice.
     for module in network.modules():
         if hasattr(module, "fold"):
-            module.fold = lambda: None
+            module.fold = lambda: None  # type: ignore[assignment]
     return open_model(load_card(export.export(network, tuned, folder)))
 
 
@@ -175,7 +176,7 @@ def boards(recipe: Recipe, registry: Registry, count: int, cache: Path) -> list[
     model = open_model(card)
     short = {"verification": "verification", "pad": "pad", "synthetic-detection": "synthetic"}[recipe.task]
     dataset = registry.dataset(f"planted-{short}").object
-    items = list(dataset.items())
+    items: Any = list(dataset.items())
     threshold = clean_threshold(model, dataset) if recipe.task == "verification" else None
     names = EXPLAINERS["verification" if recipe.task == "verification" else "pad"]
     explainers: dict[str, Explainer] = {name: registry.explainer(name).object for name in names}
@@ -189,7 +190,7 @@ def boards(recipe: Recipe, registry: Registry, count: int, cache: Path) -> list[
             twin = opened(fine_tune(recipe, card.root / card.file, fill, cache), recipe, Path(folder))
             print(f"{recipe.name}, {fill}: fine-tuned in {time.process_time() - start:.0f} s", flush=True)
             for kind, side in kinds:
-                chosen = _of(items, dataset.positive, side)
+                chosen: Any = _of(items, dataset.positive, side)
                 chosen = [chosen[i] for i in choose(chosen, count, 0)]
                 one_fill = "partner" if (fill, kind) == ("stranger", "dissimilarity") else fill
                 found: dict[str, list[np.ndarray]] = {f"{who}/{name}": [] for name in names for who in ("own", "twin")}

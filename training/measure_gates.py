@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.page:
             break
         model, dataset = open_model(registry.model(world).object), registry.dataset(name).object
-        items = [one for one in dataset.items() if isinstance(one, Pair) or one.label == dataset.positive]
+        items: Any = [one for one in dataset.items() if isinstance(one, Pair) or one.label == dataset.positive]
         count = options.samples if dataset.task != "verification" else options.samples // 2
         chosen = [items[i] for i in choose(items, count, 0)]
         for text in explainers:

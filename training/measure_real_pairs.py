@@ -87,14 +87,13 @@ def measure(model: FaceModel, dataset: Dataset, items: Sequence[Pair], explainer
     threshold = clean_threshold(model, dataset)
     maps, note = probe_maps(model, dataset, items, explainer, threshold)
     ring = circles(model, dataset, 0)
-    where = {item.id: place for place, item in enumerate(ring.items)}
-    people = [ring.persons[where[item.id]] for item in items]
+    people = [ring.persons[ring.circle[kind][place]] for kind, place in (ring.place[item.id] for item in items)]
     crowd = mean_of_others(items, people, maps)
     others = []
     for i, item in enumerate(items):
         # The next two on the circle of those that are measured, so that nothing is explained twice.
-        kind = [j for j, other in enumerate(items) if other.same == item.same]
-        after = kind[kind.index(i) + 1 :] + kind[: kind.index(i)]
+        alike = [j for j, other in enumerate(items) if other.same == item.same]
+        after = alike[alike.index(i) + 1 :] + alike[: alike.index(i)]
         others.append([j for j in after if not people[i] & people[j]][:2])
     stacked = torch.stack([maps, crowd, *(maps[[row[k] for row in others]] for k in (0, 1))])
     gaps = np.full((len(stacked), len(items)), np.nan)
@@ -104,9 +103,9 @@ def measure(model: FaceModel, dataset: Dataset, items: Sequence[Pair], explainer
         for kind, fill in FILLS.items():
             at = [k for k, one in enumerate(_maps.judged_kinds(samples)) if one == kind]
             if at:
-                rows = [part[k] for k in at]
+                here = [part[k] for k in at]
                 sign = -1 if kind == "dissimilarity" else 1
-                gaps[:, rows] = sign * gaps_of_several(model, samples.take(at), stacked[:, rows], fill, 14, 11)
+                gaps[:, here] = sign * gaps_of_several(model, samples.take(at), stacked[:, here], fill, 14, 11)
     genuine = np.array([item.same for item in items])
     sides = {"genuine": genuine, "impostor": ~genuine}
     found: Figures = {"note": note}

@@ -69,7 +69,9 @@ WORLDS = {
 
 def chosen_samples(dataset: Dataset, count: int, positive: bool) -> list[Sample | Pair]:
     """Return the items of a measurement, as a run's limit chooses them; of a detector's those of the positive class."""
-    items = [one for one in dataset.items() if not positive or isinstance(one, Pair) or one.label == dataset.positive]
+    items: Any = [
+        one for one in dataset.items() if not positive or isinstance(one, Pair) or one.label == dataset.positive
+    ]
     return [items[i] for i in choose(items, count, 0)]
 
 
