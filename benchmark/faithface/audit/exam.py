@@ -30,6 +30,7 @@ from faithface.metrics import _maps
 from faithface.run.choice import choose
 
 BATCH = 16
+AGAIN = 8  # samples that are scored again with one thing changed
 QUALITY = 14  # cells per side over which the quality of a damaged map is measured: those that ranked forms rank
 SUBJECT = "subject"
 FAULTS: tuple[type[Wrapped], ...] = (OfAnother, Mirrored, WrongKind, Untrained)
@@ -70,7 +71,7 @@ class Answers:
         values: headline values by metric and candidate, float64 N over the samples that the metric judges.
         refused: why a metric could not be scored, by metric; why a candidate could not be made, by candidate.
         passes, seconds: per sample, by metric.
-        again: on the first batch, means by metric, kind of change ("first", "seed", "points", "fill") and candidate.
+        again: on the first samples, means by metric, kind of change ("first", "seed", "points", "fill") and candidate.
         batch: largest difference between a sample alone and in its batch, by metric.
     """
 
@@ -153,7 +154,7 @@ def examine(
                 if text not in answers.refused:
                     _score(setting, samples, maps, explainer, name, text, metric, columns, answers)
         if start == 0:
-            _again(setting, samples, metrics, answers)
+            _again(setting, samples.take(range(min(AGAIN, len(samples)))), metrics, answers)
         tell(f"{setting.name}: {min(start + BATCH, len(chosen))} of {len(chosen)} samples")
     for text, found in columns.items():
         if text not in answers.refused:
@@ -196,7 +197,7 @@ def _score(
 
 
 def _again(setting: Setting, samples: Samples, metrics: Mapping[str, Metric], answers: Answers) -> None:
-    """Score a few candidates of the first batch again, with one thing changed at a time."""
+    """Score a few candidates again, with one thing changed at a time."""
     few = {SUBJECT: setting.subject, **setting.controls, **setting.methods}
     few = {name: explainer for name, explainer in few.items() if name not in answers.refused}
     other_seed = dataclasses.replace(samples, seed=samples.seed + 1, cache=type(samples.cache)())
