@@ -50,18 +50,17 @@ WORLDS = {
     "exact-verifier-28-0": (
         "planted-verification",
         (
-            "contributions", "saliency", "input-x-gradient", "integrated-gradients(steps=16)", "smoothgrad(noisy=8)",
-            "fggb(reading=signed,norms=shared)", "xssab", "grad-cam", "hirescam", "occlusion", "xface",
-            "corrrise(masks=200)", "centre-prior", "edges", "random", "inverted:contributions",
-            "fggb(channels=adaptive)",
+            "contributions", "inverted:contributions", "random", "centre-prior", "edges", "hirescam", "grad-cam", "xssab",
+            "saliency", "input-x-gradient", "fggb(reading=signed,norms=shared)", "occlusion", "xface",
+            "integrated-gradients(steps=16)", "smoothgrad(noisy=8)", "corrrise(masks=200)", "fggb(channels=adaptive)",
         ),
     ),
     "exact-pad-28-0": (
         "planted-pad",
         (
-            "contributions", "saliency", "input-x-gradient", "integrated-gradients(steps=16)", "smoothgrad(noisy=8)",
-            "guided-backprop", "grad-cam", "grad-cam++", "hirescam", "layer-cam", "occlusion", "rise(masks=300)",
-            "centre-prior", "edges", "random", "inverted:contributions",
+            "contributions", "inverted:contributions", "random", "centre-prior", "edges", "hirescam", "grad-cam",
+            "layer-cam", "grad-cam++", "saliency", "input-x-gradient", "guided-backprop", "occlusion",
+            "integrated-gradients(steps=16)", "smoothgrad(noisy=8)", "rise(masks=300)",
         ),
     ),
 }  # fmt: skip
