@@ -50,8 +50,8 @@ WORLDS = {
     "exact-verifier-28-0": (
         "planted-verification",
         (
-            "contributions", "inverted:contributions", "random", "centre-prior", "edges", "hirescam", "grad-cam", "xssab",
-            "saliency", "input-x-gradient", "fggb(reading=signed,norms=shared)", "occlusion", "xface",
+            "contributions", "inverted:contributions", "random", "centre-prior", "edges", "hirescam", "grad-cam",
+            "xssab", "saliency", "input-x-gradient", "fggb(reading=signed,norms=shared)", "occlusion", "xface",
             "integrated-gradients(steps=16)", "smoothgrad(noisy=8)", "corrrise(masks=200)", "fggb(channels=adaptive)",
         ),
     ),
