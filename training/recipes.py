@@ -72,8 +72,7 @@ def _build_exact() -> tuple[Recipe, ...]:
     for patch in (28, 16):
         face = Recipe("", "verification", f"exact-verifier-{patch}", 0, f"additive-{patch}", epochs=8, batch=128)
         found += _runs(1, replace(face, half=False))
-        # Synthetic faces have no detector of small patches yet.
-        for short, task in CLASSIFIER_TASKS if patch == 28 else CLASSIFIER_TASKS[:1]:
+        for short, task in CLASSIFIER_TASKS:
             found += _runs(1, Recipe("", task, f"exact-{short}-{patch}", 0, f"bag-{patch}", epochs=4, half=False))
     for rule in ("one", "and", "or", "xor"):
         found += _runs(1, Recipe("", "pad", f"exact-tag-{rule}", 0, f"tag-{rule}", epochs=0))

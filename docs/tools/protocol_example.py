@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from faithface.card import ContributionsCard, InputCard, ModelCard, OutputCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples
+from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Method, Pair, Sample, Samples, judged_by
 from faithface.loading import clean_threshold, load_samples
 from faithface.model import open_model
 from faithface.seeds import rng_for
@@ -287,6 +287,46 @@ class Gradient(Explainer):
         return Maps.from_views(_smooth(slope)[:, 0], samples)
 
 
+@dataclass(frozen=True)
+class Signed(Explainer):
+    """The gradient of the explained score with its sign."""
+
+    method = Method(
+        name="signed",
+        needs=frozenset({"gradients"}),
+    )
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        views = samples.views()
+        return Maps.from_views(
+            _smooth(model.gradient(views.images, views.target).sum(dim=1, keepdim=True))[:, 0], samples
+        )
+
+
+@dataclass(frozen=True)
+class Summing(Explainer):
+    """The good map, which promises to sum to the explained score, and sums to a share of it."""
+
+    share: float = 1.0
+
+    method = Method(
+        name="summing",
+        complete=True,
+    )
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        good, total = Good().explain(model, samples), self.promised_sum(model, samples)
+        if good.relevance is None:
+            flat = torch.full((len(total), SIZE, SIZE), 1 / SIZE**2)
+            return Maps.from_views(self.share * total[:, None, None] * flat, samples)
+        size = good.relevance.sum(dim=(1, 2)).clamp(min=1e-6)
+        return Maps(relevance=good.relevance * (self.share * total / size)[:, None, None])
+
+    def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor:
+        views = samples.views()
+        return views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
+
+
 def _smooth(maps: Tensor) -> Tensor:
     return nn.functional.avg_pool2d(maps, 5, stride=1, padding=2, count_include_pad=False)
 
@@ -348,7 +388,7 @@ def load_example(model: FaceModel, dataset: Dataset, which: str = "all", limit: 
         return (
             item.label == "attack"
             if isinstance(item, Sample)
-            else which in ("all", "genuine" if item.same else "impostor")
+            else judged_by(which, "verification") in ("all", "genuine" if item.same else "impostor")
         )
 
     chosen: list[Sample | Pair] = [item for item in dataset.items() if wanted(item)]

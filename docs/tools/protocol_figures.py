@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from docs.tools.protocol_example import Good, Gradient, Opposite, Random, load_example
+from docs.tools.protocol_example import Good, Gradient, Opposite, Random, Signed, Summing, load_example
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Samples, Scores
 from faithface.metrics._maps import judged
 
@@ -28,11 +28,16 @@ Cast = tuple[tuple[str, Explainer], ...]
 
 RIGHT_OR_WRONG: Cast = (("good", Good()), ("random", Random()), ("opposite", Opposite()))
 STILL_OR_JUMPY: Cast = (("good", Good()), ("ignores the image", Random()), ("random anew", Random(anew=True)))
+ASKS_OR_NOT: Cast = (("gradient", Gradient()), ("ignores the network", Good()), ("random", Random()))
 CASTS: Mapping[str, Cast] = {
+    "disconnected@1": ASKS_OR_NOT,
+    "randomised-network@1": ASKS_OR_NOT,
+    "own-class@1": (("signed gradient", Signed()), ("gradient", Gradient()), ("ignores the network", Good())),
+    "completeness@1": (("sums to it", Summing()), ("5 % off", Summing(0.95)), ("half of it", Summing(0.5))),
     "noise-stability@1": STILL_OR_JUMPY,
     "geometry@1": STILL_OR_JUMPY,
     "max-sensitivity@1": STILL_OR_JUMPY,
-    "randomisation@1": (("gradient", Gradient()), ("ignores the network", Good()), ("random", Random())),
+    "randomisation@1": ASKS_OR_NOT,
     "cost@1": (("gradient", Gradient()), ("from pixels", Good()), ("random", Random())),
 }
 
@@ -60,7 +65,10 @@ PLOTS: Mapping[str, Plot] = {
     "inpainting-game@1": Plot(("taken",), "share replaced outside", "taken for the mate", x="outside"),
     "randomisation@1": Plot(("spearman",), "share of random layers", "Spearman", x="layers"),
 }
-EXAMPLE_SETTINGS: Mapping[str, Mapping[str, Any]] = {"region-shapley@1": {"grid": 3, "fills": 4}}
+EXAMPLE_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "region-shapley@1": {"grid": 3, "fills": 4},
+    "optimum-share@1": {"grid": 3},
+}
 CURVE_FAMILIES = ("deletion", "insertion", "gap")
 
 

@@ -14,13 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from docs.tools.protocol_example import Good, Opposite, load_example, open_example
+from torch import Tensor
+
+from docs.tools.protocol_example import Good, Opposite, Summing, load_example, open_example
 from docs.tools.protocol_figures import draw, figure_name, on_example
 from faithface.applicability import metric_applies
 from faithface.contract import Cache, Dataset, Explainer, FaceModel, Maps, Method, Metric, Samples
 from faithface.metrics import METRICS
 from faithface.metrics.describe import ARROWS, facts, is_item, parameter_rows, sections, title
+from faithface.metrics.gates import Completeness
 
+COMMON = "common-rules.md"  # written by hand
 NOTE = "<!-- Written by `python -m docs.tools.protocol_pages docs/protocols` from the docstring: edit that. -->"
 CAPTION = (
     "Computed by this protocol on a small example: drawn faces whose evidence is known, explained by three "
@@ -29,6 +33,7 @@ CAPTION = (
 
 REMARKS = {
     "region-shapley@1": "With grid=3 and 4 fills: the example's faces follow no template.",
+    "optimum-share@1": "With grid=3: 512 sets of cells.",
     "inpainting-game@1": (
         "The maps shown are those of probe and mate; the game is played with those of probe and non-mate."
     ),
@@ -84,6 +89,9 @@ class _Counting(Explainer):
         name="counting",
     )
 
+    def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor | None:
+        return self.inner.promised_sum(model, samples)
+
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         self.seen.append(len(samples))
         return self.inner.explain(model, samples)
@@ -99,9 +107,14 @@ def example_task(metric: Metric, world: World) -> str:
     return next(task for task in tasks_of(metric) if fits(metric, *world.open(task)))
 
 
+def players(metric: Metric) -> tuple[Explainer, Explainer]:
+    """Return two explainers that cost no passes themselves and that the metric can judge."""
+    return (Summing(), Summing(0.5)) if isinstance(metric, Completeness) else (Good(), Opposite())
+
+
 def fits(metric: Metric, model: FaceModel, dataset: Dataset) -> bool:
     """Return whether a metric can score an example."""
-    return metric_applies(model.card, dataset, Good(), on_example(metric), [model.card, model.card]) is None
+    return metric_applies(model.card, dataset, players(metric)[0], on_example(metric), [model.card, model.card]) is None
 
 
 def measure(metric: Metric, world: World) -> list[Measured]:
@@ -116,7 +129,7 @@ def measure(metric: Metric, world: World) -> list[Measured]:
         # What a metric keeps with the model for later batches is part of its price: start without it.
         kept, model.cache = model.cache, Cache()
         costs = []
-        for inner in (Good(), Opposite()):
+        for inner in players(metric):
             explainer = _Counting(inner)
             maps = inner.explain(model, samples)
             before = model.passes.forward, model.passes.backward
@@ -178,6 +191,7 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
         "\n".join(table),
         figure,
         f"*{' '.join([CAPTION, REMARKS.get(metric.id, '')]).strip()}*",
+        f"Seeds, ranking, fills, sizes of images and all else that protocols share: [common rules]({COMMON}).",
     ]
     parts.append(to_markdown(metric))
     own = parameter_rows(metric)
@@ -190,10 +204,24 @@ def render(metric: Metric, measured: Sequence[Measured]) -> str:
 
 def render_index(metrics: Iterable[Metric]) -> str:
     """Return the text of the list of all protocols."""
-    rows = [f"| [`{m.id}`]({page_name(m)}) | {ARROWS[m.protocol.better]} | {cell(title(m))} |" for m in metrics]
-    head = "Every number carries the id of its protocol. A change that can move a number makes a new version."
+    rows = [
+        f"| [`{m.id}`]({page_name(m)}) | {m.protocol.family} | {ARROWS[m.protocol.better]} | {cell(title(m))} |"
+        for m in metrics
+    ]
+    head = (
+        "Every number carries the id of its protocol. A change that can move a number makes a new version. What all of "
+        f"them share stands in the [common rules]({COMMON}). Boards rank what is *faithful*, *specific* or *truth*; "
+        "gates are passed or failed; descriptions and costs are shown."
+    )
     return (
-        "\n\n".join([NOTE, "# Protocols", head, "\n".join(["| id | better | what |", "| --- | --- | --- |", *rows])])
+        "\n\n".join(
+            [
+                NOTE,
+                "# Protocols",
+                head,
+                "\n".join(["| id | family | better | what |", "| --- | --- | --- | --- |", *rows]),
+            ]
+        )
         + "\n"
     )
 
@@ -202,7 +230,7 @@ def write(folder: Path, figures: bool = True) -> None:
     """Write all pages, the index and the figures into ``folder``, and remove pages of metrics that are gone."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
-    kept = {"index.md"}
+    kept = {"index.md", COMMON}
     drawn: set[str] = set()
     with tempfile.TemporaryDirectory() as temporary:
         world = World(Path(temporary))

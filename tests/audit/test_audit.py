@@ -16,7 +16,7 @@ from faithface.audit.damage import STRENGTHS, Damaged, Mirrored, OfAnother, Untr
 from faithface.audit.evidence import kendall, monotone, paired_z, rank_agreement, samples_needed
 from faithface.audit.join import joined
 from faithface.audit.record import RECORD, AuditRecord, Evidence, read, write
-from faithface.audit.verdict import verdict_of
+from faithface.audit.verdict import ENOUGH, Claim, verdict_of
 from faithface.cli.main import main
 from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.errors import UsageError
@@ -130,7 +130,7 @@ def test_worlds_examined_apart_are_joined_and_judged_together(record):
     moved = []
     for one in record.metrics:
         found = (
-            {elsewhere: next(iter(one.evidence.values())).model_copy(update={"monotone": 0.8})} if one.evidence else {}
+            {elsewhere: next(iter(one.evidence.values())).model_copy(update={"quality": 0.8})} if one.evidence else {}
         )
         refused = tuple(f.model_copy(update={"world": elsewhere}) for f in one.findings if f.check == "applies")
         moved.append(one.model_copy(update={"evidence": found, "findings": refused}))
@@ -170,14 +170,15 @@ def test_metrics_are_asked_for_in_the_form_that_is_ranked():
 # --- verdicts from evidence alone
 
 
-def evidence(order=(10.0, 10.0), faults=(9.0, 9.0), rho=1.0) -> Evidence:
+def evidence(order=(10.0, 10.0), faults=(9.0, 9.0), rho=1.0, n=ENOUGH, means=None) -> Evidence:
     named = dict(zip(("another", "mirrored"), faults, strict=True))
     return Evidence(
-        n=9,
-        means={},
+        n=n,
+        means=means or {},
         real_over_random=order[0],
         random_over_inverted=order[1],
-        monotone=rho,
+        monotone=1.0,
+        quality=rho,
         faults={**named, "wrong kind": 9.0},
     )
 
@@ -197,18 +198,42 @@ def evidence(order=(10.0, 10.0), faults=(9.0, 9.0), rho=1.0) -> Evidence:
         ("faithful", evidence(faults=(1.0, -1.0)), True, "describes"),
         ("faithful", evidence(faults=(1.0, -1.0), order=(-9.0, 9.0)), True, "fails"),
         ("description", evidence(faults=(1.0, -1.0), order=(-9.0, 9.0)), True, "describes"),
+        ("cost", evidence(order=(0.0, 0.0)), True, "describes"),
     ],
 )
 def test_verdicts(family, given, exact, verdict):
-    assert verdict_of(family, {"here": (given, exact)})[0] == verdict
+    assert verdict_of(Claim(family), {"here": (given, exact)})[0] == verdict
 
 
 def test_the_worst_world_decides():
     worlds = {"one": (evidence(), True), "two": (evidence(rho=0.9), True), "three": (evidence(), False)}
-    verdict, findings = verdict_of("faithful", worlds)
+    verdict, findings = verdict_of(Claim("faithful"), worlds)
     assert verdict == "with care"
     assert [(f.world, f.check, f.value) for f in findings if not f.passed] == [("two", "monotone", 0.9)]
-    assert verdict_of("faithful", {})[0] == "not examined"
+    assert verdict_of(Claim("faithful"), {})[0] == "not examined"
+
+
+def test_a_world_of_few_samples_is_shown_and_gives_no_verdict_beside_a_large_one():
+    worlds = {"large": (evidence(), True), "small": (evidence(order=(0.5, 0.5), n=ENOUGH - 1), False)}
+    assert verdict_of(Claim("specific"), worlds)[0] == "judges"
+    assert verdict_of(Claim("specific"), {"small": worlds["small"]})[0] == "fails"
+
+
+@pytest.mark.parametrize(
+    ("better", "subject", "random", "verdict"),
+    [
+        ("higher", 0.95, 0.1, "judges"),
+        ("higher", 0.85, 0.1, "fails"),
+        ("higher", 0.95, 0.92, "fails"),
+        ("lower", 0.95, 0.1, "fails"),
+        ("lower", 0.1, 0.95, "judges"),
+    ],
+)
+def test_a_gate_judges_if_the_subject_passes_and_a_random_map_does_not(better, subject, random, verdict):
+    given = evidence(order=(0.0, -5.0), means={"subject": subject, "random": random})
+    found, findings = verdict_of(Claim("gate", better, 0.9), {"here": (given, True)})
+    assert found == verdict
+    assert {finding.check for finding in findings} == {"gate"}
 
 
 # --- numbers

@@ -23,6 +23,7 @@ class Median(Metric):
 
     protocol = Protocol(
         id="median@1",
+        family="faithful",
         better="lower",
         best=0.0,
     )

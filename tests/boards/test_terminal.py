@@ -11,8 +11,9 @@ from faithface.boards.board import Column, Row, Table, make_board
 from faithface.boards.claims import claim
 from faithface.boards.pairs import compare_records
 from faithface.boards.record import Number, Origin, Record, read_records
+from faithface.boards.render import table_markdown
 from faithface.boards.statistics import Place
-from faithface.boards.terminal import board_text, compact_lines
+from faithface.boards.terminal import board_text, compact_lines, table_text
 from faithface.cli import main
 from faithface.errors import UsageError
 
@@ -97,7 +98,7 @@ def test_the_samples_needed_are_said_where_the_first_two_are_tied(record: Record
 
 def test_long_protocol_names_break_at_hyphens_and_stay_in_their_columns(record: Record) -> None:
     name = "gap-dissimilarity-score@1(grid=14,points=11)"
-    lines = compact_lines(table(record, ("a", 0.9, 1)), [Column(name, number(name))], 80)
+    lines = compact_lines(table(record, ("a", 0.9, 1)), [Column(name, number(name))], 80, "also")
     words = [word for line in lines[1:] for word in line.split()]
     assert words[words.index("gap-") :][:5] == ["gap-", "dissimilarity", "score", "grid=14", "points=11"]
     assert max(map(len, lines)) <= 80
@@ -133,3 +134,52 @@ def test_the_command_prints_text_or_json(board: Path, capsys: pytest.CaptureFixt
     assert main(["compare", "ramp", "random", "--in", str(board), "--json"]) == 0
     assert '"protocol": "mean-relevance@1"' in capsys.readouterr().out
     assert main(["compare", "ramp", "random", "--in", str(board / "nowhere")]) == 2
+
+
+def family_table(record: Record, **numbers: Number) -> Table:
+    """Return a table with one method and a column per number."""
+    explainer = record.explainer.model_copy(update={"spec": "one", "control": False})
+    mine = record.model_copy(update={"explainer": explainer, "numbers": tuple(numbers.values()), "status": "ok"})
+    columns = tuple(Column(one.protocol, one) for one in numbers.values())
+    return Table("explainers", columns, (Row("one", mine, {}),))
+
+
+@pytest.mark.parametrize(
+    ("better", "bar", "value", "word"),
+    [("higher", 0.9, 0.9, "passed"), ("higher", 0.9, 0.89, "failed"), ("lower", 0.5, 0.5, "passed"),
+     ("lower", 0.5, 0.51, "failed")],
+)  # fmt: skip
+def test_a_gate_is_passed_or_failed_and_what_does_not_judge_stands_apart(
+    record: Record, better: str, bar: float, value: float, word: str
+) -> None:
+    made = {"gap@1": {"family": "faithful"}, "cut@1": {"family": "gate", "bar": bar, "better": better}}
+    made |= {"entropy@1": {"family": "description"}, "cost@1": {"family": "cost"}}
+    numbers = {name: number(name, value).model_copy(update=facts) for name, facts in made.items()}
+    shown = family_table(record, **numbers)
+    assert [column.ranked for column in shown.columns] == [True, False, False, False]
+    text = table_text(shown)
+    headings = [line for line in text.splitlines() if "not ranked" in line]
+    assert [line.split()[0] for line in headings] == ["gates", "descriptions", "cost"]
+    gate = text.split("gates (")[1].split("descriptions")[0]
+    assert word in gate
+    assert claim(shown, shown.columns[1]) == f"A gate, not ranked: {int(word == 'passed')} of 1 methods pass."
+    assert f"{word} ({value:.4f})" in table_markdown(shown)
+    assert "cut@1" in table_markdown(shown).split("(gate)")[0].rsplit("|", 1)[1]
+    assert "failed" not in text.replace(gate, "")
+
+
+def test_a_description_is_never_ranked_and_stands_behind_what_judges(board: Path) -> None:
+    kept = read_records(board / "records")
+
+    def described(one: Number) -> Number:
+        return one.model_copy(update={"family": "description"}) if one.protocol == "mean-relevance@1" else one
+
+    changed = [
+        dataclasses.replace(k, record=k.record.model_copy(update={"numbers": tuple(map(described, k.record.numbers))}))
+        for k in kept
+    ]
+    before, after = make_board(kept).tables[0], make_board(changed).tables[0]
+    assert any("mean-relevance@1" in row.places for row in before.rows)
+    assert not any("mean-relevance@1" in row.places for row in after.rows)
+    names = [column.protocol for column in after.columns]
+    assert names.index("median@1") < names.index("mean-relevance@1") < names.index("cost@1")

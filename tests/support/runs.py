@@ -171,6 +171,7 @@ class MeanRelevance(Metric):
 
     protocol = Protocol(
         id="mean-relevance@1",
+        family="faithful",
         range=(0.0, float("inf")),
         values=(
             Value(),

@@ -16,7 +16,7 @@ from faithface.applicability import metric_applies
 from faithface.audit.evidence import finite_mean, kendall, monotone, paired_z, rank_agreement, samples_needed
 from faithface.audit.exam import FAULT_NAMES, SUBJECT, Answers, Setting, examine, parameter_names, series
 from faithface.audit.record import AuditRecord, Evidence, Examined, Finding, World
-from faithface.audit.verdict import verdict_of
+from faithface.audit.verdict import Claim, verdict_of
 from faithface.contract import Explainer, Metric
 from faithface.errors import UsageError
 from faithface.plugins import Registry
@@ -51,13 +51,13 @@ class Place:
 
 PLACES: tuple[Place, ...] = (
     Place(
-        "exact-verifier-28-0",
+        "exact-verifier-16-0",
         "planted-verification",
         "contributions",
-        ("fggb", "hirescam", "saliency", "centre-prior", "edges"),
+        ("fggb(reading=signed,norms=shared)", "hirescam", "saliency", "centre-prior", "edges"),
     ),
     Place(
-        "exact-pad-28-0", "planted-pad", "contributions", ("grad-cam", "hirescam", "saliency", "centre-prior", "edges")
+        "exact-pad-16-0", "planted-pad", "contributions", ("grad-cam", "hirescam", "saliency", "centre-prior", "edges")
     ),
     Place(
         "planted-pad-guided-0", "planted-pad", "grad-cam", ("hirescam", "saliency", "oracle", "centre-prior", "edges")
@@ -131,12 +131,14 @@ def audit(
             found[text][place.name] = (one, setting.exact)
     examined = []
     for text, metric in metrics.items():
-        verdict, findings = verdict_of(metric.protocol.family, found[text])
+        claimed = metric.protocol.family, metric.protocol.better, metric.protocol.bar
+        verdict, findings = verdict_of(Claim(*claimed), found[text])
         examined.append(
             Examined(
                 metric=text,
                 family=metric.protocol.family,
                 better=metric.protocol.better,
+                bar=metric.protocol.bar,
                 verdict=verdict,
                 findings=(*findings, *refused[text]),
                 evidence={name: one for name, (one, _) in found[text].items()},
@@ -187,7 +189,9 @@ def _not_here(place: Place, why: str) -> Finding:
 def _evidence(answers: Answers, text: str, metric: Metric) -> Evidence:
     column, sign = answers.values[text], 1 if metric.protocol.better == "higher" else -1
     subject, random, inverted = (column[name] for name in (SUBJECT, "random", "inverted"))
-    quality = {name: float(np.mean(values)) for name, values in answers.quality.items() if name in column}
+    # What asks about patches is held against the order of patch means, all else against that of the ranked cells.
+    kept = answers.by_patch if "contributions" in metric.protocol.needs else answers.quality
+    quality = {name: float(np.mean(values)) for name, values in kept.items() if name in column}
     means = {name: mean for name, values in column.items() if np.isfinite(mean := finite_mean(values))}
     again = answers.again.get(text, {})
     first = again.get("first", {})
@@ -239,5 +243,6 @@ def _world(
         n=answers.n,
         methods=tuple(setting.methods),
         quality={name: float(np.mean(values)) for name, values in answers.quality.items()},
+        by_patch={name: float(np.mean(values)) for name, values in answers.by_patch.items()},
         kendall=table,
     )

@@ -30,6 +30,8 @@ from faithface.metrics import _maps
 from faithface.run.choice import choose
 
 BATCH = 16
+AGAIN = 8  # samples that are scored again with one thing changed
+QUALITY = 14  # cells per side over which the quality of a damaged map is measured: those that ranked forms rank
 SUBJECT = "subject"
 FAULTS: tuple[type[Wrapped], ...] = (OfAnother, Mirrored, WrongKind, Untrained)
 FAULT_NAMES = {OfAnother: "another", Mirrored: "mirrored", WrongKind: "wrong kind", Untrained: "untrained"}
@@ -45,7 +47,7 @@ class Setting:
         exact: its maps are the model's own contributions.
         controls: by name: at least ``random`` and ``inverted`` (the subject's).
         methods: further explainers, by name, for the agreement of metrics.
-        cells: cells per side in which maps are damaged and compared.
+        cells: cells per side in which maps are damaged.
     """
 
     name: str
@@ -64,16 +66,18 @@ class Answers:
 
     Attributes:
         n: samples loaded.
-        quality: true quality of the subject and its damaged versions: per sample, by name.
+        quality: true quality of the subject and its damaged versions: per sample, by name, over 14×14 cells.
+        by_patch: the same over the setting's cells.
         values: headline values by metric and candidate, float64 N over the samples that the metric judges.
         refused: why a metric could not be scored, by metric; why a candidate could not be made, by candidate.
         passes, seconds: per sample, by metric.
-        again: on the first batch, means by metric, kind of change ("first", "seed", "points", "fill") and candidate.
+        again: on the first samples, means by metric, kind of change ("first", "seed", "points", "fill") and candidate.
         batch: largest difference between a sample alone and in its batch, by metric.
     """
 
     n: int = 0
     quality: dict[str, list[float]] = field(default_factory=dict)
+    by_patch: dict[str, list[float]] = field(default_factory=dict)
     values: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     passes: dict[str, float] = field(default_factory=dict)
@@ -133,7 +137,7 @@ def examine(
             threshold,
             setting.dataset,
         )
-        undamaged: np.ndarray | None = None
+        undamaged: dict[int, np.ndarray] = {}
         for name, explainer in candidates(setting).items():
             if name in answers.refused:
                 continue
@@ -143,14 +147,14 @@ def examine(
                 answers.refused[name] = str(error)
                 continue
             if name in damaged_names():
-                cells = _cells(samples, maps, setting.cells)
-                undamaged = cells if undamaged is None else undamaged
-                answers.quality.setdefault(name, []).extend(_correlations(cells, undamaged))
+                for kept, grid in ((answers.quality, QUALITY), (answers.by_patch, setting.cells)):
+                    cells = _cells(samples, maps, grid)
+                    kept.setdefault(name, []).extend(_correlations(cells, undamaged.setdefault(grid, cells)))
             for text, metric in metrics.items():
                 if text not in answers.refused:
                     _score(setting, samples, maps, explainer, name, text, metric, columns, answers)
         if start == 0:
-            _again(setting, samples, metrics, answers)
+            _again(setting, samples.take(range(min(AGAIN, len(samples)))), metrics, answers)
         tell(f"{setting.name}: {min(start + BATCH, len(chosen))} of {len(chosen)} samples")
     for text, found in columns.items():
         if text not in answers.refused:
@@ -193,7 +197,7 @@ def _score(
 
 
 def _again(setting: Setting, samples: Samples, metrics: Mapping[str, Metric], answers: Answers) -> None:
-    """Score a few candidates of the first batch again, with one thing changed at a time."""
+    """Score a few candidates again, with one thing changed at a time."""
     few = {SUBJECT: setting.subject, **setting.controls, **setting.methods}
     few = {name: explainer for name, explainer in few.items() if name not in answers.refused}
     other_seed = dataclasses.replace(samples, seed=samples.seed + 1, cache=type(samples.cache)())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from faithface.audit.record import AuditRecord, Evidence, Examined, Finding
-from faithface.audit.verdict import verdict_of
+from faithface.audit.verdict import Claim, verdict_of
 from faithface.errors import UsageError
 
 
@@ -48,7 +48,9 @@ def joined(records: Sequence[AuditRecord]) -> AuditRecord:
 
 def _both(first: Examined, second: Examined, exact: dict[str, bool]) -> Examined:
     evidence: dict[str, Evidence] = {**first.evidence, **second.evidence}
-    verdict, findings = verdict_of(first.family, {name: (one, exact[name]) for name, one in evidence.items()})
+    verdict, findings = verdict_of(
+        Claim(first.family, first.better, first.bar), {name: (one, exact[name]) for name, one in evidence.items()}
+    )
     refused: list[Finding] = [
         one for one in (*first.findings, *second.findings) if one.check == "applies" and one.world
     ]

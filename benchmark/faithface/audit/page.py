@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from faithface.audit.record import AuditRecord, Evidence, Examined, Finding
-from faithface.audit.verdict import MONOTONE, NOTICED, ORDERLESS, TOLD
+from faithface.audit.record import AuditRecord, Evidence, Examined, Finding, World
+from faithface.audit.verdict import ENOUGH, MONOTONE, NOTICED, ORDERLESS, TOLD
 
 PAGE, FIGURE = "README.md", "audit.png"
 ORDER = ("judges", "with care", "describes", "fails", "not examined")
@@ -48,7 +48,7 @@ def render(record: AuditRecord) -> str:
         found = [(one, one.evidence[world.name]) for one in sorted_metrics(record) if world.name in one.evidence]
         parts += [f"## {world.name}", _checks(found), _sensitivities(found)]
         if world.exact:
-            parts.append(_quality(world.quality))
+            parts.append(_quality(world))
     parts += ["## Why", _reasons(record)]
     return "\n\n".join(parts) + "\n"
 
@@ -76,11 +76,12 @@ def _short(one: Examined) -> str:
 def _bars() -> str:
     return (
         f"*Judges*: subject > random > inverted subject at z ≥ {TOLD:g}; every planted fault is noticed at z ≥ "
-        f"{NOTICED:g}; where the subject is the model's own contributions, the mean values order it and its three "
-        f"versions of each damage by strength, ρ ≥ {MONOTONE:g} in the mean of noise, shift and blur. *With care*: the "
-        "order holds, something else does not. *Describes*: neither a mirrored map nor another sample's is noticed. "
-        f"*Fails*: the order does not hold, no map is told from another, or ρ < {ORDERLESS:g}. A metric has the worst "
-        "verdict of all worlds. A z is the mean of paired differences over its standard error."
+        f"{NOTICED:g}; where the subject is the model's own contributions, the mean values of it and its nine damaged "
+        f"versions are in the order of their quality, ρ ≥ {MONOTONE:g}. *With care*: the order holds, something else "
+        "does not. *Describes*: neither a mirrored map nor another sample's is noticed. *Fails*: the order does not "
+        f"hold, no map is told from another, or ρ < {ORDERLESS:g}. A gate *judges* where the subject passes and the "
+        f"random map does not. A metric has the worst verdict of all worlds with at least {ENOUGH} samples. A z is the "
+        "mean of paired differences over its standard error."
     )
 
 
@@ -136,9 +137,13 @@ def _sensitivities(found: Sequence[tuple[Examined, Evidence]]) -> str:
     return _table(head, rows)
 
 
-def _quality(quality: dict[str, float]) -> str:
-    text = ", ".join(f"{name} {value:.2f}" for name, value in sorted(quality.items(), key=lambda item: -item[1]))
-    return f"Quality of the damaged versions (correlation with the contributions over cells): {text}."
+def _quality(world: World) -> str:
+    rows = [
+        [name, _number(value), _number(world.by_patch.get(name))]
+        for name, value in sorted(world.quality.items(), key=lambda item: -item[1])
+    ]
+    head = ["version of the subject", "quality over 14×14 cells", "over patches"]
+    return "Quality of the damaged versions: the mean correlation with the undamaged map.\n\n" + _table(head, rows)
 
 
 def _reasons(record: AuditRecord) -> str:
@@ -158,7 +163,8 @@ def _sentence(finding: Finding) -> str:
         "fault": f"{finding.detail} map noticed at z",
         "place": f"{finding.detail} map moves it by z",
         "same": "largest difference between maps, z",
-        "monotone": "damaged versions ordered with ρ",
+        "monotone": "ten maps ordered by quality with ρ",
+        "gate": f"{finding.detail}",
     }[finding.check]
     bar = "" if finding.bar is None else f", bar {finding.bar:g}"
     return f"{what} = {_number(finding.value)}{bar}{place}"

@@ -24,7 +24,8 @@ class Finding(_Strict):
     """One reason of a verdict.
 
     Attributes:
-        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``applies``, or ``world``.
+        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``gate``, ``applies`` or
+            ``world``.
         passed: whether it speaks for the metric.
         world: where; "" for everywhere.
         detail: which fault, or which two maps.
@@ -83,6 +84,7 @@ class Examined(_Strict):
     metric: str
     family: str
     better: str
+    bar: float | None = None
     verdict: Verdict
     findings: tuple[Finding, ...]
     evidence: dict[str, Evidence]
@@ -93,7 +95,9 @@ class World(_Strict):
 
     Attributes:
         exact: the subject's maps are the model's own contributions, so that the order of damaged versions is known.
-        quality: of the subject's versions: mean over samples of the correlation with the undamaged map over cells.
+        quality: of the subject's versions: mean over samples of the correlation with the undamaged map over 14×14
+            cells.
+        by_patch: the same over the patches of an exact network.
         kendall: Kendall's τ of two metrics' orders of all candidates, by the metrics' texts.
     """
 
@@ -107,6 +111,7 @@ class World(_Strict):
     n: int
     methods: tuple[str, ...]
     quality: dict[str, float]
+    by_patch: dict[str, float] = {}
     kendall: dict[str, dict[str, float]] = {}
 
 

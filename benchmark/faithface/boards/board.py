@@ -23,6 +23,9 @@ from faithface.boards.statistics import Place, beaten, pairwise, places
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
+# Families that are shown and never ranked, in the order of their columns, which come after those that judge.
+APART = ("gate", "description", "cost")
+
 
 @dataclass(frozen=True)
 class Column:
@@ -30,6 +33,11 @@ class Column:
 
     protocol: str
     sample: Number
+
+    @property
+    def ranked(self) -> bool:
+        """Whether its numbers may be ranked: they are means, and of a protocol that judges maps."""
+        return self.sample.summary == "mean" and self.sample.family not in APART
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,7 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
         for number in one.record.numbers:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
+    columns = dict(sorted(columns.items(), key=lambda item: _apart(item[1])))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
     ranked: Mapping[str, _Ranking] = {}
     splits: tuple[Split, ...] = ()
@@ -179,6 +188,17 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
     return Table(kind, tuple(columns.values()), shown, splits, units)
 
 
+def _apart(column: Column) -> int:
+    return APART.index(column.sample.family) if column.sample.family in APART else -1
+
+
+def passed(number: Number) -> bool | None:
+    """Say whether a gate's number reaches its bar; None for what is no gate, or has no number."""
+    if number.bar is None or number.number is None:
+        return None
+    return number.number >= number.bar if number.better == "higher" else number.number <= number.bar
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """The places of the methods in one column, and which controls each of them beats."""
@@ -190,7 +210,7 @@ class _Ranking:
 def _rankings(
     columns: Mapping[str, Column], frame: pl.DataFrame, controls: set[str], designs: Designs
 ) -> dict[str, _Ranking]:
-    """Rank each column among the methods with a number; nothing for a protocol with its own summary.
+    """Rank each column among the methods with a number; nothing for one with its own summary, or of a family apart.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.
@@ -199,7 +219,7 @@ def _rankings(
     found = {}
     for protocol, column in columns.items():
         rows = by_protocol.get((protocol,))
-        if column.sample.summary == "mean" and rows is not None:
+        if column.ranked and rows is not None:
             found[protocol] = _ranking(column, rows, controls, designs)
     return found
 

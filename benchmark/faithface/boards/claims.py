@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faithface.boards.board import Column, Row, Table
+from faithface.boards.board import APART, Column, Row, Table, passed
 from faithface.reasons import Status
 
 
@@ -17,6 +17,11 @@ def claim(table: Table, column: Column) -> str:
     placed = [row for row in methods if (p := row.places.get(column.protocol)) and p.tie_class is not None]
     if not methods:
         return "No method has a number here."
+    if column.sample.family == "gate":
+        through = [row.title for row in methods if (n := row.number(column.protocol)) is not None and passed(n)]
+        return f"A gate, not ranked: {len(through)} of {len(methods)} methods pass."
+    if column.sample.family in APART:
+        return f"A {column.sample.family}, not ranked." if column.sample.family != "cost" else "Costs are not ranked."
     if column.sample.summary != "mean":
         return "This protocol has a summary of its own and is not ranked."
     if not placed:

@@ -38,7 +38,7 @@ from faithface.boards.record import (
 )
 from faithface.boards.statistics import interval
 from faithface.card import ModelCard
-from faithface.contract import Metric
+from faithface.contract import Metric, judged_by
 from faithface.durable import cannot_write, replace_folder
 from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
@@ -341,7 +341,8 @@ def _numbers(
             "better": protocol.direction(name),
             "range": (_json(low), _json(high)),
             "best": _json(asked.best_on(card)),
-            "which": asked.judged_on,
+            "which": judged_by(asked.judged_on, card.task),
+            "bar": protocol.bar if name == "" else None,
             "summary": "protocol" if own else "mean",
             "tolerance": _json(asked.tolerance),
             "parameters": _parameters(asked),

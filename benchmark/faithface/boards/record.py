@@ -154,6 +154,7 @@ class Number(_Strict):
         range, best: of the protocol; None is infinity, which JSON does not have.
         n: samples behind it; ``invalid``: samples without a value; ``flagged``: samples with a remark.
         flags: for how many samples each remark was made.
+        bar: of a gate, the number from which it counts as passed.
         summary: ``mean``, or ``protocol`` where the protocol has a summary of its own.
         family, question: what kind of question the protocol asks (``Protocol.family``), and its text; "" in records
             that were written before they were kept.
@@ -180,6 +181,7 @@ class Number(_Strict):
     range: tuple[float | None, float | None]
     best: float | None
     which: str
+    bar: float | None = None
     summary: Literal["mean", "protocol"]
     tolerance: float | None = None
     parameters: dict[str, str]

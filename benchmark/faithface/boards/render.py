@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tabulate import tabulate
 
 from faithface.boards import escaping
-from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.board import APART, Board, Column, Row, Table, passed
 from faithface.boards.claims import claim
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.outcomes import Decision, Split
@@ -98,6 +98,8 @@ def cell_text(number: Number | None, rank: str | None) -> str:
     if number.number is None:
         return "–"
     text = figure(number.number)
+    if (gate := passed(number)) is not None:
+        return f"{'passed' if gate else 'failed'} ({text})"
     if number.low is not None and number.high is not None:
         text += f" [{figure(number.low)}, {figure(number.high)}]"
     return text if rank is None else f"{text} · {rank}"
@@ -112,7 +114,7 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
     columns = shown_columns(table) if columns is None else columns
     headers = [
         "explainer" if table.kind == "explainers" else "model",
-        *(f"{c.protocol} {ARROW[c.sample.better]}" for c in columns),
+        *(f"{c.protocol} {ARROW[c.sample.better]}{apart(c)}" for c in columns),
     ]
     lines: list[list[str]] = []
     family = ""
@@ -123,6 +125,11 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
         cells = [cell_text(row.number(c.protocol), row.rank(c.protocol)) for c in columns]
         lines.append([f"{row.title} (control)" if row.control else row.title, *cells])
     return pipe(lines, headers)
+
+
+def apart(column: Column) -> str:
+    """Return the remark on a column that is shown and not ranked; "" for those that judge."""
+    return f" ({column.sample.family})" if column.sample.family in APART else ""
 
 
 def family_line(table: Table, family: str) -> list[str]:
@@ -240,9 +247,10 @@ def markdown(board: Board) -> str:
     parts.append(
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
-        "pairs). Protocols with a summary of their own are not ranked, and neither is anything with too few samples or "
-        "people. Rows are in the order of the first column; controls stand at the foot and are not ranked. The tables "
-        "are made from the records beside them; `faithface leaderboard build` on this folder must change nothing."
+        "pairs). Gates are passed or failed. Gates, descriptions, costs and protocols with a summary of their own are "
+        "not ranked, and neither is anything with too few samples or people. Rows are in the order of the first "
+        "column; controls stand at the foot and are not ranked. The tables are made from the records beside them; "
+        "`faithface leaderboard build` on this folder must change nothing."
     )
     for table in board.tables:
         columns = shown_columns(table)

@@ -14,7 +14,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.board import APART, Board, Column, Row, Table, passed
 from faithface.boards.claims import claim, with_number
 from faithface.boards.escaping import cell_width, plain
 from faithface.boards.flags import flag_lines, implausible
@@ -22,6 +22,12 @@ from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, 
 
 WIDTH = 80
 NAME = 22  # columns for an explainer's name
+RANKED = "also (number and tie class; a is the class of the best)"
+SHOWN = {
+    "gate": "gates (passed or failed, not ranked)",
+    "description": "descriptions of maps (not ranked)",
+    "cost": "cost (not ranked)",
+}
 CELL = 13  # columns for a number and its class in the compact table
 
 
@@ -50,8 +56,13 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     for column in full:
         lines += ["", *protocol_lines(table, column, width)]
     rest = [column for column in columns if column not in full]
-    if rest:
-        lines += ["", *compact_lines(table, rest, width)]
+    judging = [column for column in rest if column.sample.family not in APART]
+    if judging:
+        lines += ["", *compact_lines(table, judging, width, RANKED)]
+    for family, title in SHOWN.items():
+        part = [column for column in rest if column.sample.family == family]
+        if part:
+            lines += ["", *compact_lines(table, part, width, title)]
     flags = [piece for line in flag_lines(table) for piece in _wrap(f"! {line}", width)]
     if flags:
         lines += ["", *flags]
@@ -91,11 +102,11 @@ def _full_line(row: Row, column: Column, name: int, width: int) -> str:
     return f"  {rank:>5}  {_name(row.title, name)}  {figure(number.number):>8}  {interval}".rstrip()
 
 
-def compact_lines(table: Table, columns: Sequence[Column], width: int) -> list[str]:
+def compact_lines(table: Table, columns: Sequence[Column], width: int, title: str) -> list[str]:
     """Return several protocols in short, as many beside each other as fit: a number and the letter of its class."""
     name = _width_of_names(table.rows)
     fit = max(1, (width - name - 2) // (CELL + 1))
-    lines = ["also (number and tie class; a is the class of the best)"]
+    lines = [title]
     for start in range(0, len(columns), fit):
         part = columns[start : start + fit]
         heads = [_heads(column) for column in part]
@@ -116,6 +127,9 @@ def _short_cell(row: Row, column: Column) -> str:
     number = row.number(column.protocol)
     if number is None or number.number is None:
         return "–" if number is None or number.status != "failed" else "failed"
+    gate = passed(number)
+    if gate is not None:
+        return f"{'passed' if gate else 'failed'}  "
     place = row.places.get(column.protocol)
     letter = " " if place is None or place.tie_class is None else _letter(place.tie_class)
     return f"{figure(number.number)} {letter}"

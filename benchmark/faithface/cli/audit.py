@@ -94,8 +94,11 @@ def _place(text: str) -> Place:
     """Read MODEL/DATASET/EXPLAINER; the other explainers are those of the model's builtin world, or of the first."""
     from faithface.audit.audit import PLACES, Place
 
-    parts = text.split("/")
-    if len(parts) != 3 or not all(parts):
+    # A dataset may be opened on a path, which holds slashes of its own.
+    model, _, rest = text.partition("/")
+    dataset, _, explainer = rest.rpartition("/")
+    parts = (model, dataset, explainer)
+    if not all(parts):
         raise UsageError(f'--world is "{text}"; expected MODEL/DATASET/EXPLAINER, such as {PLACES[1].text}')
     known = next((place for place in PLACES if place.model == parts[0]), PLACES[0])
     return Place(parts[0], parts[1], parts[2], known.methods)

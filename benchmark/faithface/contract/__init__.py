@@ -22,7 +22,7 @@ from faithface.contract.maps import PAIR_MAPS, Cost, Maps
 from faithface.contract.metric import Better, Metric, Protocol, Scores, Value
 from faithface.contract.model import MADE, Activations, FaceModel
 from faithface.contract.running import BatchingPolicy, DeviceFeed, Feed, HostFeed, Passes
-from faithface.contract.samples import ClassSide, Clean, Samples, Views, Which
+from faithface.contract.samples import Both, ClassSide, Clean, Samples, Views, Which, both, judged_by
 
 __all__ = [
     "MADE",
@@ -30,6 +30,7 @@ __all__ = [
     "Activations",
     "BatchingPolicy",
     "Better",
+    "Both",
     "Cache",
     "ClassSide",
     "Clean",
@@ -54,4 +55,6 @@ __all__ = [
     "Value",
     "Views",
     "Which",
+    "both",
+    "judged_by",
 ]

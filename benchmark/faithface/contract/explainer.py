@@ -19,6 +19,8 @@ from faithface.tasks import TASKS, Task
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from faithface.contract.maps import Maps
     from faithface.contract.model import FaceModel
     from faithface.contract.samples import Samples
@@ -39,6 +41,8 @@ class Method:
         seeded: whether it draws random numbers (always from :meth:`Samples.rng`).
         source: the paper.
         reexplains: False for maps that cannot be computed for altered images (precomputed ones).
+        complete: True where the method promises that its map sums to a rise of the score, which
+            :meth:`Explainer.promised_sum` states.
         control: True for what is no method but shows what a number means, such as random maps or the ground truth;
             boards show it apart and do not rank it.
 
@@ -53,6 +57,7 @@ class Method:
     seeded: bool = False
     source: str = ""
     reexplains: bool = True
+    complete: bool = False
     control: bool = False
 
     def __post_init__(self) -> None:
@@ -91,6 +96,13 @@ class Explainer(Parametrised, ABC):
         (a field that holds a path) need not be listed.
         """
         return ()
+
+    def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor | None:
+        """Return what each view's map must sum to, float32 M in the order of :meth:`Samples.views`; None: no promise.
+
+        Of a pair it is the sum of similarity minus dissimilarity. For methods that are ``complete``.
+        """
+        return None
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
         """Return this explainer opened on what follows the colon in ``name:argument`` (``inverted:rise``)."""

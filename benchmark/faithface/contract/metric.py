@@ -16,7 +16,7 @@ import numpy as np
 from faithface.card import ModelCard
 from faithface.contract.declared import check_literals
 from faithface.contract.parameters import Parametrised
-from faithface.contract.samples import ClassSide, Which
+from faithface.contract.samples import Both, ClassSide, Which
 from faithface.errors import NotApplicable
 from faithface.reasons import Reason
 from faithface.tasks import TASKS, Task
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from faithface.contract.samples import Samples
 
 Better = Literal["higher", "lower"]
+Judged = Which | ClassSide | Both
 MetricNeed = Literal["model", "explainer", "twin", "family", "truth", "contributions", "out-of-set"]
 Family = Literal["faithful", "specific", "truth", "gate", "description", "cost"]
 Range = tuple[float, float]
@@ -73,6 +74,8 @@ class Protocol:
             function of the metric. Infinity: it is not expected to come out the same (seconds). ``faithface verify``
             compares with it.
         judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
+        bar: of a gate, the value from which it counts as passed: at least, or where lower is better at most. None for
+            all others.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
         tasks: the tasks it can score.
@@ -80,7 +83,8 @@ class Protocol:
             of the metric.
 
     Raises:
-        TypeError: unknown tasks or needs, no headline among the values, or a direction that is neither.
+        TypeError: unknown tasks or needs, no headline among the values, a direction that is neither, or a bar that
+            belongs to no gate, or a gate without one.
     """
 
     id: str
@@ -92,7 +96,8 @@ class Protocol:
     family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
     tolerance: float | Callable[[Any], float] = 1e-3
-    judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
+    judged_on: Judged | Callable[[Any], Judged] = "all"
+    bar: float | None = None
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
     tasks: frozenset[Task] = frozenset(TASKS)
@@ -104,6 +109,10 @@ class Protocol:
         check_literals(what, "needs", self.needs, MetricNeed)
         check_literals(what, "better", frozenset({self.better}), Better)
         check_literals(what, "family", frozenset({self.family}), Family)
+        if (self.family == "gate") != (self.bar is not None):
+            raise TypeError(
+                f'{what}: family is "{self.family}" and bar is {self.bar}; a gate has a bar, others have none'
+            )
         if not self.values or self.values[0].name:
             raise TypeError(f'{what}: the first of its values is the headline, named ""; got {self.value_names}')
         if len(set(self.value_names)) != len(self.values):
@@ -154,7 +163,7 @@ class Metric(Parametrised, ABC):
         return self.protocol.id
 
     @property
-    def judged_on(self) -> Which | ClassSide:
+    def judged_on(self) -> Judged:
         """The pairs, or the class, that this metric, as it is set, is judged on."""
         given = self.protocol.judged_on
         return given(self) if callable(given) else given

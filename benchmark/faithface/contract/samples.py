@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from faithface.errors import NotApplicable, UsageError
 from faithface.lazy import torch
 from faithface.reasons import ReasonCode
 from faithface.seeds import rng_for, seed_for
-from faithface.tasks import ClassTarget, PairTarget, Target, is_saturated
+from faithface.tasks import ClassTarget, PairTarget, Target, Task, is_saturated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,22 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Which = Literal["all", "genuine", "impostor"]
 ClassSide = Literal["all", "positive", "negative"]
+# Of a metric for both: the pairs, and of classifiers the samples.
+Both = Literal[
+    "all+all", "all+positive", "all+negative",
+    "genuine+all", "genuine+positive", "genuine+negative",
+    "impostor+all", "impostor+positive", "impostor+negative",
+]  # fmt: skip
+
+
+def both(pairs: Which, classes: ClassSide) -> Both:
+    """Return what a metric of both tasks is judged on: these pairs, and of classifiers these samples."""
+    return cast("Both", f"{pairs}+{classes}")
+
+
+def judged_by(which: str, task: Task) -> str:
+    """Return the part that speaks of a task, of two sides joined by ``+``; one alone speaks of both."""
+    return which.split("+")[0 if task == "verification" else -1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,18 +137,20 @@ class Samples:
         chosen = tuple(int(i) for i in indices)
         return self if chosen == tuple(range(len(self))) else self.cached(_taken, chosen)
 
-    def where(self, which: Which | ClassSide) -> np.ndarray:
+    def where(self, which: Which | ClassSide | Both) -> np.ndarray:
         """Return the indices of the samples of one kind.
 
         Args:
             which: ``genuine`` or ``impostor`` pairs, which for classifiers means all; samples whose label is the
                 dataset's ``positive`` class, or another (``negative``), which for pairs means all; or ``all``. Where
-                the label or the dataset's positive class is not known, a sample counts as positive.
+                the label or the dataset's positive class is not known, a sample counts as positive. Two of them
+                joined by ``+``: the first for pairs, the second for classifiers.
         """
-        if self.are_pairs and which in ("genuine", "impostor"):
-            return np.flatnonzero(self.genuine == (which == "genuine"))
-        if not self.are_pairs and which in ("positive", "negative"):
-            return np.flatnonzero(self._negative == (which == "negative"))
+        side = judged_by(which, "verification" if self.are_pairs else "pad")
+        if self.are_pairs and side in ("genuine", "impostor"):
+            return np.flatnonzero(self.genuine == (side == "genuine"))
+        if not self.are_pairs and side in ("positive", "negative"):
+            return np.flatnonzero(self._negative == (side == "negative"))
         return np.arange(len(self))
 
     @property

@@ -21,12 +21,14 @@ from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.degradation import METRICS as DEGRADATION
 from faithface.metrics.entropy import Entropy
 from faithface.metrics.gap_specific import METRICS as GAP_SPECIFIC
+from faithface.metrics.gates import METRICS as GATES
 from faithface.metrics.geometry import METRICS as GEOMETRY
 from faithface.metrics.histogram_entropy import HistogramEntropy
 from faithface.metrics.inpainting_game import METRICS as INPAINTING_GAME
 from faithface.metrics.localisation_auc import LocalisationAuc
 from faithface.metrics.max_sensitivity import METRICS as MAX_SENSITIVITY
 from faithface.metrics.noise_stability import METRICS as NOISE_STABILITY
+from faithface.metrics.optimum_share import METRICS as OPTIMUM_SHARE
 from faithface.metrics.out_of_set_shift import METRICS as OUT_OF_SET_SHIFT
 from faithface.metrics.part_swap import METRICS as PART_SWAP
 from faithface.metrics.patch_replacement import METRICS as PATCH_REPLACEMENT
@@ -67,7 +69,9 @@ METRICS: tuple[Metric, ...] = (
     *INPAINTING_GAME,
     *REGION_SHAPLEY,
     *GAP_SPECIFIC,
+    *OPTIMUM_SHARE,
     *PART_SWAP,
+    *GATES,
     ExplanationCost(),
 )
 

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Face, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.contract import (
+    ClassSide,
+    Dataset,
+    Explainer,
+    Face,
+    FaceModel,
+    Maps,
+    Metric,
+    Protocol,
+    Samples,
+    Scores,
+    Value,
+    both,
+)
 from faithface.contract.metric import Better
 from faithface.lazy import torch
 from faithface.loading import read_face
@@ -40,7 +53,7 @@ def top_share(id: str, question: str, better: Better) -> Protocol:
         needs=frozenset({"model"}),
         family="faithful",
         values=(Value(), Value("control"), Value("flips"), Value("control-flips")),
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost="2",
         source="Ensemble-CAM, 2510.19695",
     )
@@ -67,9 +80,11 @@ class TopShare(Metric):
         ``grid=0``, follows the paper's notebook: threshold at the 90th percentile with all ties included, map stretched
         bilinearly over the image at its own size, mask where it exceeds its minimum (about 10.7 %), black, and one
         shift for all images of a size (numpy seed 42).
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only (an impostor pair has no confidence to lose), by
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only (an impostor pair has no confidence to lose), by
         the probe's similarity map; the probe is altered.
 
     Special cases
@@ -87,6 +102,7 @@ class TopShare(Metric):
     fill: TopFill = "black"
     grid: int = 14
     reading: Reading = "input"
+    which: ClassSide = "positive"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.contract import (
+    ClassSide,
+    Dataset,
+    Explainer,
+    FaceModel,
+    Maps,
+    Metric,
+    Protocol,
+    Samples,
+    Scores,
+    Value,
+    both,
+)
 from faithface.errors import NotApplicable
 from faithface.metrics import _maps
 from faithface.metrics._forward import unaltered_scores
@@ -35,9 +47,12 @@ class AverageDrop(Metric):
     Parameters
         ``toward``: ``black`` (default): the image is multiplied by the map in pixel space. ``mean``: it is multiplied
         after normalisation, so that a low map leaves the card's mean colour.
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only, the probe's
+        similarity map; the probe is altered.
 
     Special cases
         A constant map has no scale: it counts as 0 everywhere, so that saying nothing is not rewarded for hiding
@@ -72,12 +87,13 @@ class AverageDrop(Metric):
             Value(),
             Value("absolute"),
         ),
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost="1",
         source="Chattopadhay et al., Grad-CAM++, WACV 2018",
     )
 
     toward: Toward = "black"
+    which: ClassSide = "positive"
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
         if score_range(card)[1] <= 0:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.contract import ClassSide, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, both
 from faithface.metrics import _maps
 from faithface.metrics._forward import unaltered_scores
 from faithface.metrics._masked_score import Toward, masked_scores
@@ -33,9 +33,12 @@ class AverageIncrease(Metric):
     Parameters
         ``toward``: ``black`` (default): the image is multiplied by the map in pixel space. ``mean``: it is multiplied
         after normalisation, so that a low map leaves the card's mean colour.
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only, the probe's
+        similarity map; the probe is altered.
 
     Special cases
         A constant map counts as 0 everywhere and is flagged. A map with values that are not finite has no value.
@@ -62,12 +65,13 @@ class AverageIncrease(Metric):
         best=1.0,
         needs=frozenset({"model"}),
         family="faithful",
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost="1",
         source="Chattopadhay et al., Grad-CAM++, WACV 2018",
     )
 
     toward: Toward = "black"
+    which: ClassSide = "positive"
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         chosen = _maps.judged(samples, maps)

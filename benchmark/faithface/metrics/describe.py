@@ -107,15 +107,17 @@ def protocol(metric: Metric, width: int = 80) -> str:
 def facts(metric: Metric) -> list[tuple[str, str]]:
     """Return what can be said of a metric without running it, as (name, text) pairs."""
     low, high = metric.range_on()
+    pairs, side = metric.judged_on.split("+")[0], metric.judged_on.split("+")[-1]
     told = [
         ("id", metric.id),
         ("better", f"{metric.protocol.better} {ARROWS[metric.protocol.better]}"),
         ("family", metric.protocol.family),
         ("range", f"{_number(low)} to {_number(high)}"),
         ("best value", _number(metric.best_on())),
+        ("passed from", "" if metric.protocol.bar is None else _bar(metric)),
         ("tasks", ", ".join(sorted(metric.protocol.tasks))),
-        ("pairs", metric.judged_on if "verification" in metric.protocol.tasks else ""),
-        ("judged class", metric.judged_on if metric.judged_on in ("positive", "negative") else ""),
+        ("pairs", pairs if "verification" in metric.protocol.tasks else ""),
+        ("judged class", side if side in ("positive", "negative") else ""),
         ("needs", ", ".join(sorted(metric.protocol.needs)) or "maps only"),
     ]
     if metric.ground_truth:
@@ -156,6 +158,11 @@ def describe(metric: Metric) -> str:
 
 def _number(value: float) -> str:
     return "∞" if value == float("inf") else "−∞" if value == float("-inf") else f"{value:g}"
+
+
+def _bar(metric: Metric) -> str:
+    word = "at least" if metric.protocol.better == "higher" else "at most"
+    return f"{word} {_number(metric.protocol.bar or 0.0)}"
 
 
 def _value(metric: Metric, name: str) -> str:

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value, Which
+from faithface.contract import (
+    ClassSide,
+    Dataset,
+    Explainer,
+    FaceModel,
+    Maps,
+    Metric,
+    Protocol,
+    Samples,
+    Scores,
+    Value,
+    Which,
+    both,
+)
 from faithface.errors import NotApplicable
 from faithface.lazy import torch
 from faithface.metrics import _maps
@@ -76,6 +89,7 @@ class GapSpecific(Metric):
         ``points``: points of a curve, both ends included (11).
         ``pairs``: the pairs that are judged: ``all`` (default), ``genuine`` or ``impostor``. The two kinds stand on
         different scales: rank them apart.
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``.
 
     Values
         headline: the difference.
@@ -122,6 +136,7 @@ class GapSpecific(Metric):
     grid: int = 14
     points: int = 11
     pairs: Which = "all"
+    which: ClassSide = "positive"
 
     protocol = Protocol(
         id="gap-specific@1",
@@ -132,8 +147,9 @@ class GapSpecific(Metric):
         better="higher",
         range=value_range,
         needs=frozenset({"model", "explainer"}),
+        family="specific",
         values=(Value(), Value("own"), Value("others")),
-        judged_on=lambda metric: metric.pairs,
+        judged_on=lambda metric: both(metric.pairs, metric.which),
         cost=passes,
         source="faithface; curves: Petsiuk, Das, Saenko, RISE, BMVC 2018; Lu, Xu, Ebrahimi, CorrRISE, WACV 2024",
     )

@@ -237,6 +237,7 @@ class PartSwap(Metric):
         range=(-1.0, 1.0),
         best=1.0,
         needs=frozenset({"model", "explainer"}),
+        family="specific",
         values=(Value(), Value("inside"), Value("elsewhere")),
         judged_on=lambda metric: metric.pairs,
         cost=lambda metric: (

@@ -168,7 +168,7 @@ class Randomisation(Metric):
         range=(0.0, 1.0),
         best=0.0,
         needs=frozenset({"model", "explainer"}),
-        family="gate",
+        family="description",
         values=(
             Value(),
             Value("ssim"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value
+from faithface.contract import ClassSide, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Value, both
 from faithface.lazy import torch
 from faithface.metrics import _maps
 from faithface.metrics._forward import NO_THRESHOLD, answers, probes, unaltered_scores
@@ -53,10 +53,13 @@ class Road(Metric):
         ``noise``: standard deviation in units of pixels in [0, 1]; default 0.01.
         ``grid``: 0 = pixels (default); G = whole cells of a G×G grid are ranked by their mean, in steps of 2⁻²⁰ of the
         map's largest |value|, and removed.
+        ``which``: of classifiers, the samples that are judged: ``positive`` (default), ``negative`` or ``all``. The
+        evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map. Pairs: genuine ones only, the probe's similarity map; the probe is altered.
-        Imputation takes evidence away, which an impostor pair, unlike by its own, does not show.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only, the probe's
+        similarity map; the probe is altered. Imputation takes evidence away, which an impostor pair, unlike by its own,
+        does not show.
 
     Special cases
         With everything removed there is nothing to impute from: the image's mean colour, plus the noise. The noise
@@ -97,7 +100,7 @@ class Road(Metric):
             Value("morf-decision", "lower"),
             Value("lerf-decision"),
         ),
-        judged_on="genuine",
+        judged_on=lambda metric: both("genuine", metric.which),
         cost=lambda metric: f"{2 * (metric.points - 2) + 1}",
         source="Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022",
     )
@@ -105,6 +108,7 @@ class Road(Metric):
     points: int = 11
     noise: float = 0.01
     grid: int = 0
+    which: ClassSide = "positive"
 
     def __post_init__(self) -> None:
         if self.points < 2:

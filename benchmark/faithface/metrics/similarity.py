@@ -112,6 +112,11 @@ def spearman(a: Tensor, b: Tensor) -> np.ndarray:
     return rank_correlation(average_ranks(a), average_ranks(b))
 
 
+def spearman_of_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return Spearman's correlation of the rows of two N×K arrays, as :func:`spearman` does of maps."""
+    return spearman(*(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float64))[:, None] for x in (a, b)))
+
+
 def average_ranks(maps: Tensor) -> Tensor:
     """Return each pixel's rank within its map, from 0, centred on the mean rank; ties share their average.
 

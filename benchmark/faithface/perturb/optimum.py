@@ -85,11 +85,34 @@ def optimum(
         raise UsageError(
             f"grid is {grid}: {2}^{cells} subsets; expected 1 to 4, or greedy() for a bound on finer grids"
         )
-    score = scorer(model, samples, index, fill, grid, batch)
-    filled = (np.arange(1 << cells)[:, None] >> np.arange(cells)) & 1 == 1
-    values = score(filled)
+    values = subset_scores(scorer(model, samples, index, fill, grid, batch), cells)
     best, worst = (path_of(values, cells, points or cells + 1, sign) for sign in (1, -1))
-    return Optimum(best, worst, shapley_values(values, cells), len(filled))
+    return Optimum(best, worst, shapley_values(values, cells), len(values))
+
+
+def subset_scores(score: Score, cells: int) -> np.ndarray:
+    """Return the score with each subset of cells filled, float64 2^k: entry s fills the cells whose bits s has."""
+    return score((np.arange(1 << cells)[:, None] >> np.arange(cells)) & 1 == 1)
+
+
+def gap_along(nodes: np.ndarray, order: np.ndarray) -> float:
+    """Return the gap of an order of the cells, from the :func:`node_values` of all subsets."""
+    prefixes = np.concatenate([[0], np.cumsum(1 << order.astype(np.int64))])
+    return float(nodes[prefixes].sum())
+
+
+def greedy_along(nodes: np.ndarray, cells: int, sign: int = 1) -> float:
+    """Return the gap of the order that takes at each step the cell with the best next term (sign −1: the worst).
+
+    The terms are weighted as in :func:`greedy` where every cell is a step; only the last step's differs, and that step
+    has no choice.
+    """
+    at, total = 0, float(nodes[0])
+    for _ in range(cells):
+        free = [at | (1 << cell) for cell in range(cells) if not at >> cell & 1]
+        at = max(free, key=lambda subset: sign * nodes[subset])
+        total += float(nodes[at])
+    return total
 
 
 def path_of(values: np.ndarray, cells: int, points: int, sign: int = 1) -> Path:

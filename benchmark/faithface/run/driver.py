@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from faithface.contract import Dataset, Pair, Sample
+from faithface.contract import Dataset, Pair, Sample, judged_by
 from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.reasons import Reason, ReasonCode, Status
@@ -430,10 +430,10 @@ def settle_cell(store: Store, cell: int) -> tuple[Status, Reason | None]:
 def settle_metrics(store: Store, plan: Plan) -> None:
     """Mark the metrics of finished cells: ``ok``, or not applicable if no sample was of the kind they are judged on."""
     which = {metric.spec: metric.object.judged_on for metric in plan.metrics}
-    numbers = {cell.number for _group, cell in plan.cells}
+    tasks = {cell.number: group.model.object.task for group, cell in plan.cells}
     with store.transaction():
         for row in store.cells():
-            if row["id"] not in numbers or row["status"] is Status.PENDING:
+            if row["id"] not in tasks or row["status"] is Status.PENDING:
                 continue
             scored = store.scored(row["id"])
             for metric in row["metrics"]:
@@ -445,8 +445,9 @@ def settle_metrics(store: Store, plan: Plan) -> None:
                 elif text in scored:
                     store.set_metric(row["id"], text, Status.OK)
                 else:
-                    kind = "pairs" if which[text] in ("genuine", "impostor") else "samples"
-                    none = Reason(ReasonCode.NO_SAMPLES, f"no {which[text]} {kind} among the samples")
+                    side = judged_by(which[text], tasks[row["id"]])
+                    kind = "pairs" if side in ("genuine", "impostor") else "samples"
+                    none = Reason(ReasonCode.NO_SAMPLES, f"no {side} {kind} among the samples")
                     store.set_metric(row["id"], text, Status.NOT_APPLICABLE, none)
 
 

@@ -159,7 +159,7 @@ class Inverted(Explainer):
         of = self.inner.info
         version = f"{self.method.version}.{of.version}"
         return dataclasses.replace(
-            of, name=f"inverted:{self.asked}", version=version, source=self.method.source, control=True
+            of, name=f"inverted:{self.asked}", version=version, source=self.method.source, control=True, complete=False
         )
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:

@@ -234,6 +234,7 @@ class IntegratedGradients(Explainer):
     method = Method(
         name="integrated-gradients",
         needs=frozenset({"gradients"}),
+        complete=True,
         source="Sundararajan et al. 2017, arXiv:1703.01365",
     )
 
@@ -247,7 +248,7 @@ class IntegratedGradients(Explainer):
         from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
         baseline = baseline_images(model, self.baseline).to(samples.images)
-        rises = rises_from(model, samples, self.baseline)
+        rises = self._rises(model, samples).double()
         gaps, used = [], []
 
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
@@ -279,6 +280,16 @@ class IntegratedGradients(Explainer):
         if self.tolerance:
             note["steps"] = sum(used) / len(used)
         return replace(maps, note={**maps.note, **note})
+
+    def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor | None:
+        """The rise of the score from the baseline to the image; no promise where the sum loses its sign."""
+        return self._rises(model, samples) if self.channels == "sum" else None
+
+    def _rises(self, model: FaceModel, samples: Samples) -> Tensor:
+        views = samples.views()
+        clean = views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
+        start = model.cached(baseline_outputs, self.baseline).to(clean).expand(len(clean), -1)
+        return clean - views.target.score(model.card, start)
 
 
 def rises_from(model: FaceModel, samples: Samples, fill: Fill) -> Tensor:
