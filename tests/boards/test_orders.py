@@ -111,7 +111,7 @@ def test_numbers_of_records_say_their_family_and_tolerance(finished: Path) -> No
 
     for one in read_records(finished / "records"):
         found: dict[str, Number] = {number.id: number for number in one.record.numbers}
-        assert found["mean-relevance@1"].family == "description"
+        assert found["mean-relevance@1"].family == "faithful"
         assert found["cost@1"].family == "cost"
         assert found["cost@1"].tolerance is None
         assert found["mean-relevance@1"].tolerance == 1e-3

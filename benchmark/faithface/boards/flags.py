@@ -25,7 +25,8 @@ def implausible(table: Table) -> list[str]:
         model = record.model
         if model.clean_accuracy is None or model.clean_n < FEWEST:
             continue
-        chance = 0.5 if model.task == "verification" else 1 / max(2, len(model.card["output"]["classes"]))
+        classes = (model.card.get("output") or {}).get("classes") or ()  # a record may say anything
+        chance = 0.5 if model.task == "verification" else 1 / max(2, len(classes))
         if model.clean_accuracy < chance + MARGIN:
             lines[model.name] = (
                 f"{model.name}: clean accuracy {model.clean_accuracy:.1%} is hardly better than chance ({chance:.0%}), "
