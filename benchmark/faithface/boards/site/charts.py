@@ -92,7 +92,8 @@ def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
         if number.low is not None and number.high is not None:
             axes.plot([seconds, seconds], [number.low, number.high], color=colour, lw=1, alpha=0.45)
         face = GROUND if row.control else colour
-        axes.plot([seconds], [number.number or 0.0], "o", ms=6, mec=colour, mfc=face, mew=1.5)
+        assert number.number is not None  # rows without one are not among them
+        axes.plot([seconds], [number.number], "o", ms=6, mec=colour, mfc=face, mew=1.5)
     axes.margins(x=0.12, y=0.1)
     if len(rows) <= LABELLED:
         _labels(figure, axes, [(float(s), float(n.number or 0.0), row.title) for row, s, n in rows])
