@@ -14,6 +14,7 @@ from scipy import stats
 from faithface.api import execute
 from faithface.boards.record import read_records
 from faithface.boards.site import read_extras
+from faithface.cli import main
 from faithface.errors import UsageError
 from faithface.gallery import HIDDEN, Wanted, band_of, choose, facts_of, write_gallery
 from faithface.plugins import Registry, load_registry
@@ -191,3 +192,25 @@ def test_what_is_neither_a_run_nor_a_board_is_one_clear_line(tmp_path: Path) -> 
     (tmp_path / FILE).write_text("no database")
     with pytest.raises(Exception, match="damaged"):
         write_pages(tmp_path, 2, lambda: pytest.fail("plugins were loaded"))
+
+
+def test_the_commands_write_the_pages_and_say_where(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert main(["view", str(run), "--no-open", "--samples", "1"]) == 0
+    assert capsys.readouterr().out.strip() == str(run.resolve() / VIEW / "site" / "index.html")
+    assert opened == []
+    assert main(["leaderboard", "build", str(run), "-o", str(tmp_path), "--samples", "2"]) == 0
+    (board,) = (tmp_path / "adhoc").iterdir()
+    first = {p.relative_to(board): p.read_bytes() for p in board.rglob("*") if p.is_file()}
+    assert {path.parts[0] for path in first} == {"README.md", "gallery", "records", "site", "tables"}
+    assert len([path for path in first if path.parts[:2] == ("site", "samples")]) == 2
+    # A board is a function of what lies in its folder: made again, it is the same, byte for byte.
+    assert main(["leaderboard", "build", str(board)]) == 0
+    assert {p.relative_to(board): p.read_bytes() for p in board.rglob("*") if p.is_file()} == first
+    capsys.readouterr()
+    assert main(["view", str(board)]) == 0
+    assert opened == [(board / "site" / "index.html").resolve().as_uri()]
+    assert {p.relative_to(board): p.read_bytes() for p in board.rglob("*") if p.is_file()} == first

@@ -44,7 +44,7 @@ FAMILIES = (
 )
 OTHER = Family("other", "Metrics", "Protocols without a stated family.")
 ACCESS = {
-    "": "not stated",
+    "": "nothing, or not stated",
     "answer": "knows the answer",
     "gradients": "gradients",
     "activations": "activations",

@@ -98,7 +98,7 @@ def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
     if len(rows) <= LABELLED:
         _labels(figure, axes, [(float(s), float(n.number or 0.0), row.title) for row, s, n in rows])
     used = [key for key in colours if any(access_of(row.record) == key for row, _s, _n in rows)]
-    names = {"scores": "black box", "answer": "knows the answer", "": "not stated"}
+    names = {"scores": "black box", "answer": "knows the answer", "": "nothing, or not stated"}
     _key(axes, [(names.get(key, key), SERIES[colours[key]], "-") for key in used] if len(used) > 1 else [])
     caption = (
         "What an explanation costs and what it is worth. Hollow: controls. Lines: 95 % intervals. "
