@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from faithface.boards.record import Kept
 from faithface.boards.render import table_markdown
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
-from faithface.plugins import Registry, load_registry
+from faithface.plugins import Listener, Registry, load_registry, notify
 from faithface.run.driver import Reporter, execute_plan
 from faithface.run.executors import Executor
 from faithface.run.export import run_values
@@ -101,18 +102,19 @@ def evaluate(
         device=device,
         batch_size=batch_size,
     )
-    plan = make_plan(request, registry or load_registry())
+    plugins = registry or load_registry()
+    plan = make_plan(request, plugins)
     if out is not None:
-        return _evaluate(plan, Path(out))
+        return _evaluate(plan, Path(out), plugins.listeners)
     scratch = Path(tempfile.mkdtemp(prefix="faithface-"))
     try:
-        return _evaluate(plan, scratch)
+        return _evaluate(plan, scratch, plugins.listeners)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _evaluate(plan: Plan, directory: Path) -> Result:
-    outcome, kept = execute(plan, directory)
+def _evaluate(plan: Plan, directory: Path, listeners: Sequence[Listener]) -> Result:
+    outcome, kept = execute(plan, directory, listeners=listeners)
     with open_run(directory) as store:
         values = run_values(store)
     return Result(values, tuple(kept), tuple(outcome.failures), tuple(outcome.not_applicable))
@@ -124,11 +126,13 @@ def execute(
     reporter: Reporter | None = None,
     executor: Executor | None = None,
     only_failed: bool = False,
+    listeners: Sequence[Listener] = (),
 ) -> tuple[Outcome, list[Kept]]:
     """Carry out a plan in a run directory and write the records beside the store; return what came of it.
 
     Args:
         only_failed: do again what failed, and nothing else; while cells are pending, there are no records.
+        listeners: plugins whose hooks are called with the records, and with the outcome; what they raise is a warning.
     """
     kept: list[Kept] = []
 
@@ -136,4 +140,7 @@ def execute(
         kept.extend(publish_run(store, done))
 
     outcome = execute_plan(plan, directory, reporter, executor, finish, only_failed)
+    problems = [line for one in kept for line in notify(listeners, "faithface_cell_finished", one)]
+    for line in problems + notify(listeners, "faithface_run_finished", outcome):
+        warnings.warn(line, RuntimeWarning, stacklevel=2)
     return outcome, kept

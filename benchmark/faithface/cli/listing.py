@@ -68,13 +68,15 @@ def print_facts(facts: dict[str, Any], words: str = "") -> None:
 def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int:
     """List the distributions that provide something, what they registered, and what failed."""
     from faithface.plugins import load_registry
+    from faithface.testing.ladder import known_tier
 
     registry = load_registry(strict=strict_plugins)
+    tiers = [known_tier(registry, row.distribution, row.status) for row in registry.rows]
     if as_json:
-        print_json([dataclasses.asdict(row) for row in registry.rows])
+        print_json([{**dataclasses.asdict(row), "tier": tier} for row, tier in zip(registry.rows, tiers, strict=True)])
         return 0
     rows = []
-    for row in registry.rows:
+    for row, tier in zip(registry.rows, tiers, strict=True):
         given = "; ".join(
             f"{len(names)} {kind}" if len(names) > 1 else f"{kind[:-1]} {names[0]}"
             for kind, names in row.registered.items()
@@ -85,6 +87,7 @@ def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int
                 "version": row.version,
                 "entry_point": row.entry_point,
                 "status": row.status,
+                "tier": tier,
                 "registered": given,
                 "error": row.error,
             }

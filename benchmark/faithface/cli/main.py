@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from faithface.cli import audit, board, compare, explain, listing, optimum, run, status, why
+from faithface.cli import audit, board, compare, explain, listing, optimum, plugins, run, status, why
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for subject in (run, status, explain, why, listing, board, compare, audit, optimum):
+for subject in (run, status, explain, why, listing, plugins, board, compare, audit, optimum):
     subject.add_to(app)
 
 TRACEBACK = "FAITHFACE_TRACEBACK"
@@ -46,8 +46,10 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
+    plugin: run.PluginFiles = None,
 ) -> None:
-    """Options of the program itself."""
+    """Options of the program itself; ``--plugin`` stands here for every command."""
+    run.use_plugin_files(plugin)
 
 
 def complain(text: str) -> None:
@@ -63,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     typed = sys.argv[1:] if arguments is None else arguments
     try:
+        plugins.add_commands(app, typed)
         result = app(args=typed, prog_name="faithface", standalone_mode=False, obj=typed)
         return interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except FaithfaceError as error:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from faithface.run.request import Request
 
 Texts = list[str]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", metavar="FILE", help="A Python file with hooks, used like an installed plugin; repeatable."
+    ),
+]
 RETRY = "--retry-failed"
 
 
@@ -70,6 +76,7 @@ def run(
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
+    plugin: PluginFiles = None,
     executor: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
     workers: Annotated[
         int | None,
@@ -110,6 +117,7 @@ def run(
 
         prepare()  # workers import what they need while the plan is made
     limits = Limits(timeout, memory_size(memory), retries)
+    use_plugin_files(plugin)
     registry = load_registry(strict=strict_plugins)
     warn_of_failed_plugins(registry, quiet)
     lists = {"models": model, "datasets": dataset, "explainers": explainer, "metrics": metric}
@@ -128,7 +136,7 @@ def run(
     reporter = make_reporter(quiet or as_json)
     runner = pick_executor(executor, workers, limits, directory)
     try:
-        outcome, kept = execute(plan, directory, reporter, runner, retry_failed)
+        outcome, kept = execute(plan, directory, reporter, runner, retry_failed, registry.listeners)
     finally:
         for part in (reporter, runner):
             getattr(part, "close", lambda: None)()
@@ -241,6 +249,14 @@ def pick_executor(name: str, workers: int | None, limits: Limits, directory: Pat
 
         return RayExecutor(workers or None)
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
+
+
+def use_plugin_files(paths: list[Path] | None) -> None:
+    """Make the files of ``--plugin`` known, before plugins are loaded."""
+    if paths:
+        from faithface.plugin_files import add_plugin_files
+
+        add_plugin_files(paths)
 
 
 def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
