@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from faithface.model import open_model
     from faithface.plugins import load_registry
     from faithface.reasons import Reason, ReasonCode, Status
+    from faithface.scoring import score
     from faithface.tasks import ClassTarget, PairTarget
 
 __version__ = "0.1.0"
@@ -99,6 +100,7 @@ _HOMES = {
         "ReasonCode",
         "Status",
     ),
+    "faithface.scoring": ("score",),
     "faithface.tasks": (
         "ClassTarget",
         "PairTarget",
@@ -146,6 +148,7 @@ __all__ = [
     "load_registry",
     "load_samples",
     "open_model",
+    "score",
 ]
 
 

@@ -164,8 +164,13 @@ class Registry:
         return Resolved(canonical(spec.name, made, found.object), made.bind(inner), found.provenance)
 
     def metric(self, text: str) -> Resolved[Metric]:
-        """Resolve ``deletion@1`` or ``deletion@1(fill=black)``; a name without its version gets a clear refusal."""
+        """Resolve ``gap@1``, ``deletion@1(fill=black)`` or ``quantus:NAME``; a name with no version is refused."""
         spec = parse_spec(text)
+        if spec.argument is not None:
+            # The argument names another library's protocol; the version is that of the bridge to it.
+            found = _lookup(self.metrics, spec.name if "@" in spec.name else f"{spec.name}@1", "metric")
+            opened = found.object.with_argument(spec.argument)
+            return Resolved(f"{spec.name}:{spec.argument}", opened, found.provenance)
         if "@" not in spec.name:
             versions = sorted(m for m in self.metrics if m.partition("@")[0] == spec.name)
             if versions:

@@ -35,7 +35,7 @@ LAYERS = [
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
     ["answers", "audit"],
-    ["api", "testing"],
+    ["api", "scoring", "testing"],
     ["cli"],
 ]
 ORDER = {name: i for i, layer in enumerate(LAYERS) for name in layer}

@@ -39,7 +39,8 @@ def check_contract(module: Any) -> None:
         newer = wanted > CONTRACT[0]
         raise UsageError(
             f"{module.__name__} was written for version {wanted} of the plugin contract, and this faithface has "
-            f"version {CONTRACT[0]}.{CONTRACT[1]}; install {'a newer faithface' if newer else 'a newer version of the plugin'}"
+            f"version {CONTRACT[0]}.{CONTRACT[1]}; install "
+            f"{'a newer faithface' if newer else 'a newer version of the plugin'}"
         )
 
 

@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from faithface.model.torch_model import TorchModel as ModelDouble
     from faithface.testing.collecting import plugin_tests
     from faithface.testing.findings import Check, Finding, Outcome, Report, Severity
     from faithface.testing.of_datasets import check_dataset
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from faithface.testing.of_metrics import check_metric
     from faithface.testing.of_models import check_model
     from faithface.testing.of_suites import check_suite
-    from faithface.testing.subjects import ModelDouble, TinyDataset, tiny_double, tiny_model, tiny_samples
+    from faithface.testing.subjects import TinyDataset, tiny_double, tiny_model, tiny_samples
 
 _HOMES = {
     "findings": ("Check", "Finding", "Outcome", "Report", "Severity"),
@@ -37,7 +38,7 @@ _HOMES = {
     "of_models": ("check_model",),
     "of_suites": ("check_suite",),
     "collecting": ("plugin_tests",),
-    "subjects": ("ModelDouble", "TinyDataset", "tiny_double", "tiny_model", "tiny_samples"),
+    "subjects": ("TinyDataset", "tiny_double", "tiny_model", "tiny_samples"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -62,6 +63,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "ModelDouble":
+        return importlib.import_module("faithface.model.torch_model").TorchModel
     if name not in _HOME_OF:
         raise AttributeError(f"module 'faithface.testing' has no attribute '{name}'")
     return getattr(importlib.import_module(f"faithface.testing.{_HOME_OF[name]}"), name)

@@ -80,7 +80,12 @@ def maps_of(samples: Samples, kind: str) -> Maps:
             named[name] = top - values
         elif kind == "constant":
             named[name] = torch.full_like(values, 0.5)
-    return Maps(**named, cost=Cost(0.01 * len(samples), len(samples), 0))
+    return made(named, Cost(0.01 * len(samples), len(samples), 0))
+
+
+def made(named: Mapping[str, torch.Tensor], cost: Cost | None) -> Maps:
+    """Return maps by their names."""
+    return Maps(named.get("relevance"), named.get("similarity"), named.get("dissimilarity"), cost=cost)
 
 
 def _colours(images: torch.Tensor) -> torch.Tensor:
@@ -120,7 +125,7 @@ class Trial:
     def maps(self) -> Maps:
         """Between evidence and noise, so that no value is at an end of its range."""
         good, bad = maps_of(self.samples, "evidence").named(), maps_of(self.samples, "noise").named()
-        return Maps(**{k: good[k] + 0.5 * bad[k] for k in good}, cost=Cost(0.1, 80, 8))
+        return made({k: good[k] + 0.5 * bad[k] for k in good}, Cost(0.1, 80, 8))
 
     def score(self, samples: Samples, maps: Maps, kind: str = "evidence", seed: int = 0) -> Scores:
         def call() -> Scores:
@@ -281,7 +286,7 @@ def any_map(trial: Trial) -> str | None:
         phases=(Phase.generate, Phase.shrink), suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.integers(0, 2**16), st.integers(-20, 20), st.sampled_from([0.0, 0.5, 0.99]), st.booleans())
-    def made_up(seed: int, exponent: int, zeros: float, steps: bool) -> None:
+    def any_values(seed: int, exponent: int, zeros: float, steps: bool) -> None:
         rng = np.random.default_rng(seed)
         named = {}
         for key, value in base.items():
@@ -291,12 +296,12 @@ def any_map(trial: Trial) -> str | None:
             named[key] = torch.from_numpy((drawn if key == "relevance" else np.abs(drawn)).astype(np.float32))
         _scored(trial, samples, named, f"random maps (seed {seed}, 1e{exponent}, {zeros:.0%} zeros, steps={steps})")
 
-    made_up()
+    any_values()
     return None
 
 
 def _scored(trial: Trial, samples: Samples, named: Mapping[str, torch.Tensor], what: str) -> None:
-    maps = Maps(**named, cost=Cost(0.01, len(samples), 0))
+    maps = made(named, Cost(0.01, len(samples), 0))
     try:
         # Not watched: Hypothesis changes settings of the process itself while it runs.
         with restored(trial.traces):
@@ -354,7 +359,7 @@ def company_independent(trial: Trial) -> str | None:
     items: Any = (*trial.samples.items[:2], *others.items[2:])
     mixed = load_samples(trial.model, items, trial.samples.seed, trial.samples.threshold, trial.samples.dataset)
     theirs = maps_of(others, "noise").named()
-    maps = Maps(**{k: torch.cat([v[:2], theirs[k][2:]]) for k, v in trial.maps.named().items()}, cost=trial.maps.cost)
+    maps = made({k: torch.cat([v[:2], theirs[k][2:]]) for k, v in trial.maps.named().items()}, trial.maps.cost)
     found = difference(trial.scores, _first(trial.score(mixed, maps), 2), [0, 1])
     require(found <= TOLERANCE, f"the same sample beside others gets values that differ by {found:.2g}")
     return None
@@ -390,7 +395,7 @@ def memory_released(trial: Trial) -> str | None:
     size = int(np.prod(batch.images.shape[-2:])) * 4
 
     def call() -> None:
-        copied = Maps(**{k: v.clone() for k, v in maps.items()}, cost=trial.maps.cost)
+        copied = made({k: v.clone() for k, v in maps.items()}, trial.maps.cost)
         trial.metric.score(trial.model, dataclasses.replace(fresh(batch), images=batch.images.clone()), copied, Known())
 
     with restored(trial.traces):
@@ -440,7 +445,7 @@ def in_place(trial: Trial) -> str | None:
         raise CheckSkipped("the metric is not held against a known answer")
     sign = 1 if trial.metric.protocol.better == "higher" else -1
     good = maps_of(trial.samples, "evidence")
-    wrong = dataclasses.replace(good, **{k: v.flip(-1) for k, v in good.named().items()}, cache=Cache())
+    wrong = made({k: v.flip(-1) for k, v in good.named().items()}, good.cost)
     value = {}
     for name, maps in (("evidence", good), ("mirrored", wrong)):
         values = np.asarray(trial.score(fresh(trial.samples), maps).values[""], dtype=float)

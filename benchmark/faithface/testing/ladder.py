@@ -167,7 +167,7 @@ def _from_report(report: Report) -> list[Missing]:
 
 def _about_distribution(name: str) -> list[Missing]:
     try:
-        told = importlib.metadata.metadata(name)
+        told: Any = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
         return [Missing(Tier.DOCUMENTED, name, "is no distribution", "`faithface new-plugin` makes one")]
     found = []

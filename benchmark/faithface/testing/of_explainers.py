@@ -12,6 +12,7 @@ from typing import Any
 
 from faithface.contract import Cache, Explainer
 from faithface.errors import NotApplicable
+from faithface.tasks import Task
 from faithface.testing import asked_of_explainers as ask
 from faithface.testing.findings import Check, Finding, Outcome, Report, Severity, expect, run_checks
 from faithface.testing.watching import restored
@@ -229,6 +230,7 @@ def check_explainer(
     expected_failures: Mapping[str, str] | None = None,
     max_examples: int = 10,
     only: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
 ) -> Report:
     """Try an explainer on networks whose evidence is known, for every task that it declares.
 
@@ -237,6 +239,7 @@ def check_explainer(
         expected_failures: checks that cannot pass, each with the reason; one that passes all the same is a failure.
         max_examples: how many images Hypothesis makes up for each task; 0: none.
         only: names of checks; None: all.
+        tasks: the tasks to try; None: all that it declares.
 
     Returns:
         One finding per check and task. The classifier tasks are the same to an explainer; the second is tried with
@@ -244,10 +247,10 @@ def check_explainer(
     """
     chosen = [check for check in CHECKS if only is None or check.name in only]
     found: list[Finding] = []
-    tasks = sorted(explainer.info.tasks)
-    found += run_checks([c for c in chosen if c.once], ask.Trial(explainer, tasks[0], max_examples))
-    for task in tasks:
-        again = task == "synthetic-detection" and "pad" in tasks
+    chosen_tasks = sorted(explainer.info.tasks if tasks is None else set(tasks) & explainer.info.tasks)
+    found += run_checks([c for c in chosen if c.once], ask.Trial(explainer, chosen_tasks[0], max_examples))
+    for task in chosen_tasks:
+        again = task == "synthetic-detection" and "pad" in chosen_tasks
         some = [c for c in chosen if not c.once and (not again or c.name in (*VALID, "not-negative"))]
         trial = ask.Trial(explainer, task, max_examples)
         if refusal := refused(trial):

@@ -11,6 +11,7 @@ from typing import Any
 
 from faithface.applicability import metric_applies
 from faithface.contract import Metric
+from faithface.tasks import Task
 from faithface.testing import asked_of_metrics as ask
 from faithface.testing.findings import Check, Finding, Outcome, Report, Severity, expect, run_checks
 
@@ -174,6 +175,7 @@ def check_metric(
     expected_failures: Mapping[str, str] | None = None,
     max_examples: int = 10,
     only: Sequence[str] | None = None,
+    tasks: Sequence[Task] | None = None,
 ) -> Report:
     """Try a metric on maps whose worth is known, for every task that it declares.
 
@@ -184,13 +186,14 @@ def check_metric(
         the model's own contributions, a second dataset) is skipped for that reason.
     """
     chosen = [check for check in CHECKS if only is None or check.name in only]
-    tasks = [t for t in ("pad", "synthetic-detection", "verification") if t in metric.protocol.tasks]
+    declared = metric.protocol.tasks if tasks is None else set(tasks) & metric.protocol.tasks
+    chosen_tasks = [t for t in ("pad", "synthetic-detection", "verification") if t in declared]
     found: list[Finding] = []
-    if tasks:
-        first: Any = tasks[0]
+    if chosen_tasks:
+        first: Any = chosen_tasks[0]
         found += run_checks([c for c in chosen if c.once], ask.Trial(metric, first, max_examples))
-    for task in tasks:
-        again = task == "synthetic-detection" and "pad" in tasks
+    for task in chosen_tasks:
+        again = task == "synthetic-detection" and "pad" in chosen_tasks
         some = [c for c in chosen if not c.once and (not again or c.name in VALID)]
         trial = ask.Trial(metric, task, max_examples)  # type: ignore[arg-type]
         dataset = trial.samples.dataset

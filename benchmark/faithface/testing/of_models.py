@@ -222,7 +222,7 @@ def pixels_as_trained(trial: Trial) -> str | None:
 
 def other_inputs(card: InputCard) -> dict[str, InputCard]:
     """Return the usual ways to feed a network other than the card's."""
-    usual = {
+    usual: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
         "mean 0 and std 1": ((0.0,), (1.0,)),
         "mean 0.5 and std 0.5": ((0.5,), (0.5,)),
         "pixels from 0 to 255": ((0.0,), (1 / 255,)),

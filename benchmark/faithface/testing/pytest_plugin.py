@@ -13,7 +13,8 @@ import pytest
 
 if TYPE_CHECKING:
     from faithface.contract import FaceModel, Samples
-    from faithface.testing.subjects import ModelDouble, TinyDataset
+    from faithface.model.torch_model import TorchModel
+    from faithface.testing.subjects import TinyDataset
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,7 +70,7 @@ def tiny_dataset() -> TinyDataset:
 
 
 @pytest.fixture
-def model_double() -> ModelDouble:
+def model_double() -> TorchModel:
     """The network of ``tiny_model`` as a torch module behind the same interface: no file, no ONNX Runtime."""
     from faithface.testing.subjects import tiny_double
 

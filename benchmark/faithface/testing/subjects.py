@@ -19,22 +19,23 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from faithface.card import InputCard, ModelCard, OutputCard
-from faithface.contract import Activations, Dataset, Face, FaceModel, Pair, Sample, Samples
-from faithface.errors import NotApplicable, UsageError
+from faithface.contract import Dataset, Face, FaceModel, Pair, Sample, Samples
+from faithface.errors import UsageError
 from faithface.lazy import torch
 from faithface.loading import load_samples
-from faithface.tasks import Target, Task, class_probabilities
+from faithface.model.torch_model import TorchModel
+from faithface.tasks import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 SIZE = (32, 32)
 COLOURS = {"green": (0.25, 0.8, 0.3), "red": (0.85, 0.3, 0.25), "blue": (0.25, 0.35, 0.85)}
@@ -321,83 +322,7 @@ def tiny_samples(model: FaceModel, n: int = 4, seed: int = 0) -> Samples:
 # --- a double
 
 
-class ModelDouble(FaceModel):
-    """A model made of a torch module: what a test of a plugin can use instead of a file.
-
-    Args:
-        module: maps images N×3×H×W in [0, 1] to raw outputs N×K. It is put into evaluation mode.
-        card: what the outputs are, and the input size.
-        layer: the module that :meth:`activations` reads; None: the last convolution.
-    """
-
-    def __init__(self, module: nn.Module, card: ModelCard, layer: nn.Module | None = None, device: str = "cpu") -> None:
-        self.module, self.card, self.device = module.eval().to(device), card, device
-        self.module.requires_grad_(False)
-        self.layer = layer
-
-    def outputs(self, images: Tensor) -> Tensor:
-        self.count(forward=len(images))
-        with torch.no_grad():
-            found: Tensor = self.module(images).flatten(1)
-        return found
-
-    def scores(self, images: Tensor) -> Tensor:
-        if self.card.task == "verification":
-            raise NotApplicable(f'model "{self.card.name}" gives embeddings: it has no class probabilities')
-        return class_probabilities(self.card, self.outputs(images))
-
-    def embeddings(self, images: Tensor) -> Tensor:
-        if self.card.task != "verification":
-            raise NotApplicable(f'model "{self.card.name}" is a classifier: it has no embeddings')
-        return self.outputs(images)
-
-    def gradient(self, images: Tensor, target: Target) -> Tensor:
-        def one(outputs: Tensor) -> Tensor:
-            return target.score(self.card, outputs).sum()
-
-        return self._backward(images, one)
-
-    def vjp(self, images: Tensor, cotangents: Tensor) -> Tensor:
-        parts = []
-        for m in range(cotangents.shape[1]):
-            parts.append(self._backward(images, lambda outputs, m=m: (outputs * cotangents[:, m]).sum()))
-        return torch.stack(parts, dim=1)
-
-    def _backward(self, images: Tensor, scalar: Callable[[Tensor], Tensor]) -> Tensor:
-        self.count(forward=len(images), backward=len(images))
-        with torch.enable_grad():
-            leaf = images.detach().clone().requires_grad_(True)
-            (found,) = torch.autograd.grad(scalar(self.module(leaf).flatten(1)), leaf)
-        return found
-
-    def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
-        kept: list[Tensor] = []
-        at = self.layer or self._last_convolution()
-        handle = at.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-        try:
-            with torch.enable_grad():
-                outputs = self.module(images.detach().clone().requires_grad_(True)).flatten(1)
-                values = kept[-1]
-                gradients = None
-                if target is not None:
-                    (gradients,) = torch.autograd.grad(target.score(self.card, outputs).sum(), values)
-        finally:
-            handle.remove()
-        self.count(forward=len(images), backward=len(images) if target is not None else 0)
-        return Activations(values.detach(), gradients, layer or "last")
-
-    def _last_convolution(self) -> Any:
-        found = [m for m in self.module.modules() if isinstance(m, torch.nn.Conv2d)]
-        if not found:
-            raise NotApplicable(f'model "{self.card.name}" has no spatial layer')
-        return found[-1]
-
-    @property
-    def twin(self) -> nn.Module:
-        return self.module
-
-
-def tiny_double(task: Task = "pad", size: tuple[int, int] = SIZE) -> ModelDouble:
+def tiny_double(task: Task = "pad", size: tuple[int, int] = SIZE) -> TorchModel:
     """Return the tiny network of a task as a torch module: the same numbers as :func:`tiny_model`, and no file."""
     from torch import nn
 
@@ -417,4 +342,4 @@ def tiny_double(task: Task = "pad", size: tuple[int, int] = SIZE) -> ModelDouble
             x = self.relu(self.colour((images - 0.5) / 0.5))
             return self.head(self.relu(self.pool(x)).mean(dim=(2, 3)))  # type: ignore[no-any-return]
 
-    return ModelDouble(Whole(), tiny_card(task, size), pool)
+    return TorchModel(Whole(), tiny_card(task, size), pool)

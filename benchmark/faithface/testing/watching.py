@@ -105,8 +105,8 @@ def _compare_twins(traces: Traces, before: Any, after: Any, weights: Any, weight
 
 
 def _generators() -> tuple[Any, ...]:
-    _name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
-    return random.getstate(), keys.tobytes(), tuple(rest), torch.random.get_rng_state().numpy().tobytes()
+    state: Any = np.random.get_state()  # noqa: NPY002 - the global generator is what is watched
+    return random.getstate(), state[1].tobytes(), tuple(state[2:]), torch.random.get_rng_state().numpy().tobytes()
 
 
 def grown(call: Callable[[], object], times: int = 2) -> int:
