@@ -1,7 +1,7 @@
 """Our metrics on a plain torch module and arrays, without a run: :func:`faithface.score`.
 
-Place in the flow: for those who have maps already and do not want the harness. May call ``plugins``, ``model.torch_model``,
-``loading``'s types and the contract.
+Place in the flow: for those who have maps already and do not want the harness. May call ``plugins``,
+``model.torch_model``, ``applicability`` and the contract.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def score(
         seed: all random numbers depend on it and on the position of the image.
 
     Returns:
-        float64 N: the headline of each sample; NaN where there is no value, and for samples of a kind that the metric is
-        not judged on.
+        float64 N: the headline of each sample; NaN where there is no value, and for samples of a kind that the metric
+        is not judged on.
 
     Raises:
         UsageError: shapes that do not fit, an unknown metric, or pairs without ``same``.

@@ -117,3 +117,9 @@ def test_every_hook_has_a_builtin_implementation() -> None:
     assert {name for name in vars(faithface_plugins) if name.startswith("faithface_")} == set(hooks()) - set(
         hookspecs.LATER
     )
+
+
+@pytest.mark.parametrize("hook", hooks())
+def test_every_hook_is_used_by_a_test(hook: str) -> None:
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.resolve() != Path(__file__).resolve()]
+    assert any(f"def {hook}(" in path.read_text(encoding="utf-8") for path in tests), f"no test implements {hook}"

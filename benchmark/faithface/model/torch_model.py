@@ -1,7 +1,8 @@
 """A torch module as a :class:`~faithface.contract.FaceModel`: no file, no ONNX Runtime, no twin to derive.
 
-Place in the flow: for tests of plugins (``testing.ModelDouble``) and for :func:`faithface.score`, whose users have a module
-and no harness. A run opens ``.onnx`` files only (``onnx_model``). May call the contract, ``tasks`` and ``errors``.
+Place in the flow: for tests of plugins (``testing.ModelDouble``) and for :func:`faithface.score`, whose users have a
+module and no harness. A run opens ``.onnx`` files only (``onnx_model``). May call the contract, ``tasks`` and
+``errors``.
 """
 
 from __future__ import annotations
