@@ -82,7 +82,7 @@ def score(
     given = _maps(maps, pixels, pairs)
     with torch.no_grad():
         raw = model.eval()(pixels.flatten(0, 1) if pairs else pixels).flatten(1)
-    card = _card(tuple(pixels.shape[-2:]), 0 if pairs else raw.shape[1], outputs, threshold)
+    card = _card((pixels.shape[-2], pixels.shape[-1]), 0 if pairs else raw.shape[1], outputs, threshold)
     opened = TorchModel(model, card, device=str(pixels.device))
     samples = _samples(opened, pixels, raw, same, threshold, seed)
     assert samples.dataset is not None
@@ -116,7 +116,7 @@ def _maps(maps: Any, pixels: Any, pairs: bool) -> Maps:
             raise UsageError(f"{name} has negative values; expected >= 0")
         made[name] = tensor
     if pairs:
-        first = made.get("similarity", made.get("dissimilarity"))
+        first: Any = made.get("similarity", made.get("dissimilarity"))
         made = {name: made.get(name, torch.zeros_like(first)) for name in allowed}
     return Maps(made.get("relevance"), made.get("similarity"), made.get("dissimilarity"), cost=Cost(0.0, 0, 0))
 

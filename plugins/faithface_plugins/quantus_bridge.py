@@ -70,10 +70,10 @@ class QuantusBridge(Metric):
         quantus = import_quantus()
         name, params = split_params(self.measure)
         known = sorted({one for group in quantus.AVAILABLE_METRICS.values() for one in group} | set(_classes(quantus)))
-        kind = _classes(quantus).get(name)
+        kind: Any = _classes(quantus).get(name)
         if kind is None:
             raise UsageError(f'quantus has no metric "{name}"; {nearest(name, known)}')
-        takes = inspect.signature(kind.__init__).parameters
+        takes = inspect.signature(kind).parameters
         for key, _value in params:
             if key not in takes:
                 raise UsageError(f'quantus\'s "{name}" has no argument "{key}"; {nearest(key, takes)}')

@@ -56,7 +56,7 @@ def test_the_file_of_the_page_runs_as_the_page_says(capsys: pytest.CaptureFixtur
     names: dict[str, Any] = {}
     exec(compile(f"{first}\n{call}", "page.py", "exec"), names)
     assert not names["result"].failures
-    assert check_explainer(names["Mine"](), max_examples=0, tasks=["pad"]).ok
+    assert check_explainer(SimpleNamespace(**_loaded(Path("mine.py"))).Mine(), max_examples=0, tasks=["pad"]).ok
 
 
 def test_the_reporters_of_the_page_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

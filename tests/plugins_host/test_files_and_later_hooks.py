@@ -211,3 +211,38 @@ def test_the_trace_has_a_line_for_each_call(
     load_registry(only=[])
     lines = [line for line in capsys.readouterr().err.splitlines() if "mine.py" in line]
     assert [line.split(": ")[3].split(" in ")[0] for line in lines] == ["import", "faithface_explainers"]
+
+
+EVERYTHING = """
+from pathlib import Path
+
+import faithface
+from faithface.testing import TinyDataset
+from faithface.testing.subjects import tiny_card
+
+
+@faithface.hookimpl
+def faithface_models():
+    return [tiny_card("pad")]
+
+
+@faithface.hookimpl
+def faithface_datasets():
+    return [TinyDataset("pad")]
+
+
+@faithface.hookimpl
+def faithface_suites():
+    return [Path(__file__).parent / "tiny-suite.toml"]
+"""
+
+
+def test_models_datasets_and_suites_of_a_file_are_registered() -> None:
+    write("", "tiny-suite.toml")
+    add_plugin_files([write(EVERYTHING)])
+    registry = load_registry(only=[])
+    assert "tiny-pad" in registry.models
+    assert "tiny-pad" in registry.datasets
+    assert registry.suites["tiny-suite"].object.name == "tiny-suite.toml"
+    (row,) = [row for row in registry.rows if row.distribution == A_FILE]
+    assert row.registered == {"models": ["tiny-pad"], "datasets": ["tiny-pad"], "suites": ["tiny-suite"]}

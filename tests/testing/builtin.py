@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+from faithface.plugins import Registry
+
 LIGHT = {
     "masks": 800,
     "samples": 200,
@@ -19,8 +21,18 @@ LIGHT = {
 }
 """Counts that a test can afford on a network of 32×32 pixels."""
 
-EXPLAINERS: dict[str, dict[str, str]] = {}
+EXPLAINERS: dict[str, dict[str, str]] = {
+    "corrrise": {
+        "beats-random": "its squares, 30 of 112 pixels wide, are wider than the evidence on the tiny faces (7 of 32)"
+    },
+}
 """By explainer and check, why it cannot pass."""
+
+OPENED = {"captum": "captum:InputXGradient", "inverted": "inverted:grad-cam"}
+"""Explainers that need another name, and with which they are tried."""
+
+NO_MAPS = {"maps"}
+"""Reads maps that were made elsewhere, of which there are none for the tiny faces."""
 
 METRICS: dict[str, dict[str, str]] = {}
 """By metric and check, why it cannot pass."""
@@ -42,6 +54,11 @@ NEEDS_PATH = {
 """Datasets that need a path; the tests of their formats open them on written folders."""
 
 DOWNLOADS = {"lfw"}
+
+
+def explainer_named(registry: Registry, name: str) -> Any:
+    """Return a registered explainer as it is tried: opened where it needs an argument, with lighter parameters."""
+    return light(registry.explainer(OPENED.get(name, name)).object)
 
 
 def light(explainer: Any) -> Any:

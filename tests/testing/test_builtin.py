@@ -19,7 +19,7 @@ from faithface.testing import (
     of_explainers,
     of_metrics,
 )
-from tests.testing.builtin import DOWNLOADS, EXPLAINERS, METRICS, MODELS, NEEDS_PATH, light
+from tests.testing.builtin import DOWNLOADS, EXPLAINERS, METRICS, MODELS, NEEDS_PATH, NO_MAPS, explainer_named
 
 REGISTRY = load_registry(only=[])
 SLOW = {"memory-released", "any-image", "any-map", "flip", "company-independent", "seeded-as-declared"}
@@ -32,13 +32,13 @@ def task_of(name: str, names: list[str]) -> str:
     return ("pad", "verification")[names.index(name) % 2]
 
 
-NAMES = sorted(REGISTRY.explainers)
+NAMES = sorted(set(REGISTRY.explainers) - NO_MAPS)
 METRIC_NAMES = sorted(REGISTRY.metrics)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_builtin_explainer_conforms(name: str) -> None:
-    explainer = light(REGISTRY.explainers[name].object)
+    explainer = explainer_named(REGISTRY, name)
     task = task_of(name, NAMES)
     tasks = [task if task in explainer.info.tasks else min(explainer.info.tasks)]
     expected = {check: why for check, why in EXPLAINERS.get(name, {}).items() if check in QUICK}

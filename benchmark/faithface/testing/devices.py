@@ -55,19 +55,19 @@ class HostTensors(TorchFunctionMode):
         self._inside = False
 
     def __enter__(self) -> HostTensors:
-        self._from_numpy = torch.from_numpy  # a function that modes are not told of
+        self._from_numpy: Any = torch.from_numpy  # a function that modes are not told of
 
         def from_numpy(array: Any) -> torch.Tensor:
-            made = self._from_numpy(array)
+            made: torch.Tensor = self._from_numpy(array)
             _mark(made, not self._inside)
             return made
 
-        torch.from_numpy = from_numpy
+        setattr(torch, "from_numpy", from_numpy)  # noqa: B010 - its type says that it is never replaced
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        torch.from_numpy = self._from_numpy
+        setattr(torch, "from_numpy", self._from_numpy)  # noqa: B010
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
