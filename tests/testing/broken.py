@@ -170,6 +170,24 @@ class Broken(Sound):
 
 
 @dataclass(frozen=True)
+class Promises(Sound):
+    """The absolute gradient, which does not sum to the score; and a window, which does not move with the image."""
+
+    method = Method(
+        "promises",
+        tasks=frozenset({"pad"}),
+        needs=frozenset({"gradients"}),
+        source="an example",
+        promises=frozenset({"completeness", "translation"}),
+    )
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        found = gradients(model, samples)
+        window = torch.linspace(0.9, 1.1, found.shape[-1], device=found.device)
+        return Maps(relevance=found * window)
+
+
+@dataclass(frozen=True)
 class Negative(Explainer):
     """Pairs with negative similarity."""
 

@@ -15,7 +15,6 @@ LIGHT = {
     "samples": 200,
     "segments": 16,
     "noisy": 4,
-    "steps": 8,
     "window": 0.25,
     "stride": 0.5,
 }

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from faithface.testing import check_dataset, check_explainer, check_metric, check_model, check_suite
-from faithface.testing.findings import Report
+from faithface.testing.findings import Outcome, Report
+from faithface.testing.of_explainers import VALID
 from faithface.testing.subjects import TinyDataset, tiny_card
 from tests.testing import broken
 
@@ -25,6 +26,23 @@ def test_a_broken_explainer_is_caught_by_its_check(way: str) -> None:
 def test_what_the_broken_explainers_are_made_of_is_sound() -> None:
     report = check_explainer(broken.Sound(), max_examples=4)
     assert report.ok, str(report)
+
+
+def test_promises_are_held_to() -> None:
+    report = check_explainer(broken.Promises(), max_examples=0)
+    assert report.failed_checks() == {"completeness", "translation"}, str(report)
+
+
+def test_promises_that_are_kept_pass() -> None:
+    from faithface.plugins import load_registry
+
+    registry = load_registry(only=[])
+    for name, promised in (("saliency", ["translation"]), ("integrated-gradients", ["completeness", "translation"])):
+        explainer = registry.explainers[name].object
+        assert explainer.info.promises == set(promised)
+        report = check_explainer(explainer, max_examples=0, tasks=["pad"], only=[*VALID, *promised])
+        assert report.ok, str(report)
+        assert {f.outcome for f in report.findings if f.check in promised} == {Outcome.PASSED}
 
 
 def test_negative_similarity_is_caught() -> None:
