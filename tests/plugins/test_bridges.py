@@ -125,3 +125,11 @@ def test_bridges_run_as_any_other_explainer_and_metric() -> None:
     assert not result.failures
     assert set(result.values["metric"]) == {"entropy@1", "quantus:Sparseness"}
     assert len(result.values) == 8
+
+
+def test_all_explainers_means_those_that_need_no_argument(registry, tiny_model: FaceModel) -> None:
+    from faithface.figures import choose_explainers
+
+    names = {one.spec for one in choose_explainers(registry, ["all"], tiny_model.card)}
+    assert {"grad-cam", "saliency", "rise"} <= names
+    assert not {"inverted", "maps", "captum", "oracle"} & names

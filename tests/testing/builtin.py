@@ -24,6 +24,10 @@ EXPLAINERS: dict[str, dict[str, str]] = {
     "corrrise": {
         "beats-random": "its squares, 30 of 112 pixels wide, are wider than the evidence on the tiny faces (7 of 32)"
     },
+    "xface": {
+        "informative": "variant 1 finds no dissimilarity on the tiny verifier: a face that loses its own colour is, to it, "
+        "less like the other, because only what both lack is left"
+    },
 }
 """By explainer and check, why it cannot pass."""
 
@@ -36,7 +40,10 @@ NO_MAPS = {"maps"}
 METRICS: dict[str, dict[str, str]] = {}
 """By metric and check, why it cannot pass."""
 
-MODELS: dict[str, dict[str, str]] = {}
+MODELS: dict[str, dict[str, str]] = {
+    f"exact-tag-{rule}-0": {"sees-images": "it answers to coloured tags at certain places, and to nothing else"}
+    for rule in ("and", "one", "or", "xor")
+}
 """By model and check, why it cannot pass."""
 
 NEEDS_PATH = {

@@ -71,9 +71,11 @@ class Explainer(Parametrised, ABC):
 
     Attributes:
         method: what the class is.
+        needs_argument: whether it explains only once it was opened on something (``inverted:rise``).
     """
 
     method: ClassVar[Method]
+    needs_argument: ClassVar[bool] = False
     declared_in = "method"
     declared = frozenset(field.name for field in fields(Method))
 

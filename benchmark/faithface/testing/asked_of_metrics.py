@@ -412,6 +412,8 @@ def reads_maps(trial: Trial) -> str | None:
     """The value moves with the map; a cost and a question to the explainer alone need not."""
     if trial.metric.protocol.family == "cost":
         raise CheckSkipped("a cost does not look at maps")
+    if "explainer" in trial.metric.protocol.needs:
+        raise CheckSkipped("it asks how the explainer reacts, and those used here react alike")
     first = trial.score(fresh(trial.samples), maps_of(trial.samples, "evidence"), "evidence")
     second = trial.score(fresh(trial.samples), maps_of(trial.samples, "noise"), "noise")
     require(difference(first, second) > 1e-9, "the evidence itself and noise get the same values")

@@ -80,6 +80,7 @@ class CaptumBridge(Explainer):
 
     attribution: str = ""
 
+    needs_argument = True
     method = Method(
         name="captum",
         needs=frozenset({"gradients"}),
