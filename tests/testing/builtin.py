@@ -25,8 +25,8 @@ EXPLAINERS: dict[str, dict[str, str]] = {
         "beats-random": "its squares, 30 of 112 pixels wide, are wider than the evidence on the tiny faces (7 of 32)"
     },
     "xface": {
-        "informative": "variant 1 finds no dissimilarity on the tiny verifier: a face that loses its own colour is, to it, "
-        "less like the other, because only what both lack is left"
+        "informative": "variant 1 finds no dissimilarity on the tiny verifier: to it, a face that loses its own "
+        "colour is less like the other, because only what both lack is left"
     },
 }
 """By explainer and check, why it cannot pass."""
