@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from faithface.model import open_model
     from faithface.plugins import load_registry
     from faithface.reasons import Reason, ReasonCode, Status
+    from faithface.scoring import score
     from faithface.tasks import ClassTarget, PairTarget
 
 __version__ = "0.1.0"
@@ -101,6 +102,7 @@ _HOMES = {
         "ReasonCode",
         "Status",
     ),
+    "faithface.scoring": ("score",),
     "faithface.tasks": (
         "ClassTarget",
         "PairTarget",
@@ -150,6 +152,7 @@ __all__ = [
     "load_registry",
     "load_samples",
     "open_model",
+    "score",
 ]
 
 

@@ -10,6 +10,7 @@ import io
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Maps, Metric, Samples
 from faithface.errors import RunError, UsageError
 from faithface.notebook import Shown, curves_figure, html_of, intervals_figure, keeping, overlays_figure, text_of
-from faithface.plugins import Registry, load_registry
+from faithface.plugins import Listener, Registry, load_registry, notify
 from faithface.run.driver import Reporter, execute_plan
 from faithface.run.executors import Executor
 from faithface.run.export import run_curves, run_values
@@ -201,21 +202,22 @@ def evaluate(
         device=device,
         batch_size=batch_size,
     )
-    plan = make_plan(request, registry or load_registry())
+    plugins = registry or load_registry()
+    plan = make_plan(request, plugins)
     if out is not None:
-        return _evaluate(plan, Path(out), errors)
+        return _evaluate(plan, Path(out), errors, plugins.listeners)
     scratch = Path(tempfile.mkdtemp(prefix="faithface-"))
     try:
-        return _evaluate(plan, scratch, errors)
+        return _evaluate(plan, scratch, errors, plugins.listeners)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _evaluate(plan: Plan, directory: Path, errors: str) -> Result:
+def _evaluate(plan: Plan, directory: Path, errors: str, listeners: Sequence[Listener]) -> Result:
     from faithface.run.executors.local import run_group
 
     shown: list[Shown] = []
-    outcome, kept = execute(plan, directory, executor=keeping(run_group, shown))
+    outcome, kept = execute(plan, directory, executor=keeping(run_group, shown), listeners=listeners)
     if outcome.failures and errors == "raise":
         first, others = outcome.failures[0], len(outcome.failures) - 1
         error = RunError(first + (f" (and {others} more failures)" if others else ""))
@@ -283,11 +285,13 @@ def execute(
     reporter: Reporter | None = None,
     executor: Executor | None = None,
     only_failed: bool = False,
+    listeners: Sequence[Listener] = (),
 ) -> tuple[Outcome, list[Kept]]:
     """Carry out a plan in a run directory and write the records beside the store; return the result.
 
     Args:
         only_failed: repeat what failed, and nothing else; while cells are pending, there are no records.
+        listeners: plugins whose hooks are called with the records, and with the outcome; what they raise is a warning.
     """
     kept: list[Kept] = []
 
@@ -295,4 +299,7 @@ def execute(
         kept.extend(publish_run(store, done, executor))
 
     outcome = execute_plan(plan, directory, reporter, executor, finish, only_failed)
+    problems = [line for one in kept for line in notify(listeners, "faithface_cell_finished", one)]
+    for line in problems + notify(listeners, "faithface_run_finished", outcome):
+        warnings.warn(line, RuntimeWarning, stacklevel=2)
     return outcome, kept

@@ -113,8 +113,7 @@ def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard)
     found = []
     for name in sorted(registry.explainers):
         one = registry.explainers[name].object
-        takes_argument = type(one).with_argument is not Explainer.with_argument
-        if card.task in one.info.tasks and "truth" not in one.info.needs and not takes_argument:
+        if card.task in one.info.tasks and "truth" not in one.info.needs and not one.needs_argument:
             found.append(registry.explainer(name))
     return found
 

@@ -1,4 +1,4 @@
-"""The plugin contract: five hooks, each of which returns objects (never registers by side effect).
+"""The plugin contract: five hooks that return objects (never register by side effect), and three that are called later.
 
 Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these
 names in a module that their distribution names under the entry-point group ``faithface``::
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pluggy
 
@@ -21,6 +22,9 @@ from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
 
 PROJECT = "faithface"
+
+LATER = ("faithface_cell_finished", "faithface_run_finished", "faithface_commands")
+"""Hooks that are not asked when a plugin is loaded."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -88,5 +92,48 @@ def faithface_suites() -> Iterable[Path]:
         @faithface.hookimpl
         def faithface_suites():
             return sorted(Path(__file__).parent.glob("suites/*.toml"))
+    """
+    raise NotImplementedError  # pluggy calls implementations only
+
+
+@hookspec
+def faithface_cell_finished(record: Any) -> None:
+    """Receive one cell's record (``record.record``) and values (``record.values``) when a run has written them.
+
+    Called once for each cell of the run, before ``faithface_run_finished``. What it raises is a warning.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_cell_finished(record):
+            print(record.record.explainer.spec, [n.number for n in record.record.numbers])
+    """
+    raise NotImplementedError  # pluggy calls implementations only
+
+
+@hookspec
+def faithface_run_finished(run: Any) -> None:
+    """Receive what came of a run (its directory, failures and what was not applicable) when it has ended.
+
+    Called for runs with failures too. What it raises is a warning.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_run_finished(run):
+            print(run.directory, len(run.failures))
+    """
+    raise NotImplementedError  # pluggy calls implementations only
+
+
+@hookspec
+def faithface_commands(app: Any) -> None:
+    """Add subcommands to the program: ``app.command("name")(function)``. A builtin command cannot be replaced.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_commands(app):
+            app.command("hello")(lambda: print("hello"))
     """
     raise NotImplementedError  # pluggy calls implementations only

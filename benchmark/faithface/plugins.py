@@ -1,22 +1,27 @@
 """The plugin host: find plugins by entry points, load each one guarded, and record who provided what.
 
-Place in the flow: the command line and the API call :func:`load_registry` once and look objects up in the
-:class:`Registry`. May call ``hookspecs``, ``contract``, ``specs``, ``card``, ``errors``. Never imports a plugin
-by name.
+Place in the flow: the command line and the API ask :func:`load_registry` once and look objects up in the
+:class:`Registry`. May call ``hookspecs``, ``plugin_files``, ``contract``, ``specs``, ``card``, ``errors``. Never
+imports a plugin by name.
 
-A plugin that fails to import, or whose hooks fail, is only one row with its error, unless strict; a name
-given by two providers, or a misspelt hook, is reported with the providers named. The environment variable
+A plugin that fails to import, or whose hooks fail, is one row with its error and nothing more, unless strict; a name
+given by two providers, or a misspelt hook, is reported with the providers named. Beside installed distributions, files
+named by ``--plugin`` and ``faithfacefile.py`` in the working folder are loaded (``plugin_files``). With
+``FAITHFACE_TRACE=1`` every import and every call of a hook is a line on stderr, with its time. The environment variable
 ``FAITHFACE_PLUGINS`` limits the third-party distributions that are loaded (comma-separated; empty: none); what ships
 in the ``faithface`` distribution is always loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,12 +31,16 @@ import pluggy
 from faithface import hookspecs
 from faithface.card import ModelCard
 from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract.version import check_contract
 from faithface.errors import FaithfaceError, UsageError, nearest
+from faithface.plugin_files import plugin_files
 from faithface.specs import canonical, configure, parse_spec, split_argument
 
 GROUP = "faithface"
 CORE = "faithface"
 ENVIRONMENT = "FAITHFACE_PLUGINS"
+TRACE = "FAITHFACE_TRACE"
+A_FILE = "(a file)"
 
 T = TypeVar("T")
 
@@ -111,8 +120,20 @@ _KINDS: dict[str, _Kind] = {
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A plugin that wants to hear of a run: its module, and who brought it."""
+
+    module: Any
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
 class Registry:
-    """All that is registered, by kind and name, and one row per plugin."""
+    """All that is registered, by kind and name, and one row per plugin.
+
+    Attributes:
+        listeners: plugins with hooks that are called later than when they are loaded.
+    """
 
     explainers: dict[str, Registered[Explainer]]
     models: dict[str, Registered[ModelCard]]
@@ -120,6 +141,7 @@ class Registry:
     metrics: dict[str, Registered[Metric]]
     suites: dict[str, Registered[Path]]
     rows: tuple[PluginRow, ...]
+    listeners: tuple[Listener, ...] = ()
 
     def explainer(self, text: str) -> Resolved[Explainer]:
         """Resolve ``name``, ``name(parameter=value)`` or ``name:argument``.
@@ -141,8 +163,13 @@ class Registry:
         return Resolved(canonical(spec.name, made, found.object), made.bind(inner), found.provenance)
 
     def metric(self, text: str) -> Resolved[Metric]:
-        """Resolve ``deletion@1`` or ``deletion@1(fill=black)``; a name without its version is refused."""
+        """Resolve ``gap@1``, ``deletion@1(fill=black)`` or ``quantus:NAME``; a name with no version is refused."""
         spec = parse_spec(text)
+        if spec.argument is not None:
+            # The argument names another library's protocol; the version is that of the bridge to it.
+            found = _lookup(self.metrics, spec.name if "@" in spec.name else f"{spec.name}@1", "metric")
+            opened = found.object.with_argument(spec.argument)
+            return Resolved(f"{spec.name}:{spec.argument}", opened, found.provenance)
         if "@" not in spec.name:
             versions = sorted(m for m in self.metrics if m.partition("@")[0] == spec.name)
             if versions:
@@ -175,7 +202,7 @@ class Registry:
                 raise UsageError(
                     f"{text} is a network without a card; `faithface inspect {text}` prints one to complete"
                 )
-            return Resolved(str(path), load_card(path, allow_outside), Provenance("(a file)", "", str(path)))
+            return Resolved(str(path), load_card(path, allow_outside), Provenance(A_FILE, "", str(path)))
         if path.suffix == ".onnx":
             raise UsageError(f"{text}: no such file; expected a model card (.toml) or a registered model's name")
         found = _lookup(self.models, text.strip(), "model")
@@ -187,7 +214,7 @@ class Registry:
         if text.endswith(".toml") or path.is_file():
             if not path.is_file():
                 raise UsageError(f"{text}: no such suite file")
-            return Resolved(path.stem, path, Provenance("(a file)", "", str(path)))
+            return Resolved(path.stem, path, Provenance(A_FILE, "", str(path)))
         found = _lookup(self.suites, text.strip(), "suite")
         return Resolved(found.name, found.object, found.provenance)
 
@@ -215,25 +242,30 @@ def load_registry(strict: bool = False, only: Iterable[str] | None = None) -> Re
     manager.add_hookspecs(hookspecs)
     tables: dict[str, dict[str, Registered[Any]]] = {kind: {} for kind in _KINDS}
     rows: list[PluginRow] = []
-    # The core first, so that a third party that takes one of its names is the one refused.
-    for distribution, point in sorted(_entry_points(), key=lambda e: (e[0].name != CORE, e[0].name, e[1].name)):
-        provenance = Provenance(distribution.name, distribution.version, point.name)
-        row = PluginRow(distribution.name, distribution.version, point.name, "ok")
-        if distribution.name != CORE and allowed is not None and _normal(distribution.name) not in allowed:
+    listeners: list[Listener] = []
+    for source in _sources(allowed):
+        provenance = source.provenance
+        row = PluginRow(provenance.distribution, provenance.version, provenance.entry_point, "ok")
+        if not source.wanted:
             rows.append(dataclasses.replace(row, status="skipped", error=f"not named in {ENVIRONMENT}"))
             continue
+        name = f"{provenance.distribution}:{provenance.entry_point}"
         try:
-            module = point.load()
-            manager.register(module, name=f"{distribution.name}:{point.name}")
+            with _traced(provenance, "import"):
+                module = source.load()
+            check_contract(module)
+            manager.register(module, name=name)
             _check_spelling(manager, module)
             registered = _collect(manager, module, provenance, tables)
             rows.append(dataclasses.replace(row, registered=registered))
+            if any(hasattr(module, hook) for hook in hookspecs.LATER):
+                listeners.append(Listener(module, provenance))
         except Exception as error:  # a third party's module must not end the run
-            if manager.has_plugin(f"{distribution.name}:{point.name}"):
-                manager.unregister(name=f"{distribution.name}:{point.name}")
+            if manager.has_plugin(name):
+                manager.unregister(name=name)
             first = (str(error).strip().splitlines() or [""])[0]
             text = first if isinstance(error, FaithfaceError) else f"{type(error).__name__}: {first}"
-            if strict:
+            if strict or source.named:
                 raise UsageError(f"plugin {provenance} failed: {text}") from error
             rows.append(dataclasses.replace(row, status="failed", error=text))
     if allowed is not None:
@@ -243,7 +275,67 @@ def load_registry(strict: bool = False, only: Iterable[str] | None = None) -> Re
             if strict:
                 raise UsageError(f'{ENVIRONMENT} names "{name}", which is not installed with an entry point "{GROUP}"')
             rows.append(row)
-    return Registry(**tables, rows=tuple(rows))
+    return Registry(**tables, rows=tuple(rows), listeners=tuple(listeners))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a plugin's module comes from.
+
+    Attributes:
+        wanted: whether it is to be loaded.
+        named: whether the user named it in this command; then it must load.
+    """
+
+    provenance: Provenance
+    load: Callable[[], Any]
+    wanted: bool = True
+    named: bool = False
+
+
+def _sources(allowed: set[str] | None) -> Iterator[_Source]:
+    """Yield the plugins in the order in which they are loaded.
+
+    The core comes first, so that a third party that takes one of its names is the one refused; then distributions by
+    name; then files.
+    """
+    for distribution, point in sorted(_entry_points(), key=lambda e: (e[0].name != CORE, e[0].name, e[1].name)):
+        provenance = Provenance(distribution.name, distribution.version, point.name)
+        wanted = distribution.name == CORE or allowed is None or _normal(distribution.name) in allowed
+        yield _Source(provenance, point.load, wanted)
+    for file in plugin_files(beside=allowed is None):
+        yield _Source(Provenance(A_FILE, "", file.path.name), file.load, named=file.named)
+
+
+@contextlib.contextmanager
+def _traced(provenance: Provenance, what: str) -> Iterator[None]:
+    """Print a line with the time that something of a plugin took, if that is asked for."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        if os.environ.get(TRACE):
+            seconds = time.perf_counter() - start
+            print(f"faithface: trace: {provenance}: {what} in {seconds:.3f} s", file=sys.stderr)
+
+
+def notify(listeners: Iterable[Listener], hook: str, *arguments: Any) -> list[str]:
+    """Call a hook of all plugins that have it; return one line for each that failed.
+
+    A plugin that only listens cannot end what it listens to.
+    """
+    problems = []
+    for listener in listeners:
+        function = getattr(listener.module, hook, None)
+        if function is None:
+            continue
+        try:
+            with _traced(listener.provenance, hook):
+                function(*arguments)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            problems.append(f"plugin {listener.provenance}: {hook} raised {type(error).__name__}: {first}")
+    return problems
 
 
 def _allowed(only: Iterable[str] | None) -> set[str] | None:
@@ -286,7 +378,7 @@ def without_entry() -> list[PluginRow]:
 
 def _check_spelling(manager: pluggy.PluginManager, module: Any) -> None:
     """Refuse a plugin whose hook is misspelt: pluggy's check_pending, with the nearest hook suggested."""
-    known = [kind.hook for kind in _KINDS.values()]
+    known = [*(kind.hook for kind in _KINDS.values()), *hookspecs.LATER]
     try:
         manager.check_pending()
     except pluggy.PluginValidationError as error:
@@ -306,7 +398,11 @@ def _collect(
     new: dict[str, dict[str, Registered[Any]]] = {kind: {} for kind in _KINDS}
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
     for kind, spec in _KINDS.items():
-        for returned in manager.subset_hook_caller(spec.hook, others)():
+        if not hasattr(module, spec.hook):
+            continue
+        with _traced(provenance, spec.hook):
+            answers = manager.subset_hook_caller(spec.hook, others)()
+        for returned in answers:
             if isinstance(returned, (spec.type, type, str)) or not isinstance(returned, Iterable | None):
                 what = returned.__name__ if isinstance(returned, type) else type(returned).__name__
                 raise UsageError(f"{spec.hook} returned a {what}; expected a list: return [{what}()]")

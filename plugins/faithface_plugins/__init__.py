@@ -36,8 +36,9 @@ def faithface_datasets() -> Iterable[faithface.Dataset]:
 @faithface.hookimpl
 def faithface_metrics() -> Iterable[faithface.Metric]:
     from faithface.metrics import METRICS
+    from faithface_plugins import quantus_bridge
 
-    return METRICS
+    return (*METRICS, *quantus_bridge.METRICS)
 
 
 @faithface.hookimpl

@@ -49,12 +49,14 @@ METRIC_PAGE = DOCS / "how-to" / "write-a-metric.md"
 TUTORIAL = DOCS / "tutorial" / "first-board.md"
 REFERENCE = DOCS / "reference"
 COMMANDS = dict(walk(typer.main.get_command(app)))
-EXAMPLES = {"cell-drop", "mirror-symmetry@1"}
+EXAMPLES = {"cell-drop", "mirror-symmetry@1", "mine", "my-method"}
 """What the pages themselves show how to write."""
 
 
 def find_command(arguments: list[str]) -> tuple[Any, list[str]]:
     """Return the command that a line names, and its own arguments."""
+    if arguments[0] == "--plugin":  # of the program itself, before the command
+        arguments = arguments[2:]
     for size in (2, 1):
         name = " ".join(arguments[:size])
         if name in COMMANDS:

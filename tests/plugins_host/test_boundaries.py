@@ -26,6 +26,7 @@ LAYERS = [
     ["loading"],
     ["explaining", "preprocessing"],
     ["hookspecs"],
+    ["plugin_files"],
     ["plugins"],
     ["perturb"],
     ["regions"],
@@ -35,7 +36,7 @@ LAYERS = [
     ["figures", "bench", "suites", "guarded"],
     ["answers", "audit", "gallery"],
     ["notebook", "doctor"],
-    ["api", "testing", "view"],
+    ["api", "scoring", "testing", "view"],
     ["cli"],
 ]
 ORDER = {name: i for i, layer in enumerate(LAYERS) for name in layer}
@@ -113,4 +114,13 @@ def test_every_hook_has_an_example_and_a_place_in_the_docs(hook: str) -> None:
 def test_every_hook_has_a_builtin_implementation() -> None:
     import faithface_plugins
 
-    assert {name for name in vars(faithface_plugins) if name.startswith("faithface_")} == set(hooks())
+    # What is builtin listens to nothing and adds its commands itself.
+    assert {name for name in vars(faithface_plugins) if name.startswith("faithface_")} == set(hooks()) - set(
+        hookspecs.LATER
+    )
+
+
+@pytest.mark.parametrize("hook", hooks())
+def test_every_hook_is_used_by_a_test(hook: str) -> None:
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path.resolve() != Path(__file__).resolve()]
+    assert any(f"def {hook}(" in path.read_text(encoding="utf-8") for path in tests), f"no test implements {hook}"

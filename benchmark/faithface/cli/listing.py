@@ -68,13 +68,16 @@ def print_facts(facts: dict[str, Any], words: str = "") -> None:
 def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int:
     """List the distributions that provide something, what they registered, and what failed."""
     from faithface.plugins import load_registry, without_entry
+    from faithface.testing.ladder import known_tier
 
-    listed = [*load_registry(strict=strict_plugins).rows, *without_entry()]
+    registry = load_registry(strict=strict_plugins)
+    listed = [*registry.rows, *without_entry()]
+    tiers = [known_tier(registry, row.distribution, row.status) for row in listed]
     if as_json:
-        print_json([dataclasses.asdict(row) for row in listed])
+        print_json([{**dataclasses.asdict(row), "tier": tier} for row, tier in zip(listed, tiers, strict=True)])
         return 0
     rows = []
-    for row in listed:
+    for row, tier in zip(listed, tiers, strict=True):
         given = "; ".join(
             f"{len(names)} {kind}" if len(names) > 1 else f"{kind[:-1]} {names[0]}"
             for kind, names in row.registered.items()
@@ -85,6 +88,7 @@ def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int
                 "version": row.version,
                 "entry_point": row.entry_point,
                 "status": row.status,
+                "tier": tier,
                 "registered": given,
                 "error": row.error,
             }

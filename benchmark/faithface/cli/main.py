@@ -22,6 +22,7 @@ from faithface.cli import (
     explain,
     listing,
     optimum,
+    plugins,
     report,
     run,
     shortcuts,
@@ -49,6 +50,7 @@ for subject in (
     shortcuts,
     report,
     listing,
+    plugins,
     board,
     compare,
     verify,
@@ -75,8 +77,10 @@ def options(
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
+    plugin: run.PluginFiles = None,
 ) -> None:
-    """Options of the program itself."""
+    """Options of the program itself; ``--plugin`` stands here for every command."""
+    run.use_plugin_files(plugin)
 
 
 def complain(text: str) -> None:
@@ -92,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     typed = sys.argv[1:] if arguments is None else arguments
     try:
+        plugins.add_commands(app, typed)
         result = app(args=typed, prog_name="faithface", standalone_mode=False, obj=typed)
         return interrupted() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except FaithfaceError as error:

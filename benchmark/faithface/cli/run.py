@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from faithface.run.request import Request
 
 Texts = list[str]
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin", metavar="FILE", help="A Python file with hooks, used like an installed plugin; repeatable."
+    ),
+]
 RETRY = "--retry-failed"
 
 
@@ -102,6 +108,7 @@ def run(
     strict_plugins: Annotated[
         bool, typer.Option("--strict-plugins", help="A plugin that fails to load is an error.")
     ] = False,
+    plugin: PluginFiles = None,
     executor: Annotated[str, typer.Option(help="local, or ray for many machines.")] = "local",
     workers: Annotated[
         int | None,
@@ -156,6 +163,7 @@ def run(
 
         prepare()  # workers import what they need while the plan is made
     limits = Limits(timeout, memory_size(memory), retries)
+    use_plugin_files(plugin)
     registry = load_registry(strict=strict_plugins)
     warn_of_failed_plugins(registry, quiet)
     lists = {"models": model, "datasets": dataset, "explainers": explainer, "metrics": metric}
@@ -185,7 +193,8 @@ def run(
         if talks:
             for line in preview.overview(plan, directory):
                 say(line)
-        outcome, kept = execute(plan, directory, reporter, FailFast(runner) if fail_fast else runner, retry_failed)
+        runner = FailFast(runner) if fail_fast else runner
+        outcome, kept = execute(plan, directory, reporter, runner, retry_failed, registry.listeners)
     except FirstFailure as failure:
         getattr(reporter, "close", lambda: None)()
         if failure.line not in getattr(reporter, "told", ()):
@@ -333,6 +342,14 @@ def pick_executor(name: str, workers: int | None, limits: Limits) -> Executor:
 
         return RayExecutor(workers or None, ProcessExecutor(1, limits.timeout, limits.memory, limits.retries))
     raise UsageError(f"executor is '{name}'; expected one of: local, ray")
+
+
+def use_plugin_files(paths: list[Path] | None) -> None:
+    """Make the files of ``--plugin`` known, before plugins are loaded."""
+    if paths:
+        from faithface.plugin_files import add_plugin_files
+
+        add_plugin_files(paths)
 
 
 def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:

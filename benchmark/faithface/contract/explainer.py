@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from faithface.contract.samples import Samples
 
 ExplainerNeed = Literal["scores", "gradients", "activations", "truth", "contributions"]
+Promise = Literal["completeness", "translation"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,12 @@ class Method:
             :meth:`Explainer.promised_sum` states.
         control: True for what is no method but shows what a number means, such as random maps or the ground truth;
             boards show it apart and do not rank it.
+        promises: properties that the paper proves, which ``faithface.testing`` holds it to. ``completeness``: the
+            values of a map sum to the explained scalar minus that of a fixed baseline. ``translation``: where the
+            network does not care by how many whole strides an image is moved, the map moves with the image.
 
     Raises:
-        TypeError: ``tasks`` or ``needs`` is not a frozenset of known words; the nearest is suggested.
+        TypeError: ``tasks``, ``needs`` or ``promises`` is not a frozenset of known words; the nearest is suggested.
     """
 
     name: str
@@ -59,10 +63,12 @@ class Method:
     reexplains: bool = True
     complete: bool = False
     control: bool = False
+    promises: frozenset[Promise] = frozenset()
 
     def __post_init__(self) -> None:
         check_literals(f"Method {self.name!r}", "tasks", self.tasks, Task)
         check_literals(f"Method {self.name!r}", "needs", self.needs, ExplainerNeed)
+        check_literals(f"Method {self.name!r}", "promises", self.promises, Promise)
 
 
 class Explainer(Parametrised, ABC):
@@ -70,9 +76,11 @@ class Explainer(Parametrised, ABC):
 
     Attributes:
         method: what the class is.
+        needs_argument: whether it explains only once it was opened on something (``inverted:rise``).
     """
 
     method: ClassVar[Method]
+    needs_argument: ClassVar[bool] = False
     declared_in = "method"
     declared = frozenset(field.name for field in fields(Method))
 

@@ -17,7 +17,7 @@ from faithface.card import ModelCard
 from faithface.contract.declared import check_literals
 from faithface.contract.parameters import Parametrised
 from faithface.contract.samples import Both, ClassSide, Which
-from faithface.errors import NotApplicable
+from faithface.errors import NotApplicable, UsageError
 from faithface.reasons import Reason
 from faithface.tasks import TASKS, Task
 
@@ -208,6 +208,10 @@ class Metric(Parametrised, ABC):
     def summarise(self, values: np.ndarray, name: str = "") -> float:
         """Return the board's number from the finite per-sample values (default: the mean; NaN for none)."""
         return float(np.mean(values)) if len(values) else float("nan")
+
+    def with_argument(self, argument: str) -> Metric:
+        """Return this metric opened on what follows the colon in ``name:argument`` (``quantus:Sparseness``)."""
+        raise UsageError(f'metric "{self.id}" takes no argument, got "{argument}"; write {self.id}')
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
         """Refuse, before the run starts, what this metric's own parameters rule out.

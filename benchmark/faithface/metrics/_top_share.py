@@ -84,8 +84,8 @@ class TopShare(Metric):
         evidence of a bona fide image is what is absent from it.
 
     Which maps
-        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only (an impostor pair has no confidence to lose), by
-        the probe's similarity map; the probe is altered.
+        Classifiers: the relevance map of samples of the positive class. Pairs: genuine ones only (an impostor pair has
+        no confidence to lose), by the probe's similarity map; the probe is altered.
 
     Special cases
         Ties are broken by a permutation seeded from the sample. A constant map is scored in that order (``published``:

@@ -6,6 +6,7 @@ They call the core's contract only, as third-party explainers do.
 CAMs: ``cams`` (by gradient, on ``cam_math``), ``score_cam``, ``ablation_cam``, ``cam_head``, ``ensemble`` · gradients:
 ``gradients`` · black box: ``black_box``, ``surrogates`` · pairs only: ``verification`` · ``controls`` random,
 centre-prior, edges, inverted, oracle · ``contributions`` of the model · ``precomputed`` maps made elsewhere ·
+``bridges`` to captum and pytorch-grad-cam ·
 ``common`` shared functions.
 """
 
@@ -15,6 +16,7 @@ from faithface.contract import Explainer
 from faithface_plugins.explainers import (
     ablation_cam,
     black_box,
+    bridges,
     cam_head,
     cams,
     contributions,
@@ -40,6 +42,7 @@ EXPLAINERS: tuple[Explainer, ...] = (
     *controls.EXPLAINERS,
     *contributions.EXPLAINERS,
     *precomputed.EXPLAINERS,
+    *bridges.EXPLAINERS,
 )
 
 __all__ = ["EXPLAINERS"]

@@ -91,6 +91,14 @@ class GradCam(Explainer):
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         return explain_by_gradient(model, samples, self.layer, cam_math.grad_cam)
 
+    def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:
+        """Return a class of pytorch-grad-cam as an explainer: ``grad-cam:EigenGradCAM``."""
+        from faithface_plugins.explainers.bridges import GradCamBridge
+
+        made = GradCamBridge(argument, self.layer)
+        made.chosen()
+        return made
+
 
 @dataclass(frozen=True)
 class GradCamPlusPlus(Explainer):

@@ -149,6 +149,7 @@ class Inverted(Explainer):
     inner: Explainer | None = field(default=None, metadata={"parameter": False})
     asked: str = field(default="", metadata={"parameter": False})
 
+    needs_argument = True
     method = Method(name="inverted", needs=frozenset(), source="control", control=True)
 
     @property

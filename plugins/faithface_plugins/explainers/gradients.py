@@ -96,6 +96,7 @@ class Saliency(Explainer):
         name="saliency",
         needs=frozenset({"gradients"}),
         source="Simonyan et al. 2013, arXiv:1312.6034",
+        promises=frozenset({"translation"}),
     )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
@@ -127,6 +128,7 @@ class InputXGradient(Explainer):
         name="input-x-gradient",
         needs=frozenset({"gradients"}),
         source="Shrikumar et al. 2016, arXiv:1605.01713",
+        promises=frozenset({"translation"}),
     )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
@@ -236,6 +238,7 @@ class IntegratedGradients(Explainer):
         needs=frozenset({"gradients"}),
         complete=True,
         source="Sundararajan et al. 2017, arXiv:1703.01365",
+        promises=frozenset({"completeness", "translation"}),
     )
 
     def __post_init__(self) -> None:

@@ -54,6 +54,7 @@ class Precomputed(Explainer):
     directory: str = field(default="", metadata={"parameter": False})
     provenance: str = ""
 
+    needs_argument = True
     method = Method(name="maps", needs=frozenset(), source="precomputed", reexplains=False)
 
     @property
