@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faithface.api import Result, evaluate
+    from faithface.api import Explanation, Result, evaluate, explain
     from faithface.card import ContributionsCard, ExplainCard, InputCard, ModelCard, OutputCard, load_card
     from faithface.contract import (
         Activations,
@@ -51,8 +51,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "faithface.api": (
+        "Explanation",
         "Result",
         "evaluate",
+        "explain",
     ),
     "faithface.card": (
         "ContributionsCard",
@@ -115,6 +117,7 @@ __all__ = [
     "Dataset",
     "ExplainCard",
     "Explainer",
+    "Explanation",
     "Face",
     "FaceModel",
     "FaithfaceError",
@@ -141,6 +144,7 @@ __all__ = [
     "Views",
     "clean_threshold",
     "evaluate",
+    "explain",
     "hookimpl",
     "load_card",
     "load_registry",

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Cost, Dataset, Explainer, Face, FaceModel, Maps, Pair, Sample, Samples
-from faithface.errors import FaithfaceError, RunError
+from faithface.errors import FaithfaceError, RunError, UsageError
 from faithface.images import read_image
 from faithface.loading import load_samples
 from faithface.model import open_model
@@ -53,6 +54,39 @@ def samples_from_files(
     return load_samples(model, [item], seed, threshold, dataset)
 
 
+def samples_of(model: FaceModel, images: Sequence[Any], seed: int = 0, threshold: float | None = None) -> Samples:
+    """Return one loaded sample (one image) or pair (two) from files or arrays H×W×3.
+
+    Raises:
+        UsageError: the wrong number of images for the task, or one that is no image.
+    """
+    wanted = 2 if model.card.task == "verification" else 1
+    if len(images) != wanted:
+        raise UsageError(
+            f'model "{model.card.name}" is for {model.card.task} and needs {wanted} image{"s" * (wanted > 1)}; '
+            f"got {len(images)}"
+        )
+    faces = [_face(one, "ab"[i] if wanted == 2 else "image") for i, one in enumerate(images)]
+    item: Any = Sample(faces[0].id, faces[0])
+    if wanted == 2:
+        item = Pair(f"{faces[0].id}--{faces[1].id}", faces[0], faces[1], same=False)
+    return load_samples(model, [item], seed, threshold)
+
+
+def _face(image: Any, name: str) -> Face:
+    if isinstance(image, str | Path):
+        return Face(Path(image).stem, functools.partial(read_image, Path(image)))
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype.kind not in "uf":
+        raise UsageError(
+            f"an image is an array of shape {array.shape} and {array.dtype}; expected H×W×3, uint8 or floats in [0, 1]"
+        )
+    scaled = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+    if not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
+        raise UsageError(f"an image holds values from {scaled.min():g} to {scaled.max():g}; expected 0 to 1, or uint8")
+    return Face(name, lambda: scaled)
+
+
 def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
     """Run an explainer and fill in what it cost: wall seconds, images forward and backward."""
     synchronise(model.device)
@@ -61,7 +95,8 @@ def explain(model: FaceModel, samples: Samples, explainer: Explainer) -> Maps:
     synchronise(model.device)
     seconds = time.perf_counter() - start
     if not isinstance(maps, Maps):
-        raise WrongReturn(f"returned {type(maps).__name__}; expected Maps")
+        what = {"NoneType": "nothing (None)"}.get(type(maps).__name__, type(maps).__name__)
+        raise WrongReturn(f"returned {what}; expected Maps: Maps.from_views(…) or Maps(relevance=…)")
     cost = Cost(seconds, model.passes.forward - forward, model.passes.backward - backward)
     return dataclasses.replace(maps, cost=cost)
 
@@ -79,7 +114,8 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
         such samples get NaN with this reason.
 
     Raises:
-        WrongReturn: a missing map, a wrong shape or dtype, or negative similarity: no sample can be scored.
+        WrongReturn: a missing map, no tensor, a wrong shape or dtype, a gradient attached, or negative similarity: no
+            sample can be scored.
     """
     height, width = samples.images.shape[-2:]
     expected = (len(samples), 2, height, width) if samples.are_pairs else (len(samples), height, width)
@@ -89,6 +125,12 @@ def check_maps(maps: Maps, samples: Samples) -> dict[int, Reason]:
         found: Tensor | None = getattr(maps, name)
         if found is None:
             raise WrongReturn(f"returned no {name} map; {samples_kind(samples)} need {' and '.join(names)}")
+        if not isinstance(found, Tensor):
+            kind = f"{type(found).__module__.partition('.')[0]}.{type(found).__name__}".removeprefix("builtins.")
+            hint = "torch.from_numpy(…)" if isinstance(found, np.ndarray) else "torch.stack(…) of one per sample"
+            raise WrongReturn(f"returned {name} as {kind}; expected a torch tensor: {hint}")
+        if found.requires_grad:
+            raise WrongReturn(f"returned {name} with its gradient attached; expected a plain tensor: {name}.detach()")
         if tuple(found.shape) != expected:
             raise WrongReturn(f"returned {name} of shape {tuple(found.shape)}; expected {expected}")
         if found.dtype != torch.float32:

@@ -94,10 +94,16 @@ def explain_images(
         figure = draw_sheet(samples, drawn, verdict)
     save(figure, out)
     return Drawn(
-        f"{', '.join(spec for spec, _ in drawn)}; {verdict}",
+        f"{', '.join(said_of(spec, maps) for spec, maps in drawn)}; {verdict}",
         tuple(failures),
         bool(failures) and "all" not in explainers,
     )
+
+
+def said_of(spec: str, maps: Maps) -> str:
+    """Return an explainer's text, and whether its maps are constant: such a picture shows nothing."""
+    flat = [name for name, one in maps.named().items() if float(one.max()) == float(one.min())]
+    return f"{spec} (constant map: {', '.join(flat)})" if flat else spec
 
 
 def choose_explainers(registry: Registry, names: Sequence[str], card: ModelCard) -> list[Resolved[Explainer]]:

@@ -194,7 +194,9 @@ class Registry:
 
 def _lookup(table: dict[str, Registered[T]], name: str, kind: str) -> Registered[T]:
     if name not in table:
-        raise UsageError(f'no {kind} "{name}"; {nearest(name, table)} (`faithface {kind}s` lists them)')
+        silent = [row.distribution for row in without_entry()]
+        hint = f"; {', '.join(silent)}: {NO_ENTRY}" if silent else ""
+        raise UsageError(f'no {kind} "{name}"; {nearest(name, table)} (`faithface {kind}s` lists them){hint}')
     return table[name]
 
 
@@ -266,6 +268,22 @@ def _entry_points() -> list[tuple[importlib.metadata.Distribution, importlib.met
     return list(found.values())
 
 
+NO_ENTRY = f'depends on faithface, but has no entry point in the group "{GROUP}", so it registers nothing'
+
+
+def without_entry() -> list[PluginRow]:
+    """Return a row for each distribution that depends on faithface and has no entry point in the group."""
+    found: dict[str, PluginRow] = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.name or ""
+        needs = {
+            _normal(re.split(r"[^A-Za-z0-9._-]", text.strip(), maxsplit=1)[0]) for text in distribution.requires or ()
+        }
+        if CORE in needs and not any(point.group == GROUP for point in distribution.entry_points):
+            found.setdefault(_normal(name), PluginRow(name, distribution.version, "", "no entry", error=NO_ENTRY))
+    return list(found.values())
+
+
 def _check_spelling(manager: pluggy.PluginManager, module: Any) -> None:
     """Refuse a plugin whose hook is misspelt: pluggy's check_pending, with the nearest hook suggested."""
     known = [kind.hook for kind in _KINDS.values()]
@@ -289,6 +307,9 @@ def _collect(
     others = [plugin for plugin in manager.get_plugins() if plugin is not module]
     for kind, spec in _KINDS.items():
         for returned in manager.subset_hook_caller(spec.hook, others)():
+            if isinstance(returned, (spec.type, type, str)) or not isinstance(returned, Iterable | None):
+                what = returned.__name__ if isinstance(returned, type) else type(returned).__name__
+                raise UsageError(f"{spec.hook} returned a {what}; expected a list: return [{what}()]")
             for made in returned or ():
                 entry = _checked(made, spec, kind, provenance)
                 before = tables[kind].get(entry.name) or new[kind].get(entry.name)

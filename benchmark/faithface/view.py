@@ -8,6 +8,7 @@ A run's pages lie in its folder ``view/``, with copies of its records; a board's
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -87,6 +88,17 @@ def finished_cells(run: Path) -> tuple[frozenset[str], bool]:
 def _of_run(
     run: Path, samples: int, registry: Callable[[], Registry], audit: Mapping[str, str] | None, refresh: int
 ) -> Pages:
+    run = run.resolve()
+    with open_run(run) as store:
+        asked_in = Path((store.meta("command") or {}).get("folder") or ".")
+    # Names of cards and datasets may be paths, which are relative to the folder where the run was asked for.
+    with contextlib.chdir(asked_in if asked_in.is_dir() else "."):
+        return _there(run, samples, registry, audit, refresh)
+
+
+def _there(
+    run: Path, samples: int, registry: Callable[[], Registry], audit: Mapping[str, str] | None, refresh: int
+) -> Pages:
     state = state_of(run)
     folder = run / VIEW
     whole = state.complete and (run / RECORDS).is_dir()
@@ -140,10 +152,10 @@ def plan_of(store: Store, registry: Registry) -> Plan:
         UsageError: a plugin or file that the run used is not there.
     """
     cells = store.cells()
-    cards = store.meta("models") or {}
+    cards = store.meta("cards") or {}
     names = {row["model"]: None for row in store.groups()}
     request = Request(
-        models=tuple(name if name in registry.models else cards.get(name, name) for name in names),
+        models=tuple(cards.get(name, name) for name in names),
         datasets=tuple(dict.fromkeys(row["dataset"] for row in store.groups())),
         explainers=tuple(dict.fromkeys(cell["explainer"] for cell in cells)),
         metrics=tuple(dict.fromkeys(m["metric"] for cell in cells for m in cell["metrics"])),

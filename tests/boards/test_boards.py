@@ -105,7 +105,7 @@ def test_a_record_survives_the_disk_and_refuses_unknown_keys(finished: Path, tmp
     record = Record.model_validate_json(text)
     assert json.loads(text) == record.model_dump(mode="json")
     (tmp_path / "r.json").write_text(json.dumps({**json.loads(text), "mean": 1.0}))
-    with pytest.raises(UsageError, match="is not a record of schema 1: mean"):
+    with pytest.raises(UsageError, match="is not a record of schema 2: mean"):
         read_record(tmp_path / "r.json")
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(UsageError, match="is not a record"):
@@ -120,7 +120,7 @@ def test_no_path_of_the_machine_is_in_a_record(finished: Path) -> None:
 def test_altered_values_are_noticed(board: Path) -> None:
     values = record_of(board, "tiny-pad-0", "ramp").with_suffix(".parquet")
     values.write_bytes(values.read_bytes() + b"\0")
-    with pytest.raises(UsageError, match=r"is not the file that ramp\.json was written with"):
+    with pytest.raises(UsageError, match=r"ramp\.parquet is missing, or is not the file that its record was"):
         rebuild(board)
 
 

@@ -306,3 +306,15 @@ def test_places_of_some_rows_are_those_of_the_whole() -> None:
     shown = [p for p in whole.values() if p.name in "abe"]
     assert [p.name for p in shown] == ["a", "b", "e"]
     assert any(whole[k].text != few[k].text for k in "abe")
+
+
+def test_comparisons_of_some_rivals_are_those_that_they_alone_would_have() -> None:
+    rng = np.random.default_rng(9)
+    values = rng.normal(size=(30, 6)) + np.arange(6) * 0.3
+    values[:5, 2] = np.nan
+    names = [[f"p{a}", f"p{b}"] for a, b in rng.integers(0, 15, size=(30, 2))]
+    whole = pairwise(values, Designs(make_units(names)))
+    part, alone = whole.only(np.array([0, 2, 5])), pairwise(values[:, [0, 2, 5]], Designs(make_units(names)))
+    for field in ("means", "n", "difference", "error", "df", "p", "adjusted"):
+        np.testing.assert_allclose(getattr(part, field), getattr(alone, field), rtol=1e-9, err_msg=field)
+    assert (part.adjusted < whole.adjusted[np.ix_([0, 2, 5], [0, 2, 5])]).any()  # fewer comparisons are corrected for

@@ -27,7 +27,7 @@ def test_a_run_prints_a_table_and_says_where_it_lies(faithface: Any, made: Path)
     assert "mean-relevance@1, higher is better" in said.out
     assert max(len(line) for line in said.out.splitlines() if not line.startswith("run: ")) <= 80
     assert "ramp: 20/20" in said.err  # plain lines, as stderr is not a terminal
-    run = Path(said.out.rstrip().rpartition("run: ")[2])
+    (run,) = (Path(line.removeprefix("run: ")) for line in said.out.splitlines() if line.startswith("run: "))
     assert run.parts[0] == "runs"
     assert (run / "run.sqlite").is_file()
 
@@ -59,11 +59,14 @@ def test_an_interrupted_command_says_so_and_is_gone_on_with(
 
 @pytest.fixture
 def interrupted(faithface: Any, made: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The command of a run in ``a run/`` that was interrupted after three of its four shards."""
+    """The command of a run in ``a run/`` that was interrupted after three of its four shards.
+
+    The explainer's first call is the measurement's.
+    """
     from faithface import plugins
     from tests.support.runs import with_extras
 
-    registry = with_extras(plugins.load_registry(), Interrupts(2))
+    registry = with_extras(plugins.load_registry(), Interrupts(3))
     monkeypatch.setattr("faithface.plugins.load_registry", lambda strict=False: registry)
     command = ramp(made, "--explainer", "interrupts", "--workers", "0", "-o", "a run")
     assert faithface(*command).code == 130
@@ -127,7 +130,7 @@ def test_json_is_all_of_stdout_and_holds_the_records(faithface: Any, made: Path)
 def test_a_failed_explainer_is_one_line_and_exit_code_1_while_the_rest_is_scored(faithface: Any, made: Path) -> None:
     said = faithface(*ramp(made, "--explainer", "fails", "-o", "r"))
     assert said.code == 1
-    assert said.error == "1 part of the run failed; everything else is scored and stored"
+    assert said.error == "1 part of the run failed; everything else is scored and stored; --traceback shows where"
     assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
     assert any(line.split()[:1] == ["fails"] and "ZeroDivisionError" in line for line in said.out.splitlines())
     assert "fails: explainer raised ZeroDivisionError: a mistake" in said.err
@@ -140,15 +143,20 @@ def test_a_metric_that_does_not_fit_everywhere_is_reported_as_not_applicable(fai
         *("--explainer", "ramp", "--metric", "gap@1", "--metric", "entropy@1", "--limit", "4"),
     )
     assert said.code == 0
-    assert "not applicable: verification / pairs:" in said.out
-    tables = said.out.split("not applicable: ")[0].split(" on ")[1:]
+    assert "not applicable: verification / pairs:" in said.err  # before it starts, and not once more after it
+    assert "not applicable" not in said.out
+    tables = said.out.split("run: ")[0].split(" on ")[1:]
     assert ["gap@1" in table for table in tables] == [True, False]
 
 
 def test_export_writes_values_and_kept_maps(faithface: Any, made: Path) -> None:
     faithface(*ramp(made, "-o", "r", "--keep-maps", "--limit", "4"))
     said = faithface("export", "r", "-o", "out", "--json")
-    assert json.loads(said.out) == {"values": "out/values.parquet", "rows": 8, "maps": 4}
+    assert {k: v for k, v in json.loads(said.out).items() if k in ("values", "rows", "maps")} == {
+        "values": "out/values.parquet",
+        "rows": 8,
+        "maps": 4,
+    }
     assert len(pl.read_parquet("out/values.parquet")) == 8
     assert len(list(Path("out/maps/pad").rglob("ramp/*.npz"))) == 4
 
@@ -196,8 +204,9 @@ def test_a_suite_on_another_model_says_what_is_not_applicable_there(faithface: A
     said = faithface("run", "mine.toml", *other)
     assert said.code == 0
     where = f"not applicable: pad / folder:{made / 'classes'}"
-    assert f"{where} / fggb: for verification only; the model is for pad\n" in said.out
-    assert f"{where} / ramp / gap-similarity-score@1: for verification only; the model is for pad\n" in said.out
+    assert f"{where} / fggb: for verification only; the model is for pad\n" in said.err
+    assert f"{where} / ramp / gap-similarity-score@1: for verification only; the model is for pad\n" in said.err
+    assert "not applicable" not in said.out.split("run: ")[1]
     assert any("ramp" in line and "0.5000" in line for line in said.out.splitlines())
     named = faithface("run", "mine.toml", *other, "--explainer", "fggb", "--explainer", "ramp")
     assert named.code == 2
@@ -301,7 +310,7 @@ def test_cuda_asked_for_and_absent_is_a_usage_error(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     said = faithface(*ramp(made, "--device", "cuda"))
     assert said.code == 2
-    assert "cuda was asked for" in said.error
+    assert "cuda was requested" in said.error
 
 
 def test_nothing_to_run_says_what_to_give(faithface: Any, made: Path) -> None:
@@ -372,8 +381,8 @@ def test_many_parts_for_another_task_are_one_line(faithface: Any, made: Path) ->
         *("--metric", "gap@1"),
     )
     assert said.code == 0
-    assert "not applicable: 7 protocols and explainers for other tasks" in said.out
-    assert said.out.count("not applicable:") == 1
+    assert "not applicable: 7 protocols and explainers for other tasks" in said.err
+    assert (said.out + said.err).count("not applicable:") == 1
 
 
 def test_metrics_not_applicable_for_one_reason_are_one_line_and_all_of_them_in_json(faithface: Any, made: Path) -> None:

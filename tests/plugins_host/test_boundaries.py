@@ -34,6 +34,7 @@ LAYERS = [
     ["boards"],
     ["figures", "bench", "suites", "guarded"],
     ["answers", "audit", "gallery"],
+    ["notebook", "doctor"],
     ["api", "testing", "view"],
     ["cli"],
 ]

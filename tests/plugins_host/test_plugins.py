@@ -10,7 +10,7 @@ import pytest
 
 from faithface.errors import UsageError
 from faithface.hashing import fingerprint_of
-from faithface.plugins import CORE, ENVIRONMENT, load_registry
+from faithface.plugins import CORE, ENVIRONMENT, load_registry, without_entry
 
 HEAD = '''
 import faithface
@@ -220,3 +220,40 @@ def test_a_wrong_name_or_parameter_says_what_was_meant(install: Install, text: s
 def test_a_metric_without_its_version_is_refused_with_the_id() -> None:
     with pytest.raises(UsageError, match=r"entropy@1"):
         load_registry(only=[]).metric("entropy")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("Flat()", "faithface_explainers returned a Flat; expected a list: return [Flat()]"),
+        ("Flat", "faithface_explainers returned a Flat; expected a list: return [Flat()]"),
+        ("3", "faithface_explainers returned a int; expected a list"),
+        ("[Flat]", "returned the class Flat; return an instance: Flat()"),
+    ],
+)
+def test_a_hook_without_a_list_is_told_what_to_return(install: Install, returned: str, said: str) -> None:
+    install("lab-a", "lab_a_plugin", WORKING.replace("{name}", "lab-flat").replace("[Flat()]", returned))
+    row = row_of(load_registry(), "lab-a")
+    assert row.status == "failed"
+    assert said in row.error
+
+
+def test_unknown_needs_name_the_nearest(install: Install) -> None:
+    code = WORKING.replace('name="{name}"', 'name="lab-flat", needs=frozenset({"gradient"})')
+    install("lab-a", "lab_a_plugin", code)
+    assert 'unknown needs "gradient"; did you mean "gradients"?' in row_of(load_registry(), "lab-a").error
+
+
+def test_a_distribution_without_an_entry_point_is_named_where_its_explainer_is_missed(
+    install: Install, tmp_path: Path
+) -> None:
+    install("lab-a", "lab_a_plugin", WORKING.replace("{name}", "lab-flat"))
+    info = next((tmp_path / "site").glob("lab_a-*.dist-info"))
+    (info / "entry_points.txt").write_text("[console_scripts]\nlab = lab_a_plugin:main\n")
+    with (info / "METADATA").open("a") as file:
+        file.write("Requires-Dist: faithface>=0.1\nRequires-Dist: numpy\n")
+    assert [row.distribution for row in without_entry()] == ["lab-a"]
+    with pytest.raises(
+        UsageError, match=r'no explainer "lab-flat".*lab-a: depends on faithface, but has no entry point'
+    ):
+        load_registry().explainer("lab-flat")

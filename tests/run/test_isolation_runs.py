@@ -171,8 +171,8 @@ def test_ctrl_c_ends_the_program_and_its_workers_with_130(tmp_path: Path, pad_ca
     command += ["--explainer", "rise(masks=900000)", "--metric", "entropy@1", "--out", str(tmp_path / "run")]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert program.stderr is not None
-    line = program.stderr.readline()  # the model is open and the explainer at work
-    assert "16 samples" in line
+    lines = iter(program.stderr.readline, "")
+    assert any("16 samples" in line for line in lines)  # the model is open and the explainer at work
     started = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal() and str(tmp_path) in environment(p)]
     os.killpg(program.pid, signal.SIGINT)
     _, errors = program.communicate(timeout=120)

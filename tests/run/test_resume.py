@@ -423,6 +423,8 @@ def test_a_cell_that_the_command_does_not_name_is_removed_when_the_model_has_cha
         "DELETE FROM scores WHERE sample = (SELECT MIN(sample) FROM scores)",
         "UPDATE curves SET points = x'00' WHERE sample = (SELECT MIN(sample) FROM curves)",
         "INSERT INTO invalid VALUES (0, 0, 'attack--im01', 'undefined', 'not so')",
+        "UPDATE samples SET facts = REPLACE(facts, 'units', 'unite') WHERE position = 0",
+        "UPDATE samples SET sample = 'somebody' WHERE position = 0",
     ],
 )
 def test_rows_that_are_not_as_they_were_written_are_found_and_computed_again(case: Case, harm: str) -> None:
@@ -434,6 +436,30 @@ def test_rows_that_are_not_as_they_were_written_are_found_and_computed_again(cas
     execute_plan(case.plan(), case.root / "r", notes)
     assert notes.told == ["damaged in the store, and computed again: 1 of 2 shards"]
     assert frame(case.root / "r").equals(before)
+    with open_run(case.root / "r") as store:
+        assert len(store.samples(0)) == 18
+        assert all("units" in facts for facts in store.samples(0))
+
+
+def test_values_under_the_name_of_another_explainer_are_found(case: Case) -> None:
+    execute_plan(case.plan(), case.root / "r")
+    with sqlite3.connect(case.root / "r" / FILE) as db:
+        assert db.execute("UPDATE cells SET explainer = 'ramp'").rowcount == 1
+    case.explainers = (Ramp(),)
+    notes = Notes()
+    execute_plan(case.plan(), case.root / "r", notes)
+    execute_plan(case.plan(), case.root / "fresh")
+    assert frame(case.root / "r").equals(frame(case.root / "fresh"))
+
+
+def test_a_threshold_that_is_not_as_it_was_written_is_found_again(case: Case) -> None:
+    execute_plan(case.plan(), case.root / "r")
+    with sqlite3.connect(case.root / "r" / FILE) as db:
+        assert db.execute("UPDATE groups SET threshold = 0.25").rowcount == 1
+    case.explainers = (*case.explainers, Ramp())
+    execute_plan(case.plan(), case.root / "r")
+    with open_run(case.root / "r") as store:
+        assert store.group(0)["threshold"] is None
 
 
 def test_a_store_with_a_torn_page_is_one_line_and_nothing_is_reused(case: Case) -> None:

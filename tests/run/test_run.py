@@ -25,7 +25,7 @@ from faithface.run.plan import Cell, Plan, make_plan
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event
 from faithface.run.store import FILE, create_or_resume, open_run
-from tests.support.runs import Fails, Interrupts, MeanRelevance, Ramp
+from tests.support.runs import Fails, FailsToScore, Interrupts, MeanRelevance, Ramp, place
 
 
 class Notes(Silent):
@@ -213,7 +213,11 @@ WHOLE = "relevance map holds values that are not finite"
 @pytest.mark.parametrize(
     ("way", "code", "words"),
     [
-        ("raise", ReasonCode.EXPLAINER_RAISED, "explainer raised ZeroDivisionError: a mistake"),
+        (
+            "raise",
+            ReasonCode.EXPLAINER_RAISED,
+            f"explainer raised ZeroDivisionError: a mistake ({place(Fails.explain, 'ZeroDivisionError')})",
+        ),
         ("nan", ReasonCode.NON_FINITE_MAP, "no map could be scored: explainer returned NaN"),
         (
             "shape",
@@ -221,7 +225,18 @@ WHOLE = "relevance map holds values that are not finite"
             "explainer returned relevance of shape (16, 32, 31); expected (16, 32, 32)",
         ),
         ("dtype", ReasonCode.EXPLAINER_RETURNED, "explainer returned relevance as float64; expected float32"),
-        ("nothing", ReasonCode.EXPLAINER_RETURNED, "explainer returned NoneType; expected Maps"),
+        ("nothing", ReasonCode.EXPLAINER_RETURNED, "explainer returned nothing (None); expected Maps"),
+        (
+            "numpy",
+            ReasonCode.EXPLAINER_RETURNED,
+            "explainer returned relevance as numpy.ndarray; expected a torch tensor: torch.from_numpy(…)",
+        ),
+        ("list", ReasonCode.EXPLAINER_RETURNED, "explainer returned relevance as list; expected a torch tensor"),
+        (
+            "gradient",
+            ReasonCode.EXPLAINER_RETURNED,
+            "explainer returned relevance with its gradient attached; expected a plain tensor: relevance.detach()",
+        ),
     ],
 )
 def test_an_explainer_that_misbehaves_fails_its_cell_and_nothing_else(
@@ -258,7 +273,8 @@ def test_a_sample_with_an_invalid_map_has_no_value_and_a_reason_while_the_others
 def test_a_metric_that_raises_fails_alone(registry: Registry, tmp_path: Path, pad_card: str, folder: str) -> None:
     outcome = do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["fails-to-score@1", "mean-relevance@1"])
     assert outcome.failures == [
-        f"tiny-pad-0 / {folder} / ramp / fails-to-score@1: metric raised RuntimeError: no score today"
+        f"tiny-pad-0 / {folder} / ramp / fails-to-score@1: metric raised RuntimeError: no score today "
+        f"({place(FailsToScore.score, 'no score today')})"
     ]
     states = {m["metric"]: m["status"] for m in cells(tmp_path / "r")["ramp"]["metrics"]}
     assert states == {"fails-to-score@1": "failed", "mean-relevance@1": "ok"}
@@ -300,7 +316,7 @@ def test_cuda_asked_for_and_absent_is_a_usage_error_before_anything_is_written(
     registry: Registry, tmp_path: Path, pad_card: str, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(UsageError, match="cuda was asked for"):
+    with pytest.raises(UsageError, match="cuda was requested"):
         do(registry, tmp_path / "r", [pad_card], [folder], ["ramp"], ["mean-relevance@1"], device="cuda")
     assert not (tmp_path / "r").exists()
 
@@ -356,7 +372,7 @@ def test_kept_maps_are_the_maps_and_are_exported(
     done = export(tmp_path / "r", tmp_path / "out")
     assert (done.rows, done.maps) == (6, 3)
     values = pl.read_parquet(tmp_path / "out" / "values.parquet")
-    assert values.columns == ["model", "dataset", "explainer", "metric", "sample", "value"]
+    assert values.columns[:7] == ["model", "dataset", "explainer", "metric", "value_name", "sample", "value"]
     sample = values["sample"][0]
     with np.load(maps_file(tmp_path / "out", "tiny-verification-0", pairs, "ramp", sample)) as kept:
         assert sorted(kept.files) == ["dissimilarity", "similarity"]

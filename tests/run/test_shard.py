@@ -25,7 +25,7 @@ from faithface.run.request import Request
 from faithface.run.results import SHARD_SIZE, CellShard, ShardFailure, ShardSamples
 from faithface.run.shard import CellWork, ShardWork, run_cell, run_shard
 from tests.support.networks import pair_batch, sample_batch, tiny
-from tests.support.runs import MeanRelevance, Ramp
+from tests.support.runs import MeanRelevance, Ramp, place
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,9 @@ def test_a_metrics_own_code_is_kept(pairs: tuple[Any, Samples]) -> None:
     assert [(v.reason, v.flag) for v in done.values] == [(given, None), (None, given)]
 
 
+RAISED_AT = place(Answers.score, "raise self.answer")
+
+
 def failed(code: ReasonCode, detail: str) -> ShardFailure:
     return ShardFailure(Status.FAILED, Reason(code, detail))
 
@@ -132,14 +135,28 @@ def failed(code: ReasonCode, detail: str) -> ShardFailure:
             failed(ReasonCode.METRIC_RETURNED, "metric returned values ['other']; expected ['']"),
         ),
         (
+            lambda s: Scores({"": torch.zeros(2, requires_grad=True)}),  # type: ignore[dict-item]
+            failed(
+                ReasonCode.METRIC_RETURNED,
+                "metric returned value '' with its gradient attached; expected numpy: .detach().numpy()",
+            ),
+        ),
+        (
+            lambda s: Scores({"": ["high", "low"]}),  # type: ignore[dict-item]
+            failed(
+                ReasonCode.METRIC_RETURNED,
+                "metric returned value '' as list that is no array of numbers; expected one float per sample",
+            ),
+        ),
+        (
             NotApplicable("not for me", ReasonCode.NO_LAYER),
             ShardFailure(Status.NOT_APPLICABLE, Reason(ReasonCode.NO_LAYER, "not for me")),
         ),
-        (ValueError("bad\nworse"), failed(ReasonCode.METRIC_RAISED, "metric raised ValueError: bad")),
+        (ValueError("bad\nworse"), failed(ReasonCode.METRIC_RAISED, f"metric raised ValueError: bad ({RAISED_AT})")),
         # Another's exception stays an exception, however its text begins.
         (
             ValueError("returned nothing"),
-            failed(ReasonCode.METRIC_RAISED, "metric raised ValueError: returned nothing"),
+            failed(ReasonCode.METRIC_RAISED, f"metric raised ValueError: returned nothing ({RAISED_AT})"),
         ),
     ],
 )

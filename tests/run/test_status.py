@@ -20,7 +20,7 @@ from faithface.run.request import Request
 from faithface.run.status import span, state_of
 from faithface.run.store import FILE
 from tests.run.test_resume import Killed, cut_after
-from tests.support.runs import Fails, Ramp, write_card
+from tests.support.runs import Fails, FailsToScore, Ramp, place, write_card
 
 
 @pytest.fixture
@@ -47,8 +47,9 @@ def test_a_run_that_was_cut_off(run: Path) -> None:
     assert state.writer is None
     assert state.left is None
     assert "make the call that began it again" in state.finish
+    where = place(FailsToScore.score, "no score today")
     assert [cell.failed_metrics for cell in state.cells][1] == {
-        "fails-to-score@1": "metric raised RuntimeError: no score today"
+        "fails-to-score@1": f"metric raised RuntimeError: no score today ({where})"
     }
 
 

@@ -35,7 +35,6 @@ from faithface.run import driver
 from faithface.run.executors import Job
 from faithface.run.executors.local import run_group
 from faithface.run.executors.processes import ProcessExecutor
-from faithface.run.export import run_values
 from faithface.run.plan import Plan, make_plan
 from faithface.run.request import Request
 from faithface.run.results import CellShard, Event
@@ -86,8 +85,9 @@ def left(root: Path) -> dict[str, str]:
         if path.is_file() and not name.startswith(("run/run.", "run/logs/")):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     with open_run(root / "run") as store:
-        values = run_values(store).sort("explainer", "metric", "sample")
-        found["values"] = hashlib.sha256(repr(values.rows()).encode()).hexdigest()
+        # Not as a data frame: its library would start threads here, which forked drivers would wait for in vain.
+        rows = [(cell["explainer"], *tuple(row)[1:]) for cell in store.cells() for row in store.scores(cell["id"])]
+        found["values"] = hashlib.sha256(repr(sorted(rows, key=repr)).encode()).hexdigest()
     return found
 
 

@@ -60,7 +60,7 @@ def main() -> int:
     registry = load_registry()
     lists = {
         "models": [options.model] if options.model else None,
-        "datasets": None,
+        "datasets": [options.dataset] if options.dataset else None,
         "explainers": None,
         "metrics": None,
     }

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from PIL import Image
+from scipy.special import stdtrit
 
 from faithface.boards.record import (
     VALUE_SCHEMA,
@@ -36,7 +37,6 @@ from faithface.boards.site.extras import (
     picture_file,
     place_of,
 )
-from faithface.boards.statistics import interval
 from faithface.reasons import Status
 
 ORIGIN = Origin(distribution="extras", distribution_version="1", entry_point="extras:x", fingerprint="ab" * 32)
@@ -56,9 +56,7 @@ def records(
     tasks: Sequence[str] = ("pad", "synthetic-detection"),
     **texts: str,
 ) -> list[Kept]:
-    """Return one record per explainer and model. Method k is better than method k + 1 by 0.3.
-
-    A value's own noise is 0.1.
+    """Return one record per explainer and model. A method is better than the next by 0.3; a value's own noise is 0.1.
 
     Args:
         metrics: protocols ``metric-0@1`` and so on, families in turn; odd ones are lower-is-better.
@@ -68,6 +66,7 @@ def records(
     rng = np.random.default_rng(seed)
     names = [f"{texts.get('sample', 'sample')}-{i:03d}" for i in range(n)]
     hard = rng.normal(0, 1, (metrics, n))  # what makes a sample hard for all
+    t_half = float(stdtrit(n - 1, 0.975) / n**0.5)  # every sample is a unit of its own
     kept = []
     for m, model in enumerate(models):
         for e, explainer in enumerate([*methods, *controls]):
@@ -77,7 +76,7 @@ def records(
             for k in range(metrics):
                 better = "lower" if k % 2 else "higher"
                 values = (level + hard[k] + rng.normal(0, 0.1, n)) * (-1 if better == "lower" else 1)
-                spread = interval(values, [[name] for name in names], None, 0)
+                mean, half = float(values.mean()), float(t_half * values.std(ddof=1))
                 numbers.append(
                     Number(
                         protocol=f"metric-{k}@1(grid=14)",
@@ -87,9 +86,9 @@ def records(
                         value_name="",
                         status=Status.OK,
                         reason="",
-                        number=float(values.mean()),
-                        low=spread.low,
-                        high=spread.high,
+                        number=mean,
+                        low=mean - half,
+                        high=mean + half,
                         n=n,
                         better=better,
                         range=(None, None),
@@ -111,6 +110,9 @@ def records(
                             "reason": [""] * n,
                             "flag": [""] * n,
                             "units": [[name] for name in names],
+                            "label": ["a"] * n,
+                            "score": [0.8] * n,
+                            "correct": [True] * n,
                         },
                         schema=VALUE_SCHEMA,
                     )

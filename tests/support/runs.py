@@ -6,6 +6,9 @@ Place in the flow: used by tests only.
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +136,12 @@ class Fails(Explainer):
             return as_maps(good[..., :-1], samples)
         if self.way == "dtype":
             return as_maps(good.double(), samples)
+        if self.way == "numpy":
+            return as_maps(good.numpy(), samples)  # type: ignore[arg-type]
+        if self.way == "list":
+            return as_maps(list(good), samples)  # type: ignore[arg-type]
+        if self.way == "gradient":
+            return as_maps(good.requires_grad_(True), samples)
         if self.way == "nothing":
             return None  # type: ignore[return-value]
         raise AssertionError(self.way)
@@ -143,6 +152,7 @@ class Interrupts(Explainer):
 
     method = Method(
         name="interrupts",
+        seeded=True,  # so that no sample is explained twice
     )
 
     def __init__(self, at: int) -> None:
@@ -214,3 +224,35 @@ def with_extras(registry: Registry, *things: Explainer | Metric) -> Registry:
         else:
             metrics[thing.id] = Registered(thing.id, thing, provenance)
     return dataclasses.replace(registry, explainers=explainers, metrics=metrics)
+
+
+def place(function: Any, line: str) -> str:
+    """Return how a message names the line of a function that holds a text: ``file.py:12, in score``."""
+    lines, first = inspect.getsourcelines(function)
+    at = next(i for i, text in enumerate(lines) if line in text)
+    return f"{Path(inspect.getfile(function)).name}:{first + at}, in {function.__name__}"
+
+
+@dataclass(frozen=True)
+class Slow(Explainer):
+    """An explainer that makes 25 passes, one every tenth of a second."""
+
+    method = Method(name="slow", seeded=True)
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        for _ in range(25):
+            model.outputs(samples.images[:1])
+            time.sleep(0.1)
+        return Ramp().explain(model, samples)
+
+
+@dataclass(frozen=True)
+class DiesAlone(Explainer):
+    """An explainer that ends its process when it is asked for a single sample, as a measurement does."""
+
+    method = Method(name="dies-alone", seeded=True)
+
+    def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        if len(samples) == 1:
+            os._exit(3)
+        return Ramp().explain(model, samples)

@@ -340,6 +340,7 @@ READS: dict[str, tuple[Callable[[], Any], ReasonCode, str]] = {
     "read-segfault": (lambda: ctypes.string_at(0), LOST, "signal SIGSEGV"),
     "read-escapes": (lambda: raises(Escapes("out")), ReasonCode.DATASET_UNUSABLE, "Escapes"),
     "read-hangs": (lambda: forever(), LATE, "did not end within"),
+    "read-dtype": (lambda: torch.set_default_dtype(torch.float64), STATE, "torch's default dtype"),
 }
 
 

@@ -9,13 +9,17 @@ protocol's id, version and parameters do.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 
+from faithface.boards.columns import Designs, Matrix, headlines, units_of
+from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import Place, better_than, rank
+from faithface.boards.statistics import Place, beaten, pairwise, places
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
@@ -55,10 +59,11 @@ class Row:
         return None if place is None else place.text
 
     def number(self, protocol: str, value_name: str = "") -> Number | None:
-        for one in self.record.numbers:
-            if one.protocol == protocol and one.value_name == value_name:
-                return one
-        return None
+        return self._numbers.get((protocol, value_name))
+
+    @functools.cached_property
+    def _numbers(self) -> dict[tuple[str, str], Number]:
+        return {(one.protocol, one.value_name): one for one in reversed(self.record.numbers)}
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,14 @@ class Table:
     Attributes:
         kind: ``explainers`` or ``models``.
         rows: in the order in which they are shown: methods, then controls.
+        splits: of verification, the numbers by the model's decision (``outcomes``).
         units: the people (or images) in each sample.
     """
 
     kind: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    splits: tuple[Split, ...] = ()
     units: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
 
     @property
@@ -105,9 +112,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
             f"records of several boards lie together ({shown}); keep each suite and version in its own folder"
         )
     (name, version) = suites[0]
-    ordered = [_Member(k.record, *_headlines(k)) for k in sorted(kept, key=lambda k: k.record.stem.as_posix())]
-    by_model: dict[tuple[object, ...], list[_Member]] = {}
-    by_explainer: dict[tuple[object, ...], list[_Member]] = {}
+    ordered = sorted(kept, key=lambda k: k.record.stem.as_posix())
+    by_model: dict[tuple[object, ...], list[Kept]] = {}
+    by_explainer: dict[tuple[object, ...], list[Kept]] = {}
     for one in ordered:
         model, data = one.record.model, one.record.dataset
         setting = (data.spec, data.revision, data.size, data.limit or 0, data.seed)
@@ -124,26 +131,17 @@ def make_board(kept: Sequence[Kept]) -> Board:
     )
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A record with its headline values by protocol and sample, and the units of its samples."""
-
-    record: Record
-    values: Mapping[str, Mapping[str, float]]
-    units: Mapping[str, Sequence[str]]
-
-
-def _headlines(kept: Kept) -> tuple[dict[str, dict[str, float]], dict[str, Sequence[str]]]:
+def values_of(kept: Kept) -> dict[str, dict[str, float]]:
+    """Return a record's headline values by protocol and sample."""
     frame = kept.values.filter((pl.col("value_name") == "") & pl.col("value").is_not_null())
     values: dict[str, dict[str, float]] = {}
     rows = zip(frame["protocol"].to_list(), frame["sample"].to_list(), frame["value"].to_list(), strict=True)
     for protocol, sample, value in rows:
         values.setdefault(protocol, {})[sample] = value
-    samples = frame.unique("sample", keep="last", maintain_order=True)
-    return values, dict(zip(samples["sample"].to_list(), samples["units"].to_list(), strict=True))
+    return values
 
 
-def _table(kind: str, members: Sequence[_Member]) -> Table:
+def _table(kind: str, members: Sequence[Kept]) -> Table:
     # What is made for another task is no row here; what should have applied and did not is one, with its reason.
     members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
     columns: dict[str, Column] = {}
@@ -152,24 +150,33 @@ def _table(kind: str, members: Sequence[_Member]) -> Table:
             if number.value_name == "":
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
-    units = {sample: names for one in members for sample, names in one.units.items()}
-    ranked = {p: _ranking(c, members, titles, units) for p, c in columns.items()} if kind == "explainers" else {}
+    ranked: Mapping[str, _Ranking] = {}
+    splits: tuple[Split, ...] = ()
+    units: dict[str, Sequence[str]] = {}
+    if kind == "explainers":
+        controls = {title for title, one in zip(titles, members, strict=True) if one.record.explainer.control}
+        frame = headlines(members, titles)
+        units = dict(units_of(frame))
+        designs = Designs(units)
+        ranked = _rankings(columns, frame, controls, designs)
+        if members[0].record.model.task == "verification":
+            means = {p: column.sample.better for p, column in columns.items() if column.sample.summary == "mean"}
+            splits = splits_of(frame, titles, means, designs)
     rows = [
         Row(
             title,
             one.record,
             {p: found.places[title] for p, found in ranked.items() if title in found.places},
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
-            one.values,
+            values_of(one),
         )
         for title, one in zip(titles, members, strict=True)
     ]
-    if kind == "explainers":
-        by_number = _by_first_column(tuple(columns.values()), rows)
-        rows.sort(key=lambda row: (row.control, by_number(row)))
-    else:
-        rows.sort(key=_by_family)
-    return Table(kind, tuple(columns.values()), tuple(rows), units)
+    if kind != "explainers":
+        return Table(kind, tuple(columns.values()), tuple(sorted(rows, key=_by_family)), (), units)
+    by_number = _by_first_column(tuple(columns.values()), rows)
+    shown = tuple(sorted(rows, key=lambda row: (row.control, by_number(row))))
+    return Table(kind, tuple(columns.values()), shown, splits, units)
 
 
 @dataclass(frozen=True)
@@ -180,29 +187,42 @@ class _Ranking:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def _ranking(
-    column: Column, members: Sequence[_Member], titles: Sequence[str], units: Mapping[str, Sequence[str]]
-) -> _Ranking:
-    """Rank one column among the methods with a number; nothing for a protocol with its own summary.
+def _rankings(
+    columns: Mapping[str, Column], frame: pl.DataFrame, controls: set[str], designs: Designs
+) -> dict[str, _Ranking]:
+    """Rank each column among the methods with a number; nothing for a protocol with its own summary.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.
     """
-    if column.sample.summary != "mean":
-        return _Ranking()
-    values = {
-        title: one.values[column.protocol]
-        for title, one in zip(titles, members, strict=True)
-        if column.protocol in one.values
-    }
-    controls = {
-        title for title, one in zip(titles, members, strict=True) if one.record.explainer.control and title in values
-    }
+    by_protocol = frame.partition_by("protocol", as_dict=True)
+    found = {}
+    for protocol, column in columns.items():
+        rows = by_protocol.get((protocol,))
+        if column.sample.summary == "mean" and rows is not None:
+            found[protocol] = _ranking(column, rows, controls, designs)
+    return found
+
+
+def _ranking(column: Column, frame: pl.DataFrame, controls: set[str], designs: Designs) -> _Ranking:
+    """Rank one column; ``frame`` holds its ``title, sample, value``."""
     higher = column.sample.better == "higher"
-    methods = {title: found for title, found in values.items() if title not in controls}
-    wins = better_than(values, units, higher) if controls else {}
-    beats = {title: frozenset(wins[title] & controls) for title in methods} if controls else {}
-    return _Ranking({place.name: place for place in rank(methods, units, higher)}, beats)
+    everybody = Matrix.of(frame)
+    found = pairwise(everybody.values, designs.within(everybody.samples))
+    chosen = [k for k, title in enumerate(everybody.titles) if title not in controls]
+    methods = [everybody.titles[k] for k in chosen]
+    alone = np.isfinite(everybody.values[:, chosen]).any(axis=1)
+    if alone.all():
+        among = found.only(np.array(chosen, dtype=np.int64))
+    else:  # samples that only controls have are none of the methods' business
+        mine = everybody.take(alone)
+        among = pairwise(mine.values[:, chosen], designs.within(mine.samples))
+    ranked = places(methods, among, higher)
+    if len(methods) == len(everybody.titles):
+        return _Ranking({place.name: place for place in ranked})
+    wins = beaten(everybody.titles, found, higher)
+    beats = {title: frozenset(wins[title] & controls) for title in methods}
+    return _Ranking({place.name: place for place in ranked}, beats)
 
 
 def _by_first_column(columns: Sequence[Column], rows: Sequence[Row]) -> Callable[[Row], tuple[int, float, str]]:

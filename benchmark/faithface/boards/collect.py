@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 import polars as pl
 
 from faithface.applicability import family_of
+from faithface.boards.provenance import address_of
 from faithface.boards.record import (
+    CURVE_SCHEMA,
     RECORDS,
     VALUE_SCHEMA,
     DatasetRef,
@@ -30,6 +33,7 @@ from faithface.boards.record import (
     SuiteRef,
     Where,
     copy_record,
+    samples_digest,
     write_records,
 )
 from faithface.boards.statistics import interval
@@ -40,6 +44,7 @@ from faithface.errors import UsageError
 from faithface.hashing import file_hash, fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Resolved
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.blame import without_folders
 from faithface.run.environment import describe_environment
 from faithface.run.executors import Executor, GroupFailed, apply
 from faithface.run.inputs import digest
@@ -154,7 +159,7 @@ def _record(
 ) -> Kept:
     units = {s["sample"]: s["units"] for s in samples}
     states = {m["metric"]: (m["status"], m["reason"]) for m in row["metrics"]}
-    frame = cell_values(store, cell.number, units)
+    frame = cell_values(store, cell.number, samples)
     reasons = _reasons(store, cell.number)
     saved = store.numbers(cell.number)
     numbers: list[Number] = []
@@ -183,6 +188,7 @@ def _record(
     if row["status"] is Status.OK:
         numbers.extend(_earlier(store, plan, cell, states, saved))
     frame = frame.filter(pl.col("protocol").is_in([one.protocol for one in numbers]))
+    curves = cell_curves(store, cell.number, frame)
     opened = facts["facts"]
     where = {
         **environment,
@@ -215,10 +221,13 @@ def _record(
         where=Where(**where),
         status=row["status"],
         **_why(row["reason"]),
+        traceback=without_folders(store.traceback(cell.number)) if row["status"] is Status.FAILED else "",
         numbers=tuple(numbers),
         seconds_per_sample=cost / len(samples) if cost and samples and row["status"] is Status.OK else None,
     )
-    return Kept(record, frame if row["status"] is Status.OK else frame.clear())
+    if row["status"] is not Status.OK:
+        frame, curves = frame.clear(), curves.clear()
+    return Kept(record, frame, made_curves=curves)
 
 
 def _earlier(
@@ -240,10 +249,11 @@ def _earlier(
                 yield Number.model_validate(one)
 
 
-def cell_values(store: Store, cell: int, units: dict[str, list[str]]) -> pl.DataFrame:
-    """Return a cell's values with the units of each sample."""
+def cell_values(store: Store, cell: int, samples: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return a cell's values with what is known of each sample (``VALUE_SCHEMA``)."""
+    known = {s["sample"]: (s["units"], label_of(s), s.get("score"), s.get("correct")) for s in samples}
     rows = [
-        (r["metric"], r["name"], r["sample"], r["value"], r["detail"], r["flag"], units[r["sample"]])
+        (r["metric"], r["name"], r["sample"], r["value"], r["detail"], r["flag"], *known[r["sample"]])
         for r in store.scores(cell)
     ]
     return pl.DataFrame(rows, schema=VALUE_SCHEMA, orient="row")
@@ -290,6 +300,24 @@ def _numbers_there(*asked: Any, beat: Callable[[], Any]) -> list[Number]:
     return list(_numbers(*asked))
 
 
+def label_of(facts: Mapping[str, Any]) -> str:
+    """Return what a sample is: ``genuine``, ``impostor``, or its class; "" where it is not known."""
+    if "same" in facts:
+        return "genuine" if facts["same"] else "impostor"
+    return facts.get("label") or ""
+
+
+def cell_curves(store: Store, cell: int, values: pl.DataFrame) -> pl.DataFrame:
+    """Return the curves behind a cell's values (``CURVE_SCHEMA``), in the order of the values."""
+    rows = []
+    order = values.select("protocol", "sample").unique(maintain_order=True)
+    for (protocol,), mine in order.group_by("protocol", maintain_order=True):
+        for name in store.curve_names(cell, str(protocol)):
+            found = store.curves(cell, str(protocol), name)
+            rows += [(protocol, name, sample, found[sample].tolist()) for sample in mine["sample"] if sample in found]
+    return pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row")
+
+
 def _numbers(
     metric: Resolved[Metric],
     card: ModelCard,
@@ -315,6 +343,7 @@ def _numbers(
             "best": _json(asked.best_on(card)),
             "which": asked.judged_on,
             "summary": "protocol" if own else "mean",
+            "tolerance": _json(asked.tolerance),
             "parameters": _parameters(asked),
             "source": protocol.source,
             "origin": _origin(metric),
@@ -338,6 +367,7 @@ def _numbers(
             n=len(values),
             invalid=len(mine) - len(values),
             flagged=int((mine["flag"] != "").sum()),
+            flags=dict(sorted(Counter(text for text in mine["flag"] if text).items())),
         )
 
 
@@ -368,6 +398,7 @@ def _json(value: float) -> float | None:
 def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -> ModelRef:
     card = group.model.object
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
+    unknown = {s["label"] for s in samples if s.get("label") is not None and s.get("correct") is None}
     return ModelRef(
         name=card.name,
         sha256=facts["facts"].get("sha256") or model_digest(card.path),
@@ -379,6 +410,7 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
         threshold=facts["threshold"],
         clean_accuracy=float(np.mean(judged)) if judged else None,
         clean_n=len(judged),
+        unmatched=tuple(sorted(unknown)),
         twin_parity=facts["facts"].get("twin_parity"),
     )
 
@@ -392,6 +424,7 @@ def _dataset(plan: Plan, group: Group, samples: list[dict[str, Any]]) -> Dataset
         parameters={k: short(v) for k, v in _parameters(real_of(dataset)).items()},
         size=len(dataset.items()),
         samples=len(samples),
+        samples_sha256=samples_digest([(s["sample"], s["units"], label_of(s)) for s in samples]),
         limit=plan.request.limit,
         seed=plan.request.seed,
         licence=dataset.licence,
@@ -407,9 +440,13 @@ def _parameters(obj: Any) -> dict[str, str]:
 
 def _origin(resolved: Resolved[Any]) -> Origin:
     found = resolved.provenance
+    address = address_of(resolved.object, found.distribution)
     return Origin(
         distribution=found.distribution,
         distribution_version=found.version,
         entry_point=short(found.entry_point),
+        repository=address.repository,
+        path=address.path,
+        revision=address.revision,
         fingerprint=fingerprint_of(resolved.object, found.distribution),
     )

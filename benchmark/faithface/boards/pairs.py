@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from faithface.boards.compare import Comparison, Verdict, compare
 from faithface.boards.record import RECORDS, Kept, read_records
 from faithface.boards.render import figure
@@ -122,7 +124,9 @@ def _columns(one: Kept, other: Kept, metrics: Sequence[str]) -> list[Compared]:
 def _values(kept: Kept, protocol: str) -> tuple[dict[str, float], dict[str, Sequence[str]]]:
     values: dict[str, float] = {}
     units: dict[str, Sequence[str]] = {}
-    for name, value_name, sample, value, _reason, _flag, people in kept.values.iter_rows():
-        if name == protocol and value_name == "" and value is not None:
-            values[sample], units[sample] = value, people
+    found = kept.values.filter(
+        (pl.col("protocol") == protocol) & (pl.col("value_name") == "") & pl.col("value").is_not_null()
+    )
+    for sample, value, people in found.select("sample", "value", "units").iter_rows():
+        values[sample], units[sample] = value, people
     return values, units

@@ -5,15 +5,25 @@ Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :f
 
     leaderboards/<suite>/v<N>/records/<model>/<dataset>/<explainer>.json + .parquet      the records
     leaderboards/<suite>/v<N>/README.md, tables/*.csv                                    made from them, byte for byte
+    leaderboards/<suite>/v<N>/trust.csv                              made from the records and their attestations
+    leaderboards/<suite>/README.md                                   the versions, and what changed between them
+
+A version that was frozen (``frozen``) is never changed: what would change it is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from faithface.boards.attest import Attested, read_attestations
 from faithface.boards.board import Board, make_board
-from faithface.boards.record import RECORDS, copy_record, read_record, read_records
+from faithface.boards.escaping import csv_cell
+from faithface.boards.frozen import TRUST, VERSION, refuse_if_frozen
+from faithface.boards.history import suite_page
+from faithface.boards.record import RECORDS, Kept, copy_record, read_record, read_records, record_paths
 from faithface.boards.render import board_files
 from faithface.durable import write_whole
 from faithface.errors import UsageError
@@ -28,21 +38,23 @@ def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
     A record of the same model, dataset and explainer replaces the older one.
 
     Raises:
-        UsageError: a folder is not a finished run, or its records are not those of its cells.
+        UsageError: a folder is not a finished run, its records are not those of its cells, or a board is frozen.
         RunError: a board cannot be written.
     """
-    touched: list[Path] = []
+    copies: dict[Path, list[tuple[Path, Path]]] = {}
     for run in runs:
         source = run / RECORDS
         for path in records_of(run):
             record = read_record(path).record
             board = out / record.suite.name / f"v{record.suite.version}"
-            copy_record(path, board / RECORDS / path.relative_to(source))
-            if board not in touched:
-                touched.append(board)
-    for board in touched:
+            copies.setdefault(board, []).append((path, board / RECORDS / path.relative_to(source)))
+    for board, pairs in copies.items():
+        refuse_if_frozen(board, {to.relative_to(board).as_posix(): path.read_bytes() for path, to in pairs})
+    for board, pairs in copies.items():
+        for path, to in pairs:
+            copy_record(path, to)
         rebuild(board)
-    return touched
+    return list(copies)
 
 
 def records_of(run: Path) -> list[Path]:
@@ -55,7 +67,7 @@ def records_of(run: Path) -> list[Path]:
     if not (run / FILE).is_file():
         if not source.is_dir():
             raise UsageError(f"{run} is not a run directory; give a folder that `faithface run` wrote")
-        return sorted(source.rglob("*.json"), key=lambda p: p.relative_to(source).as_posix())
+        return record_paths(source)
     with open_run(run) as store:
         if missing := unfinished(store):
             raise UsageError(missing)
@@ -81,19 +93,45 @@ def rebuild(board: Path) -> Board:
     """Write a board's tables from its records; files that no record accounts for are removed from ``tables/``.
 
     Raises:
-        UsageError: there are no records, or they cannot be read.
+        UsageError: there are no records, they cannot be read, or the board is frozen and would change.
     """
     if not (board / RECORDS).is_dir():
         raise UsageError(f"{board} holds no folder '{RECORDS}'; give a board such as leaderboards/demo/v0")
-    made = make_board(read_records(board / RECORDS))
-    files = board_files(made)
+    kept = read_records(board / RECORDS)
+    made = make_board(kept)
+    files = {name: text.encode("utf-8") for name, text in board_contents(board, made, kept).items()}
+    refuse_if_frozen(board, files)
     tables = board / "tables"
     if tables.is_dir():
         for old in tables.iterdir():
             if old.is_file() and f"tables/{old.name}" not in files:
                 old.unlink()
-    for name, text in files.items():
-        path = board / name
-        content = text.encode("utf-8")
-        write_whole(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
+    for name, content in files.items():
+        write_whole(board / name, lambda file, content=content: file.write(content))  # type: ignore[misc]
+    if VERSION.fullmatch(board.resolve().name):
+        page = suite_page(board.resolve().parent).encode("utf-8")
+        write_whole(board.resolve().parent / "README.md", lambda file: file.write(page))
     return made
+
+
+def board_contents(board: Path, made: Board, kept: Sequence[Kept]) -> dict[str, str]:
+    """Return all that is made from a board's records and attestations, by relative path."""
+    return {**board_files(made), TRUST: trust_csv(kept, read_attestations(board, kept))}
+
+
+def trust_csv(kept: Sequence[Kept], attested: Attested) -> str:
+    """Return the level of each record as CSV: one line per attestation, or one for a record without."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ("model", "dataset", "explainer", "level", "attested", "by", "samples", "values", "largest", "seed")
+    )
+    for one in kept:
+        record = one.record
+        cells = [record.model.name, record.dataset.spec, record.explainer.spec, attested.level(record)]
+        for a in attested.by_cell.get(record.stem.as_posix(), ()) or (None,):
+            facts = ["", "", "", "", "", ""]
+            if a is not None:
+                facts = [a.level, a.by, str(len(a.samples)), str(a.values), f"{a.largest:.3g}", str(a.seed)]
+            writer.writerow([csv_cell(text) for text in (*cells, *facts)])
+    return out.getvalue()

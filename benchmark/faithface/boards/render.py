@@ -9,13 +9,15 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tabulate import tabulate
 
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.flags import flag_lines, implausible
+from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
@@ -31,9 +33,8 @@ JUDGED = {
 }
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "trust", "device", "reason",
+    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
 )  # fmt: skip
-NUMERIC = tuple(name in ("number", "low", "high", "n", "invalid", "flagged") for name in HEADINGS)
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -44,6 +45,8 @@ def board_files(board: Board) -> dict[str, str]:
         # Two model files of one name, or two revisions of one dataset, have a table each.
         unique = name if names.count(name) == 1 else f"{name}-{setting_hash(table)}"
         files[f"tables/{unique}.csv"] = table_csv(table)
+        if table.splits:
+            files[f"tables/{unique}--decisions.csv"] = splits_csv(table)
     return files
 
 
@@ -198,7 +201,7 @@ def remarks(table: Table) -> list[str]:
         # A suite for several tasks has protocols that nobody expects here.
         if column not in shown and found and found[0].code != ReasonCode.OTHER_TASK:
             lines.append(f"`{column.protocol}` not applicable: {found[0].reason}")
-    return lines
+    return [*lines, *flag_lines(table)]
 
 
 def setting(table: Table) -> str:
@@ -217,7 +220,8 @@ def setting(table: Table) -> str:
 def clean_text(record: Record) -> str:
     accuracy = record.model.clean_accuracy
     if accuracy is None:
-        return "clean accuracy unknown"
+        named = ", ".join(record.model.unmatched)
+        return f"clean accuracy unknown ({named}: no classes of the card)" if named else "clean accuracy unknown"
     return f"clean accuracy {100 * accuracy:.1f} % (n = {record.model.clean_n})"
 
 
@@ -242,13 +246,22 @@ def markdown(board: Board) -> str:
     )
     for table in board.tables:
         columns = shown_columns(table)
-        parts += [f"## {escape(heading(table))}", escape(setting(table)), table_markdown(table, columns[:SHORT])]
+        warned = [f"**{escape(line)}**" for line in implausible(table)]
+        parts += [
+            f"## {escape(heading(table))}",
+            *warned,
+            escape(setting(table)),
+            table_markdown(table, columns[:SHORT]),
+        ]
         if table.kind == "explainers" and columns:
             parts.append(escape(f"{columns[0].protocol}: {claim(table, columns[0])}"))
         if len(columns) > SHORT:
             rest = table_markdown(table, columns[SHORT:])
             title = f"{len(columns) - SHORT} more protocols"
             parts.append(f"<details><summary>{title}</summary>\n\n{rest}\n\n</details>")
+        if any(split.number is not None for split in table.splits):
+            title = "By the model's decision"
+            parts.append(f"<details><summary>{title}</summary>\n\n{splits_markdown(table)}\n\n</details>")
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
@@ -256,6 +269,44 @@ def markdown(board: Board) -> str:
     parts += published(board.records)
     parts.append(where(board.records))
     return "\n\n".join(parts) + "\n"
+
+
+def splits_markdown(table: Table) -> str:
+    """Return the first protocols' numbers by the model's decision; the CSV beside the table has all."""
+    shown = [
+        column.protocol for column in shown_columns(table) if any(s.protocol == column.protocol for s in table.splits)
+    ]
+    by = {(s.explainer, s.protocol, s.decision): s for s in table.splits}
+    decisions = [d for d in Decision if any(s.decision is d and s.protocol in shown[:SHORT] for s in table.splits)]
+    lines = []
+    for protocol in shown[:SHORT]:
+        for row in table.rows:
+            cells = [split_text(by.get((row.title, protocol, d))) for d in decisions]
+            if any(cell != "–" for cell in cells):
+                lines.append([protocol, row.title, *cells])
+    return pipe(lines, ["protocol", "explainer", *decisions])
+
+
+def split_text(split: Split | None) -> str:
+    """Return a split's cell: number, interval and n, or that there are too few pairs."""
+    if split is None:
+        return "–"
+    if split.number is None:
+        return f"too few (n = {split.n})"
+    interval = "" if split.low is None or split.high is None else f" [{figure(split.low)}, {figure(split.high)}]"
+    return f"{figure(split.number)}{interval} (n = {split.n})"
+
+
+def splits_csv(table: Table) -> str:
+    """Return a table's numbers by the model's decision as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("explainer", "protocol", "better", "decision", "n", "number", "low", "high"))
+    for s in table.splits:
+        names = [escaping.csv_cell(text) for text in (s.explainer, s.protocol)]
+        numbers = ["" if v is None else f"{v:.9g}" for v in (s.number, s.low, s.high)]
+        writer.writerow([*names, s.better, s.decision.value, str(s.n), *numbers])
+    return out.getvalue()
 
 
 def published(records: Sequence[Record]) -> list[str]:
@@ -274,8 +325,8 @@ def published(records: Sequence[Record]) -> list[str]:
 def where(records: Sequence[Record]) -> str:
     """Return the lines on where the numbers come from: devices, versions, trust."""
     places = sorted({place(record) for record in records})
-    trust = sorted({r.trust for r in records})
-    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), f"* trust: {', '.join(trust)}"])
+    levels = "What others have run again: [trust.csv](trust.csv); everything else is self-reported."
+    return "\n".join(["## Where", "", *(f"* {escape(one)}" for one in places), "", levels])
 
 
 def place(record: Record) -> str:
@@ -295,33 +346,36 @@ def table_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
     for row in table.rows:
-        for number in row.record.numbers:
-            writer.writerow(_line(row, number))
+        writer.writerows(_lines(row))
     return out.getvalue()
 
 
-def _line(row: Row, number: Number) -> list[str]:
+def _lines(row: Row) -> Iterator[list[str]]:
     record = row.record
-    place = row.places.get(number.protocol) if number.value_name == "" else None
-    cells = [
+    names = (
         record.suite.name,
         str(record.suite.version),
         record.model.name,
         record.dataset.spec,
         record.explainer.spec,
-        number.protocol,
-        number.value_name,
-        number.better,
-        number.status,
-        *("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high)),
-        str(number.n),
-        str(number.invalid),
-        str(number.flagged),
-        "" if place is None else place.text,
-        "" if place is None or place.tie_class is None else str(place.tie_class),
-        "yes" if row.control else "no",
-        record.trust,
-        record.where.device,
-        number.reason,
-    ]
-    return [cell if numeric else escaping.csv_cell(cell) for cell, numeric in zip(cells, NUMERIC, strict=True)]
+    )
+    before = [escaping.csv_cell(text) for text in names]
+    after = ["yes" if row.control else "no", escaping.csv_cell(record.where.device)]
+    for number in record.numbers:
+        place = row.places.get(number.protocol) if number.value_name == "" else None
+        numbers = ("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high))
+        yield [
+            *before,
+            escaping.csv_cell(number.protocol),
+            escaping.csv_cell(number.value_name),
+            number.better,
+            number.status.value,
+            *numbers,
+            str(number.n),
+            str(number.invalid),
+            str(number.flagged),
+            "" if place is None else place.text,
+            "" if place is None or place.tie_class is None else str(place.tie_class),
+            *after,
+            escaping.csv_cell(number.reason),
+        ]

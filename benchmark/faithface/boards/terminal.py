@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim, with_number
+from faithface.boards.escaping import cell_width, plain
+from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
 
 WIDTH = 80
@@ -41,7 +43,7 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     facts = [f"{data.samples} of {data.size} samples", clean_text(record)]
     if table.kind == "explainers" and record.model.threshold is not None:
         facts.append(f"decision threshold {figure(record.model.threshold)}")
-    lines = [heading(table), " · ".join(facts)]
+    lines = [*(f"! {line}" for line in implausible(table)), heading(table), " · ".join(facts)]
     lines = [line for one in lines for line in _wrap(one, width)]
     columns = shown_columns(table)
     full = columns if wide else columns[:1]
@@ -50,6 +52,9 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     rest = [column for column in columns if column not in full]
     if rest:
         lines += ["", *compact_lines(table, rest, width)]
+    flags = [piece for line in flag_lines(table) for piece in _wrap(f"! {line}", width)]
+    if flags:
+        lines += ["", *flags]
     return "\n".join(lines)
 
 
@@ -79,11 +84,11 @@ def _full_line(row: Row, column: Column, name: int, width: int) -> str:
     rank = "–" if place is None or place.best is None else place.text
     if number is None or number.number is None:
         why = "–" if number is None else (number.reason or str(number.status))
-        return f"  {'':>5}  {_cut(row.title, name):<{name}}  {_cut(why, width - name - 12)}"
+        return f"  {'':>5}  {_name(row.title, name)}  {_cut(why, width - name - 12)}"
     interval = ""
     if number.low is not None and number.high is not None:
         interval = f"[{figure(number.low):>7}, {figure(number.high):>7}]"
-    return f"  {rank:>5}  {_cut(row.title, name):<{name}}  {figure(number.number):>8}  {interval}".rstrip()
+    return f"  {rank:>5}  {_name(row.title, name)}  {figure(number.number):>8}  {interval}".rstrip()
 
 
 def compact_lines(table: Table, columns: Sequence[Column], width: int) -> list[str]:
@@ -102,7 +107,7 @@ def compact_lines(table: Table, columns: Sequence[Column], width: int) -> list[s
             cells = [_short_cell(row, column) for column in part]
             mark = "(control)" if row.control and len(row.title) + 10 <= name else ""
             title = f"{_cut(row.title, name)} {mark}".strip()
-            lines.append((f"  {title:<{name}}" + "".join(f" {cell:>{CELL}}" for cell in cells)).rstrip())
+            lines.append((f"  {_name(title, name)}" + "".join(f" {cell:>{CELL}}" for cell in cells)).rstrip())
         lines.append("")
     return lines[:-1]
 
@@ -137,12 +142,26 @@ def _heads(column: Column) -> list[str]:
 
 
 def _width_of_names(rows: Sequence[Row]) -> int:
-    return min(NAME, max((len(row.title) for row in rows), default=4) + 10 * any(row.control for row in rows))
+    return min(
+        NAME, max((cell_width(plain(row.title)) for row in rows), default=4) + 10 * any(row.control for row in rows)
+    )
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    """Return a text in one line of at most ``width`` columns."""
+    text = plain(text)
+    if cell_width(text) <= width:
+        return text
+    while cell_width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _name(text: str, width: int) -> str:
+    """Return a text cut or padded to ``width`` columns."""
+    cut = _cut(text, width)
+    return cut + " " * (width - cell_width(cut))
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    return textwrap.wrap(plain(text), width, break_on_hyphens=False) or [""]

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from faithface.cli.completion import names
 from faithface.errors import UsageError
 
 OUTSIDE_HELP = "Open a network that a card names outside its own folder."
@@ -22,7 +23,13 @@ def explain(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE [IMAGE_B]", help="One image; for verification two.")],
     model: Annotated[str, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml).")],
     explainer: Annotated[
-        list[str], typer.Option("--explainer", metavar="NAME", help="A name with parameters, or all; repeatable.")
+        list[str],
+        typer.Option(
+            "--explainer",
+            metavar="NAME",
+            autocompletion=names("explainers"),
+            help="A name with parameters, or all; repeatable.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: .png, .pdf or .svg.")],
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "cpu",

@@ -67,14 +67,14 @@ def print_facts(facts: dict[str, Any], words: str = "") -> None:
 
 def plugins(as_json: Json = False, strict_plugins: StrictPlugins = False) -> int:
     """List the distributions that provide something, what they registered, and what failed."""
-    from faithface.plugins import load_registry
+    from faithface.plugins import load_registry, without_entry
 
-    registry = load_registry(strict=strict_plugins)
+    listed = [*load_registry(strict=strict_plugins).rows, *without_entry()]
     if as_json:
-        print_json([dataclasses.asdict(row) for row in registry.rows])
+        print_json([dataclasses.asdict(row) for row in listed])
         return 0
     rows = []
-    for row in registry.rows:
+    for row in listed:
         given = "; ".join(
             f"{len(names)} {kind}" if len(names) > 1 else f"{kind[:-1]} {names[0]}"
             for kind, names in row.registered.items()

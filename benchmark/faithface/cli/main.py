@@ -14,19 +14,48 @@ from typing import Any
 
 import typer
 
-from faithface.cli import audit, board, compare, explain, listing, optimum, report, run, shortcuts, status, view, why
+from faithface.cli import (
+    audit,
+    board,
+    compare,
+    doctor,
+    explain,
+    listing,
+    optimum,
+    report,
+    run,
+    shortcuts,
+    status,
+    verify,
+    view,
+    why,
+)
 from faithface.errors import FaithfaceError
 
 app = typer.Typer(
     name="faithface",
     help="Benchmark explainers (saliency methods) of face models: verification, presentation attacks, synthetic faces.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for subject in (run, status, view, explain, why, shortcuts, report, listing, board, compare, audit, optimum):
+for subject in (
+    run,
+    status,
+    view,
+    explain,
+    why,
+    shortcuts,
+    report,
+    listing,
+    board,
+    compare,
+    verify,
+    audit,
+    optimum,
+    doctor,
+):
     subject.add_to(app)
 
 TRACEBACK = "FAITHFACE_TRACEBACK"

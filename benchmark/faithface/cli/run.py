@@ -7,18 +7,25 @@ prints tables or JSON.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faithface.cli import preview
+from faithface.cli.completion import names
 from faithface.cli.explain import DEVICE_HELP, OUTSIDE_HELP
+from faithface.cli.failing import FailFast, FirstFailure, post_mortem
+from faithface.cli.lines import say
+from faithface.cli.listing import print_table
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from faithface.plugins import Registry
     from faithface.run.executors import Executor
     from faithface.run.outcome import Outcome
+    from faithface.run.plan import Plan
     from faithface.run.request import Request
 
 Texts = list[str]
@@ -35,22 +43,46 @@ RETRY = "--retry-failed"
 def run(
     context: typer.Context,
     suite: Annotated[
-        str | None, typer.Argument(metavar="SUITE", help="A registered suite's name, or a suite file (.toml).")
+        str | None,
+        typer.Argument(
+            metavar="SUITE", help="A registered suite's name, or a suite file (.toml).", autocompletion=names("suites")
+        ),
     ] = None,
     model: Annotated[
-        Texts | None, typer.Option("--model", metavar="NAME|CARD", help="A model's name or card (.toml); repeatable.")
+        Texts | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|CARD",
+            autocompletion=names("models"),
+            help="A model's name or card (.toml); repeatable.",
+        ),
     ] = None,
     dataset: Annotated[
         Texts | None,
-        typer.Option("--dataset", metavar="NAME", help="A name, folder:PATH or pairs:CSV@ROOT; repeatable."),
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            autocompletion=names("datasets"),
+            help="A name, folder:PATH or pairs:CSV@ROOT; repeatable.",
+        ),
     ] = None,
     explainer: Annotated[
         Texts | None,
-        typer.Option("--explainer", metavar="NAME", help="A name with parameters, fggb(reading=signed); repeatable."),
+        typer.Option(
+            "--explainer",
+            metavar="NAME",
+            autocompletion=names("explainers"),
+            help="A name with parameters, fggb(reading=signed); repeatable.",
+        ),
     ] = None,
     metric: Annotated[
         Texts | None,
-        typer.Option("--metric", metavar="ID", help="A protocol with parameters, deletion@1(grid=14); repeatable."),
+        typer.Option(
+            "--metric",
+            metavar="ID",
+            autocompletion=names("metrics"),
+            help="A protocol with parameters, deletion@1(grid=14); repeatable.",
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples per dataset, balanced over classes or kinds of pairs.")
@@ -88,6 +120,14 @@ def run(
         typer.Option(metavar="SIZE", help="Memory that a worker may hold, such as 8GB; default: what is free."),
     ] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often a step whose worker died is tried again.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what cannot, and what it takes; then stop.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Print the traceback of each failure.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    pdb: Annotated[
+        bool, typer.Option("--pdb", help="Open Python's debugger where a plugin raises; needs --workers 0.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome and all numbers as JSON.")] = False,
 ) -> int:
@@ -98,8 +138,13 @@ def run(
     a suite, each of --model, --dataset, --explainer and --metric replaces the suite's own list, and the numbers then
     belong to no board but "adhoc".
     """
+    if pdb and (executor != "local" or workers != 0):
+        raise UsageError("--pdb needs the plugins in this process; add --workers 0")
     if retry_failed and out is not None and suite is None and not (model or dataset or explainer or metric):
         return again(context, out)
+    talks = not (quiet or as_json)
+    if talks:
+        say("planning the run")
     from faithface.api import execute
     from faithface.cli.progress import make_reporter
     from faithface.plugins import load_registry
@@ -127,24 +172,63 @@ def run(
     request = make_request(registry, suite, lists, options)
     reporter = make_reporter(quiet or as_json)
     runner = pick_executor(executor, workers, limits)
+    if pdb:
+        from faithface.run.executors.local import run_group
+
+        runner = functools.partial(run_group, failed=post_mortem)
     try:
         plan = make_plan(request, registry, lister(runner))
         directory = out or default_directory(plan)
+        if dry_run:
+            return print_dry_run(plan, directory, runner, as_json)
         keep_logs(runner, directory)
-        outcome, kept = execute(plan, directory, reporter, runner, retry_failed)
+        if talks:
+            for line in preview.overview(plan, directory):
+                say(line)
+        outcome, kept = execute(plan, directory, reporter, FailFast(runner) if fail_fast else runner, retry_failed)
+    except FirstFailure as failure:
+        getattr(reporter, "close", lambda: None)()
+        if failure.line not in getattr(reporter, "told", ()):
+            say(f"faithface: failed: {failure.line}")
+        if traceback and failure.traceback:
+            print(failure.traceback, file=sys.stderr)
+        raise
     finally:
         for part in (reporter, runner):
             getattr(part, "close", lambda: None)()
     if as_json:
         typer.echo(json.dumps(as_dict(outcome, kept), indent=1, ensure_ascii=False))
     else:
-        show(outcome, kept, quiet)
+        known = [] if quiet else [entry.line for entry in preview.entries(plan)]
+        show(outcome, kept, quiet, known, getattr(reporter, "nothing", False))
+    told: Collection[str] = getattr(reporter, "told", ())
     for line in outcome.failures:
-        print(f"faithface: failed: {line}", file=sys.stderr)
+        if line not in told:
+            say(f"faithface: failed: {line}")
+        if traceback and line in outcome.tracebacks:
+            print(f"\n{line}\n{outcome.tracebacks[line]}", file=sys.stderr)
     if outcome.failures:
         parts = f"{len(outcome.failures)} part{'s' * (len(outcome.failures) > 1)}"
-        print(f"faithface: error: {parts} of the run failed; everything else is scored and stored", file=sys.stderr)
+        hint = "" if traceback or not outcome.tracebacks else "; --traceback shows where"
+        say(f"faithface: error: {parts} of the run failed; everything else is scored and stored{hint}")
     return outcome.exit_code
+
+
+def print_dry_run(plan: Plan, directory: Path, executor: Executor, as_json: bool) -> int:
+    """Print what a run would do and what it would take."""
+    forecast = preview.measured(plan, executor)
+    if as_json:
+        typer.echo(json.dumps(preview.as_dict(plan, directory, forecast), indent=1, ensure_ascii=False))
+        return 0
+    for line in preview.overview(plan, directory):
+        say(line, sys.stdout)
+    typer.echo()
+    print_table(preview.judged_table(plan), "no protocol applies")
+    typer.echo()
+    print_table(preview.costs_table(forecast), "nothing to run")
+    typer.echo()
+    say(f"the whole run: {preview.takes(forecast)}", sys.stdout)
+    return 0
 
 
 def again(context: typer.Context, out: Path) -> int:
@@ -257,18 +341,29 @@ def warn_of_failed_plugins(registry: Registry, quiet: bool) -> None:
             print(f"faithface: warning: plugin {row.distribution} failed to load: {row.error}", file=sys.stderr)
 
 
-def show(outcome: Outcome, kept: list[Kept], quiet: bool) -> None:
-    """Print one table per model and dataset, then what was not applicable, then where the run lies."""
+def show(outcome: Outcome, kept: list[Kept], quiet: bool, known: Collection[str], nothing: bool) -> None:
+    """Print one table per model and dataset, then what was not applicable, then where the run lies and what is next.
+
+    Args:
+        known: lines on what is not applicable that were printed before the run.
+        nothing: whether nothing was to be done.
+    """
     from faithface.boards.board import make_board
     from faithface.boards.terminal import board_text
     from faithface.run.not_applicable import fold
 
     width = shutil.get_terminal_size().columns
     typer.echo(f"\n{board_text(make_board(kept), min(width, 100))}\n")
-    for line in fold(outcome.entries):
-        typer.echo(f"not applicable: {line}")
-    if not quiet:
-        typer.echo(f"run: {outcome.directory}")
+    for line in fold([entry for entry in outcome.entries if entry.line not in known]):
+        say(f"not applicable: {line}", sys.stdout)
+    if quiet:
+        return
+    if nothing:
+        say("nothing was to be done: all of it is there already")
+    where = shlex.quote(str(outcome.directory))
+    say(f"run: {outcome.directory}", sys.stdout)
+    say(f"next: faithface view {where}", sys.stdout)
+    say(f"      faithface leaderboard build {where} -o leaderboards", sys.stdout)
 
 
 def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
@@ -276,6 +371,7 @@ def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
     return {
         "run": str(outcome.directory),
         "failures": outcome.failures,
+        "tracebacks": outcome.tracebacks,
         "not_applicable": outcome.not_applicable,
         "exit_code": outcome.exit_code,
         "records": [k.record.model_dump(mode="json") for k in kept],
@@ -284,19 +380,22 @@ def as_dict(outcome: Outcome, kept: list[Kept]) -> dict[str, Any]:
 
 def export(
     run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where values.parquet and maps/ go.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where values, numbers, curves and maps/ go.")],
+    form: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Write a run's values (Parquet) and kept maps (.npz) for other tools."""
+    """Write a run's values, numbers and curves (Parquet or CSV) and kept maps (.npz) for other tools."""
     from faithface.run.export import export as write
 
-    done = write(run_directory, out)
+    done = write(run_directory, out, form)  # type: ignore[arg-type]
     if done.unfinished:
         print(f"faithface: warning: {done.unfinished}", file=sys.stderr)
     if as_json:
-        typer.echo(json.dumps({"values": str(done.values), "rows": done.rows, "maps": done.maps}))
+        tables = {name: str(getattr(done, name)) for name in ("values", "numbers", "curves")}
+        typer.echo(json.dumps({**tables, "rows": done.rows, "maps": done.maps}))
     else:
         typer.echo(f"{done.values}: {done.rows} values; {done.maps} maps")
+        typer.echo(f"{done.numbers}, {done.curves}: means with intervals, and curves")
 
 
 def add_to(app: typer.Typer) -> None:

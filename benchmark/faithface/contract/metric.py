@@ -51,8 +51,8 @@ class Value:
 class Protocol:
     """What a metric is, apart from how it is set.
 
-    ``range``, ``judged_on``, ``cost`` and ``ground_truth`` may be functions where they depend on the parameters or
-    the model.
+    ``range``, ``tolerance``, ``judged_on``, ``cost`` and ``ground_truth`` may be functions where they depend on the
+    parameters or the model.
 
     Attributes:
         id: name and version, such as ``deletion@1``. A change that can move a number makes a new version.
@@ -69,6 +69,9 @@ class Protocol:
             the map agree with a known answer? ``gate``: passed or failed. ``description``: a property of maps, never
             ranked as faithfulness. ``cost``: what an explanation costs.
         values: its values; the first is the headline.
+        tolerance: how far a sample's value may be from that of a re-run elsewhere, on the scale of the values; or a
+            function of the metric. Infinity: it is not expected to come out the same (seconds). ``faithface verify``
+            compares with it.
         judged_on: the pairs, or the class, it is judged on (:meth:`Samples.where`); or a function of the metric.
         cost: network passes per sample, in words or a number; or a function of the metric.
         source: the paper.
@@ -88,6 +91,7 @@ class Protocol:
     needs: frozenset[MetricNeed] = frozenset()
     family: Family = "description"
     values: tuple[Value, ...] = (Value(),)
+    tolerance: float | Callable[[Any], float] = 1e-3
     judged_on: Which | ClassSide | Callable[[Any], Which | ClassSide] = "all"
     cost: str | Callable[[Any], str] = "0"
     source: str = ""
@@ -159,6 +163,12 @@ class Metric(Parametrised, ABC):
     def ground_truth(self) -> tuple[str, ...]:
         """The kinds of ground truth any one of which is enough for this metric, as it is set."""
         given = self.protocol.ground_truth
+        return given(self) if callable(given) else given
+
+    @property
+    def tolerance(self) -> float:
+        """How far a sample's value of this metric, as it is set, may be from that of a re-run."""
+        given = self.protocol.tolerance
         return given(self) if callable(given) else given
 
     @property

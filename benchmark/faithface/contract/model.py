@@ -210,6 +210,25 @@ class FaceModel(ABC):
     def twin(self) -> torch.nn.Module:
         """The differentiable torch twin: maps images as above to raw outputs N×K. Raises NotApplicable if refused."""
 
+    def twin_for(self, images: Tensor) -> torch.nn.Module:
+        """Return :attr:`twin` for whoever calls it directly, after it was compared with the network on real images.
+
+        Args:
+            images: unaltered images of the run, N×3×H×W.
+
+        Raises:
+            NotApplicable: there is no twin, or it differs from the network on these images.
+        """
+        return self.twin
+
+    def explained(self, images: Tensor, target: Target) -> Tensor:
+        """Return the explained scalar of each image, float32 N, by the twin; differentiable, and not counted.
+
+        It is the target's score, except where float32 would leave nothing of its gradient but rounding: a class of
+        probability 1 is explained by its log-odds, and a pair of equal embeddings has a gradient of 0.
+        """
+        return target.score(self.card, self.twin(images))
+
 
 def _pixels_on_host(images: Tensor) -> np.ndarray:
     pixels: np.ndarray = images.to("cpu", torch.float32).contiguous().numpy()

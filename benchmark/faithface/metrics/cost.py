@@ -57,6 +57,7 @@ class ExplanationCost(Metric):
         family="cost",
         range=(0.0, float("inf")),
         best=0.0,
+        tolerance=float("inf"),
         values=(
             Value(),
             Value("forward"),

@@ -1,7 +1,7 @@
 """Draft a model card from a bare ``.onnx`` file: what the file states, and guesses, marked as such.
 
-Place in the flow: called by ``inspect.py``. May call ``session`` (ports), ``endings``, ``graph``; runs the network on a
-few images to see the range of its outputs.
+Place in the flow: called by ``inspect.py``. May call ``session`` (ports), ``beginnings``, ``endings``, ``graph``; runs
+the network on a few images to see the range of its outputs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from faithface.errors import RunError
+from faithface.model.beginnings import leading_scaling
 from faithface.model.endings import Ending, ending, looks_like_probabilities, output_kind
 from faithface.model.session import Session
 
@@ -58,14 +59,25 @@ def draft_card(path: Path, proto: onnx.ModelProto, session: Session) -> str:
         Fact(
             "layout", f'"{"NHWC" if last else "NCHW"}"', bool(channels), "where the channels are in the input's shape"
         ),
-        Fact("mean", "[0.5]", False, "on pixels in 0..1, in the order of color; try --dataset"),
-        Fact("std", "[0.5]", False, "as mean"),
+        *_normalisation(proto),
     ]
     out = [
         f'name = "{port.name}"   # {"certain: the only output" if len(session.outputs) == 1 else "guess: the first"}'
     ]
     out += [fact.line() for fact in _output(proto, session, end, units, outputs)]
     return "\n".join(["[model]", *head, "", "[input]", *(f.line() for f in body), "", "[output]", *out]) + "\n"
+
+
+def _normalisation(proto: onnx.ModelProto) -> list[Fact]:
+    """Return mean and std: usual ones, or those that leave alone what the graph normalises itself."""
+    inside = leading_scaling(proto.graph)
+    if inside is None or inside.takes is None:
+        also = "" if inside is None else f"; the graph begins with {inside}"
+        usual = f"on pixels in 0..1, in the order of color; try --dataset{also}"
+        return [Fact("mean", "[0.5]", False, usual), Fact("std", "[0.5]", False, "as mean")]
+    why = f"the graph begins with {inside}: it takes 0..{inside.takes:g} and normalises itself"
+    std = "[1.0]" if inside.takes == 1 else "[0.00392156862745098]"
+    return [Fact("mean", "[0.0]", False, why), Fact("std", std, False, f"pixels times {inside.takes:g}")]
 
 
 def probe_outputs(session: Session, size: tuple[int, int], channels: int, last: bool) -> np.ndarray | None:

@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from faithface.card import ModelCard, load_card
 from faithface.errors import FaithfaceError, NotApplicable, UsageError
 from faithface.hashing import model_digest
 from faithface.model.draft import draft_card
 from faithface.model.onnx_model import OnnxModel
+from faithface.model.providers import working
 from faithface.model.session import Port, Session, load_proto
 
 OTHERS = 4  # candidates named beside the layer that is chosen
@@ -31,7 +30,7 @@ class Report:
         opset: version of the default operator set.
         inputs, outputs: the graph's ports.
         batch: ``dynamic``, or ``fixed at N`` with its consequence.
-        providers: execution providers of this ONNX Runtime.
+        providers: execution providers of this ONNX Runtime that load on this machine.
         parity: largest relative difference between the twin and ONNX Runtime; None where there is no twin or no card.
         gradient: error of the twin's gradients against differences of ONNX Runtime's outputs (see ``parity.py``); None
             where there is no twin, or the network is flat.
@@ -123,7 +122,7 @@ def _inspect_card(card: ModelCard, device: str) -> Report:
         tuple(model.session.inputs),
         tuple(model.session.outputs),
         batch,
-        tuple(ort.get_available_providers()),
+        working(),
         sha256=model.sha256,
         parity=None if twin is None else model.comparison.outputs,
         gradient=None if twin is None else model.comparison.gradient,
@@ -149,7 +148,7 @@ def _inspect_bare(path: Path, device: str) -> Report:
         tuple(session.inputs),
         tuple(session.outputs),
         batch,
-        tuple(ort.get_available_providers()),
+        working(),
         sha256=model_digest(path),
         notes=tuple(notes),
         draft=draft_card(path, proto, session),

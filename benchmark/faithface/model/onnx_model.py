@@ -1,8 +1,8 @@
 """A card and its ``.onnx`` file as a :class:`~faithface.contract.FaceModel`.
 
 Place in the flow: opened once per model and device by ``run``; everything above sees only the contract. May call
-``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``endings``, ``explained``, ``products``, ``target``,
-``tasks``, ``card``, ``errors``.
+``session``, ``autotune``, ``feeding``, ``derive``, ``batches``, ``beginnings``, ``endings``, ``explained``,
+``products``, ``target``, ``tasks``, ``card``, ``errors``.
 
 Forward passes go through ONNX Runtime. Gradients and activations go through the torch twin, which is compared with
 ONNX Runtime before its first use, and again on the first real images (``parity.py``); a twin that differs is refused,
@@ -29,6 +29,7 @@ from faithface.errors import NotApplicable, UsageError
 from faithface.hashing import model_digest
 from faithface.model.autotune import ALONE, autotune, fastest_batch, most_rows
 from faithface.model.batches import find_batches
+from faithface.model.beginnings import problem_with_range
 from faithface.model.derive import Derived, Source, confirm, derive_twin, not_applicable, same_operators
 from faithface.model.endings import ending, problem_with_kind
 from faithface.model.engines import choose_engine
@@ -125,6 +126,8 @@ class OnnxModel(FaceModel):
                     f"{self.card.path}: the input has {key} {got}, but the card's [input] says {want} "
                     f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
                 )
+        if problem := problem_with_range(self.proto.graph, card):
+            self.notes.append(f'model "{self.card.name}": {problem}')
 
     def _check_contributions(self) -> None:
         declared = self.card.contributions
@@ -305,8 +308,7 @@ class OnnxModel(FaceModel):
         self.notes.extend(derived.notes)
         return derived.twin
 
-    def _twin_for(self, images: Tensor) -> Twin:
-        """Return the twin, after comparing it with the network on the first real images that it gets."""
+    def twin_for(self, images: Tensor) -> Twin:
         twin = self.twin
         if self.derived.reference is not None:
             refusal = confirm(self._source, self.derived, images)
@@ -319,17 +321,22 @@ class OnnxModel(FaceModel):
     def _explained(self, twin: Twin, target: Target, outputs: Tensor, before: Tensor | None) -> Tensor:
         return explained_scalar(target, self.card, outputs, before, twin.squashing, self.parity or 0.0)
 
+    def explained(self, images: Tensor, target: Target) -> Tensor:
+        names = self._before(target)
+        values = self.twin.values(images, names)
+        before = values[names[0]][: len(images)] if names else None
+        return self._explained(self.twin, target, values[""], before)
+
+    def _before(self, target: Target | None) -> list[str]:
+        return [self.twin.before] if self.twin.before and needs_before(target) else []
+
     def gradient(self, images: Tensor, target: Target) -> Tensor:
         self._check_images(images)
-        twin = self._twin_for(images)
+        self.twin_for(images)
 
         def one(start: int, part: Tensor) -> Tensor:
             pixels = part.detach().to(self.device).requires_grad_(True)
-            goal = target.take(slice(start, start + len(part)))
-            names = [twin.before] if twin.before and needs_before(goal) else []
-            values = twin.values(pixels, names)
-            before = values[twin.before][: len(part)] if names else None
-            score = self._explained(twin, goal, values[""], before)
+            score = self.explained(pixels, target.take(slice(start, start + len(part))))
             (gradient,) = torch.autograd.grad(score.sum(), pixels)
             return gradient
 
@@ -340,14 +347,14 @@ class OnnxModel(FaceModel):
         self._check_images(images)
         if cotangents.ndim != 3 or len(cotangents) != len(images):
             raise UsageError(f"cotangents have shape {tuple(cotangents.shape)}; expected N×M×K with N = {len(images)}")
-        twin = self._twin_for(images)
+        twin = self.twin_for(images)
         self.count(len(images), len(images) * cotangents.shape[1])
         limit = self.fixed_batch or self.batch_given
         return vector_jacobian_products(twin, images.to(self.device), cotangents.to(self.device), limit)
 
     def activations(self, images: Tensor, target: Target | None = None, layer: str | None = None) -> Activations:
         self._check_images(images)
-        twin = self._twin_for(images)
+        twin = self.twin_for(images)
         found = twin.find_layer(layer or self.card.explain.layer)
         self.count(len(images), 0 if target is None else len(images))
         remembered = self._last.get(found.name)
@@ -371,7 +378,7 @@ class OnnxModel(FaceModel):
 
     def _one_layer(self, twin: Twin, found: Any, part: Tensor, goal: Target | None) -> tuple[Tensor, Tensor | None]:
         caught: list[Tensor] = []
-        names = [twin.before] if twin.before and needs_before(goal) else []
+        names = self._before(goal)
 
         def see(_name: str, value: Tensor) -> Tensor:
             # A leaf in the layer's place: the backward pass then stops here instead of running to the pixels.

@@ -20,12 +20,13 @@ from faithface.reasons import Reason, ReasonCode, Status
 from faithface.run.environment import describe_environment
 from faithface.run.executors import Executor, GroupFailed, Job, apply, names_digest, policy_of
 from faithface.run.family import score_family
+from faithface.run.forecast import Work
 from faithface.run.listed import problem_of
 from faithface.run.outcome import Outcome, summarise
 from faithface.run.paths import maps_file
 from faithface.run.plan import Cell, Group, Plan
 from faithface.run.readable import Readable, find_unreadable, skipping
-from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
+from faithface.run.results import CellShard, Event, Measured, Opened, Progress, ShardFailure, ShardSamples
 from faithface.run.resume import Basis, Todo, keeps_maps, opened_on, prepare, rounds
 from faithface.run.store import FILE, Store, create_or_resume
 
@@ -48,6 +49,18 @@ class Reporter(Protocol):
     def end(self, cell: Cell, status: Status, reason: Reason | None) -> None:
         """A cell has ended."""
 
+    def begin(self, work: Sequence[Work]) -> bool:
+        """The run begins: this is missing. Return whether what it takes is to be measured."""
+
+    def measured(self, found: Measured) -> None:
+        """What the steps of a group take."""
+
+    def progress(self, event: Progress) -> None:
+        """What a process is at."""
+
+    def timed(self, shard: CellShard) -> None:
+        """A shard of a cell is done, and took so long."""
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -61,6 +74,15 @@ class Silent:
     def advance(self, cell: Cell, samples: int) -> None: ...
 
     def end(self, cell: Cell, status: Status, reason: Reason | None) -> None: ...
+
+    def begin(self, work: Sequence[Work]) -> bool:
+        return False
+
+    def measured(self, found: Measured) -> None: ...
+
+    def progress(self, event: Progress) -> None: ...
+
+    def timed(self, shard: CellShard) -> None: ...
 
 
 def execute_plan(
@@ -96,6 +118,7 @@ def execute_plan(
     with create_or_resume(directory, plan.fixed) as store:
         todo = prepare(store, plan, tell.note, only_failed, reading(executor))
         plan = todo.plan
+        measure = tell.begin(work_of(store, todo))
         refused: list[UsageError] = []
         readable: dict[str, Readable] = {}
         for group in plan.groups:
@@ -105,7 +128,7 @@ def execute_plan(
                     if cell.reason is None:
                         tell.end(cell, Status.FAILED, problem)
             else:
-                error = do_group(store, todo, group, tell, executor, readable)
+                error = do_group(store, todo, group, tell, executor, readable, measure)
             if error is not None:
                 refused.append(error)
         if len(refused) == len(plan.groups):
@@ -123,6 +146,24 @@ def execute_plan(
             finish(store, plan)
         store.put_meta("complete", not unsettled(store))
         return summarise(store)
+
+
+def work_of(store: Store, todo: Todo) -> list[Work]:
+    """Return what is missing of each cell."""
+    found = []
+    for group in todo.plan.groups:
+        sizes = {number: len(ids) for number, ids in store.shards(group.number).items()}
+        for cell in group.cells:
+            missing = todo.missing.get(cell.number, {})
+            metrics: dict[str, int] = {}
+            for metric in cell.metrics:
+                samples = sum(sizes.get(number, 0) for number, asked in missing.items() if metric in asked)
+                if samples and "family" not in cell.metrics[metric].object.protocol.needs:
+                    metrics[metric] = samples
+            samples = sum(sizes.get(number, 0) for number in missing)
+            if samples:
+                found.append(Work(group.number, cell.number, cell.explainer.spec, samples, metrics))
+    return found
 
 
 # --- doing it
@@ -150,7 +191,13 @@ def drop_damaged(store: Store, plan: Plan, tell: Reporter) -> None:
 
 
 def do_group(
-    store: Store, todo: Todo, group: Group, tell: Reporter, executor: Executor, cache: dict[str, Readable]
+    store: Store,
+    todo: Todo,
+    group: Group,
+    tell: Reporter,
+    executor: Executor,
+    cache: dict[str, Readable],
+    measure: bool = False,
 ) -> UsageError | None:
     """Do what is missing of a group; return the error if its model or dataset could not be used at all."""
     plan = todo.plan
@@ -180,6 +227,7 @@ def do_group(
                 keep_maps=keep,
                 shards=shards,
                 listed=names_digest(usable.dataset.items()),
+                measure=measure,
                 policy=policy_of(facts) if measured else None,
             )
             digest_first(store, todo.basis, group, each)
@@ -306,14 +354,18 @@ def follow(
         start(row["threshold"])
         started = True
     for event in events:
-        if isinstance(event, Opened):
+        if isinstance(event, Measured):
+            tell.measured(event)
+        elif isinstance(event, Progress):
+            tell.progress(event)
+        elif isinstance(event, Opened):
             store.open_group(group.number, event.threshold, event.facts, opened_on(group, basis))
             for note in event.facts.get("notes", ()):
                 tell.note(note)
             start(event.threshold)
             started = True
         elif isinstance(event, ShardSamples):
-            store.put_samples(group.number, event.facts)
+            store.put_samples(group.number, event.number, event.facts)
         elif event.cell not in ended:
             cell = cells[event.cell]
             if store.written_by_others():
@@ -329,6 +381,7 @@ def follow(
                 ended.add(event.cell)
                 tell.end(cell, event.failure.status, event.failure.reason)
             else:
+                tell.timed(event)
                 tell.advance(cell, len(event.ids))
     assert started or not each, "an executor yields Opened before anything else"
     for number in each:

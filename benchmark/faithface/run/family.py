@@ -19,7 +19,7 @@ from faithface.run.executors import Executor, GroupFailed, stream
 from faithface.run.family_work import FamilyShard, FamilyWork
 from faithface.run.inputs import reads_of
 from faithface.run.plan import Cell, FamilyJob, Group, Plan
-from faithface.run.reading import EXPLAINED
+from faithface.run.reading import EXPLAINED, traceback_key
 from faithface.run.results import ShardFailure
 from faithface.run.resume import Basis
 from faithface.run.resume import text as as_text
@@ -60,6 +60,7 @@ def score_family(store: Store, plan: Plan, job: FamilyJob, basis: Basis, executo
     if failure is not None:
         for _group, cell in runs:
             store.set_metric(cell.number, text, failure.status, failure.reason)
+            store.put_meta(traceback_key(cell.number, text), failure.traceback)
 
 
 def _score(

@@ -78,7 +78,7 @@ def score_shard(
             put_scores(found, text, values, scores, [samples.ids[at] for at in chosen])
     except BaseException as error:  # a plugin may raise anything, and must not end the run
         guard.let_through(error)
-        return FamilyShard(number, samples.ids, failure=metric_failure(error))
+        return FamilyShard(number, samples.ids, failure=metric_failure(error, metric))
     reads = watch.reads.of(("score", text), guard.read)
     return FamilyShard(number, samples.ids, found.values, found.curves, reads=reads)
 

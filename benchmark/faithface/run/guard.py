@@ -42,12 +42,16 @@ class Trespass(FaithfaceError):
 def _silent(_step: Step) -> None: ...
 
 
+def _nothing(_error: BaseException) -> None: ...
+
+
 @dataclass
 class Watch:
     """What a process knows about the plugins in it.
 
     Attributes:
         tell: is called before each step.
+        failed: is called with what a plugin raised, before it is made a reason; a debugger may look at it.
         isolated: whether this process is there for plugins only. Then an interrupt is a plugin's exception; elsewhere
             it is the user's.
         surroundings: how the process must be found after each step; None: as it is when the first guard is made.
@@ -59,6 +63,7 @@ class Watch:
     tell: Callable[[Step], None] = _silent
     isolated: bool = False
     surroundings: Surroundings | None = None
+    failed: Callable[[BaseException], None] = _nothing
     reads: Reads = field(default_factory=Reads)
     soiled: bool = field(default=False, init=False)
     _watched: tuple[Dataset, Dataset] | None = field(default=None, init=False)
@@ -135,7 +140,8 @@ class Guard:
         problem: BaseException | None = None
         self.watch.reads.begin()
         try:
-            with seeded(self.samples.seed, step.shard, first):
+            # Explained again, whoever draws from the global generators gets other numbers.
+            with seeded(self.samples.seed, step.shard, first, *(["again"] if step.kind == "again" else [])):
                 result = call(self.samples, self.maps)
         except BaseException as error:
             self.let_through(error)

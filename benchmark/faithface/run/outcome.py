@@ -24,12 +24,14 @@ class Outcome:
     Attributes:
         failures: one line per failed cell or metric, and per cell with invalid maps.
         entries: one per cell or metric that was not applicable.
+        tracebacks: of those failures that have one, by their line.
     """
 
     directory: Path
     cells: int = 0
     failures: list[str] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
+    tracebacks: dict[str, str] = field(default_factory=dict)
 
     @property
     def not_applicable(self) -> list[str]:
@@ -57,6 +59,7 @@ def summarise(store: Store) -> Outcome:
             continue
         if row["status"] is Status.FAILED:
             outcome.failures.append(f"{name}: {row['reason']}")
+            keep_traceback(outcome, store.traceback(row["id"]))
             continue
         if row["status"] is Status.NOT_APPLICABLE:
             unused = row["explainer"] not in used
@@ -65,6 +68,7 @@ def summarise(store: Store) -> Outcome:
         for metric in row["metrics"]:
             if metric["status"] is Status.FAILED:
                 outcome.failures.append(f"{name} / {metric['metric']}: {metric['reason']}")
+                keep_traceback(outcome, store.traceback(row["id"], metric["metric"]))
             elif metric["status"] is Status.NOT_APPLICABLE:
                 if (*place(row), metric["metric"], metric["reason"]) in shared:
                     continue
@@ -77,6 +81,12 @@ def summarise(store: Store) -> Outcome:
             shown = ", ".join(invalid[:3]) + ("…" if len(invalid) > 3 else "")
             outcome.failures.append(f"{name}: {len(invalid)} invalid maps (values that are not finite): {shown}")
     return outcome
+
+
+def keep_traceback(outcome: Outcome, text: str) -> None:
+    """Keep the traceback of the last failure."""
+    if text:
+        outcome.tracebacks[outcome.failures[-1]] = text
 
 
 def unfinished(store: Store) -> str:

@@ -6,6 +6,7 @@ place. Imports only the standard library.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import unicodedata
@@ -18,6 +19,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 LONGEST = 120  # bytes as UTF-8
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def safe(text: str) -> str:
     """Return a text as a safe file name: itself where it is one, else a readable part of it and its sha256.
 

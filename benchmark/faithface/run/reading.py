@@ -21,6 +21,21 @@ from faithface.run.rows import by_shard, decoded, explained, rows_digest, unpack
 EXPLAINED = ""  # the metric under which the explanation itself is kept
 
 
+def samples_key(group: int, shard: int) -> str:
+    """Return the key under which the digest of a shard's samples is kept."""
+    return f"samples {group} {shard}"
+
+
+def opening_key(group: int) -> str:
+    """Return the key under which the digest of what opening a model found is kept."""
+    return f"opened {group}"
+
+
+def traceback_key(cell: int, metric: str) -> str:
+    """Return under which key of ``meta`` the traceback of a failed cell (metric "") or metric is kept."""
+    return f"traceback {cell} {metric}".strip()
+
+
 @dataclass(frozen=True)
 class Done:
     """One finished shard of one metric in one cell.
@@ -85,6 +100,10 @@ class Reading:
     def cell_status(self, cell: int) -> Status:
         return Status(self.execute("SELECT status FROM cells WHERE id = ?", (cell,)).fetchone()["status"])
 
+    def traceback(self, cell: int, metric: str = EXPLAINED) -> str:
+        """Return the traceback of a failed cell, or of a metric in it; "" where there is none."""
+        return str(self.meta(traceback_key(cell, metric)) or "")
+
     def metrics(self, cell: int) -> list[dict[str, Any]]:
         rows = self.execute(
             "SELECT metric, status, code, detail FROM metrics WHERE cell = ? ORDER BY ordinal, metric", (cell,)
@@ -145,7 +164,47 @@ class Reading:
             found = rows_digest(mine[2], ()) if metric == EXPLAINED else rows_digest(mine[0], mine[1])
             if found != written:
                 wrong.append((metric, number))
+        return [*wrong, *(key for key in self._misnamed(cell) if key not in wrong)]
+
+    def _misnamed(self, cell: int) -> list[tuple[str, int]]:
+        """Return the (metric, shard) of a cell that were not computed for the names that it bears.
+
+        What numbers depend on is kept under the names of the model, the dataset, the explainer and the metric.
+        """
+        names = self.execute(
+            "SELECT groups.model, groups.dataset, explainer FROM cells JOIN groups ON groups.id = grp "
+            "WHERE cells.id = ?",
+            (cell,),
+        ).fetchone()
+        wanted = [f'model "{names["model"]}"', f'dataset "{names["dataset"]}"', f'explainer "{names["explainer"]}"']
+        wrong: list[tuple[str, int]] = []
+        known: dict[tuple[int, str], bool] = {}
+        for done in self.all_done(cell):
+            key = (done.code, done.metric)
+            if key not in known:
+                text = json.loads(self.input(done.code))
+                own = [*wanted, f'metric "{done.metric}"'] if done.metric != EXPLAINED else wanted
+                # A store that an earlier version wrote has no names.
+                known[key] = not text or all(any(name in what for what in text) for name in own)
+            if done.number >= 0 and not known[key]:
+                wrong.append((done.metric, done.number))
         return wrong
+
+    def damaged_samples(self, group: int) -> set[int]:
+        """Return the shards of which what is known of the samples is not what was written."""
+        facts = {row["sample"]: tuple(row) for row in self.execute("SELECT * FROM samples WHERE grp = ?", (group,))}
+        wrong = set()
+        for number, ids in self.shards(group).items():
+            written = self.meta(samples_key(group, number))
+            if written is not None and rows_digest([facts[one] for one in ids if one in facts]) != written:
+                wrong.add(number)
+        return wrong
+
+    def opening_is_sound(self, group: int) -> bool:
+        """Say whether what opening a group's model has found is what was written."""
+        written = self.meta(opening_key(group))
+        row = self.execute("SELECT threshold, facts, inputs FROM groups WHERE id = ?", (group,)).fetchone()
+        return written is None or rows_digest([tuple(row)]) == written
 
     def basis(self, cell: int, metric: str) -> str:
         """Return a digest of all that a metric's mean in a cell is computed from."""
@@ -206,3 +265,21 @@ class Reading:
             "SELECT sample, points FROM curves WHERE cell = ? AND metric = ? AND name = ?", (cell, metric, name)
         )
         return {row["sample"]: unpack(row["points"]) for row in rows}
+
+    def curve_names(self, cell: int, metric: str) -> list[str]:
+        """Return the names of a metric's curves in a cell."""
+        rows = self.execute(
+            "SELECT DISTINCT name FROM curves WHERE cell = ? AND metric = ? ORDER BY name", (cell, metric)
+        )
+        return [row["name"] for row in rows]
+
+    def all_curves(self, cell: int) -> Iterator[dict[str, Any]]:
+        """Yield ``metric, name, sample, points`` of all curves of a cell, by metrics, names and samples."""
+        rows = self.execute(
+            "SELECT curves.metric, name, curves.sample, points FROM curves JOIN metrics USING (cell, metric) "
+            "JOIN cells ON cells.id = cell JOIN samples ON samples.grp = cells.grp AND samples.sample = curves.sample "
+            "WHERE cell = ? ORDER BY metrics.ordinal, metrics.metric, name, position",
+            (cell,),
+        )
+        for row in rows:
+            yield {**dict(row), "points": unpack(row["points"])}

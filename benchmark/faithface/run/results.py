@@ -17,6 +17,9 @@ from faithface.reasons import Reason, Status
 SHARD_SIZE = 16
 """Samples per shard: enough to fill batches across samples, few enough to hold any image size in memory."""
 
+NOT_DETERMINISTIC = "not_deterministic"
+"""The key, in a cell's note, of what was found when a sample was explained twice."""
+
 
 @dataclass(frozen=True)
 class ScoredValue:
@@ -51,10 +54,11 @@ class SampleFacts:
 
 @dataclass(frozen=True)
 class ShardFailure:
-    """Why a cell, or a metric in it, ended in a shard: ``failed`` or ``not applicable``, and the reason."""
+    """Why a cell, or a metric in it, ended in a shard: ``failed`` or ``not applicable``, the reason, the traceback."""
 
     status: Status
     reason: Reason
+    traceback: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class CellShard:
         reads: by metric ("": the explanation), what was read of the dataset beyond the samples (see ``reads``).
         maps: float32 arrays by name (``relevance``, or ``similarity`` and ``dissimilarity``), only where they are kept.
         native: the headline map before it was resized, only where maps are kept and the method has one.
+        scored: seconds that each metric took.
     """
 
     cell: int
@@ -86,6 +91,7 @@ class CellShard:
     maps: Mapping[str, np.ndarray] | None = None
     native: np.ndarray | None = None
     asked: frozenset[str] | None = None
+    scored: dict[str, float] = field(default_factory=dict)
     reads: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -107,22 +113,71 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class StepCost:
+    """What explaining or scoring one sample takes, by a short measurement.
+
+    Attributes:
+        seconds: of wall time.
+        forward, backward: passes through the network.
+        explained: how many further explanations a metric asks for; their cost is the explainer's.
+        whole: whether the network ran for all of it; otherwise the passes are counted, and their time is that of those
+            that ran.
+    """
+
+    seconds: float
+    forward: float = 0.0
+    backward: float = 0.0
+    explained: float = 0.0
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the steps of a group take for one sample; what could not be measured is not there.
+
+    Attributes:
+        explain: by cell.
+        score: by metric text.
+    """
+
+    group: int
+    explain: Mapping[int, StepCost]
+    score: Mapping[str, StepCost]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a process is at, told about once a second.
+
+    Attributes:
+        forward, backward: passes of this step so far.
+        process: which of several.
+    """
+
+    step: Step
+    forward: int = 0
+    backward: int = 0
+    process: int = 0
+
+
+@dataclass(frozen=True)
 class Step:
     """What a process does now: told before each step, so that whoever stops it or loses it knows what it was at.
 
     Attributes:
         kind: ``list`` (a dataset's samples), ``open`` (a model), ``threshold`` (a dataset's scores), ``read`` (faces,
-            ahead of their use), ``load`` (the clean scores), ``explain``, ``score``, ``call`` (a function), ``rest``
-            (between two steps).
-        cell: of ``explain`` and ``score``.
-        metric: of ``score``.
+            ahead of their use), ``load`` (the clean scores), ``measure`` (what steps take), ``explain``, ``again`` (the
+            same maps a second time), ``score``, ``call`` (a function), ``rest`` (between two steps).
+        cell: of ``measure``, ``explain``, ``again`` and ``score``.
+        metric: of ``score``, and of ``measure`` where a metric is measured.
     """
 
-    kind: Literal["list", "open", "threshold", "read", "load", "explain", "score", "call", "rest"]
+    kind: Literal["list", "open", "threshold", "read", "load", "measure", "explain", "again", "score", "call", "rest"]
     shard: int | None = None
     cell: int | None = None
     metric: str | None = None
 
 
-Event = Opened | ShardSamples | CellShard
-"""What an executor yields: for each group first :class:`Opened`, then the shards."""
+Event = Opened | ShardSamples | CellShard | Measured | Progress
+"""What an executor yields: for each group first :class:`Opened`, then the shards; before it, where that was asked for,
+:class:`Measured`; in between :class:`Progress`."""

@@ -122,12 +122,17 @@ class Todo:
 
 @dataclass
 class _Changes:
-    """What has changed since a run was started, and the (cell, shard) that it touches."""
+    """What has changed since a run was started, and the (cell, shard) that it touches.
+
+    Attributes:
+        spoilt: by group, the shards whose samples are not as they were written.
+    """
 
     parts: dict[str, None] = field(default_factory=dict)
     touched: set[tuple[int, int]] = field(default_factory=set)
     damaged: set[tuple[int, int]] = field(default_factory=set)
     removed: list[str] = field(default_factory=list)
+    spoilt: dict[int, frozenset[int]] = field(default_factory=dict)
 
     def tell(self, shards: int, tell: Tell) -> None:
         if self.touched:
@@ -159,6 +164,8 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
         models = {group.model.object.name: str(group.model.object.path.resolve()) for group in plan.groups}
         store.put_meta("models", {**(store.meta("models") or {}), **models})
         store.put_meta("limit", {"limit": plan.request.limit})
+        cards = {group.model.object.name: group.model.spec for group in plan.groups}
+        store.put_meta("cards", {**(store.meta("cards") or {}), **cards})  # as they were asked for, in that folder
         name, version = plan.request.suite
         store.put_meta("suite", {"name": name, "version": version, "description": plan.request.description})
         texts = {key: json.loads(value) for key, value in store.inputs().items()}
@@ -178,6 +185,9 @@ def prepare(store: Store, plan: Plan, tell: Tell, only_failed: bool = False, rea
             _shards(store, group, basis, changes)
             reopen(store, group, basis)
             there = store.shards(group.number)
+            changes.spoilt[group.number] = frozenset(store.damaged_samples(group.number))
+            if changes.spoilt[group.number]:
+                store.forget_samples(group.number, changes.spoilt[group.number])
             shards += len(there) * len(group.cells)
             named = {cell.number for cell in group.cells}
             for row in rows.values():
@@ -268,7 +278,7 @@ def _shards(store: Store, group: Group, basis: Basis, changes: _Changes) -> None
 def reopen(store: Store, group: Group, basis: Basis) -> None:
     """Forget what opening a group's model found, if something that it depends on has changed."""
     row = store.group(group.number)
-    if row["opened"] and row["inputs"] != opened_on(group, basis):
+    if row["opened"] and (row["inputs"] != opened_on(group, basis) or not store.opening_is_sound(group.number)):
         store.close_group(group.number)
 
 
@@ -369,6 +379,8 @@ def _kept(
             changes.parts.update(dict.fromkeys(parts))
             changes.touched.add((number, done.number))
     wrong = set(store.damaged(number)) if rows else set()
+    spoilt = changes.spoilt.get(group.number, frozenset())
+    wrong |= {(done.metric, done.number) for done in rows if done.number in spoilt}
     changes.damaged.update((number, shard) for _metric_, shard in wrong - stale)
     for metric, shard in sorted(stale | wrong):
         store.drop(number, metric, shard)

@@ -10,8 +10,9 @@ forward pass for all CAMs, one set of masks), and all metrics of an explainer se
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,21 +20,36 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import Cost, Dataset, Explainer, FaceModel, Maps, Metric, Pair, Sample, Samples, Scores
-from faithface.errors import NotApplicable
+from faithface.errors import NotApplicable, UsageError
 from faithface.explaining import WrongReturn, check_maps, explain, one_line, what_happened
 from faithface.loading import load_samples
 from faithface.reasons import Reason, ReasonCode, Status
+from faithface.run.blame import place_of, text_of
 from faithface.run.guard import Guard, Trespass, Watch, read_only
-from faithface.run.results import CellShard, Curve, SampleFacts, ScoredValue, ShardFailure, ShardSamples, Step
+from faithface.run.results import (
+    NOT_DETERMINISTIC,
+    CellShard,
+    Curve,
+    SampleFacts,
+    ScoredValue,
+    ShardFailure,
+    ShardSamples,
+    Step,
+)
 
 
 @dataclass(frozen=True)
 class CellWork:
-    """What a shard needs of a cell: its number in the plan, the explainer, and the metrics by their text."""
+    """What a shard needs of a cell: its number in the plan, the explainer, and the metrics by their text.
+
+    Attributes:
+        twice: whether a sample is explained once more, to see whether its map is the same.
+    """
 
     cell: int
     explainer: Explainer
     metrics: Mapping[str, Metric]
+    twice: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,12 @@ def run_shard(
     watch.tell(Step("load", work.number))
     items: Any = tuple(read_only(item) for item in work.items)
     samples = load_samples(model, items, seed, threshold, watch.watched(dataset), pixels)
+    if watch.surroundings is not None and (changed := watch.surroundings.restore()):
+        raise UsageError(
+            f'dataset "{dataset.name if dataset is not None else ""}", while its faces were read, changed '
+            f"{', '.join(changed[:4])} for the whole process; restore what was there before returning",
+            ReasonCode.STATE_CHANGED,
+        )
     yield ShardSamples(work.number, sample_facts(model, samples, work.positions))
     guard = Guard(model, samples, watch)
     for cell in work.cells:
@@ -107,14 +129,50 @@ def run_cell(
         )
     except BaseException as error:  # a plugin may raise anything, and must not end the run
         guard.let_through(error)
-        return CellShard(work.cell, number, guard.samples.ids, failure=explainer_failure(error))
+        guard.watch.failed(error)
+        return CellShard(work.cell, number, guard.samples.ids, failure=explainer_failure(error, work.explainer))
     result.reads[""] = guard.watch.reads.of(("explain", work.cell), guard.read)
+    if work.twice and not work.explainer.info.seeded:
+        result = replace(result, note={**result.note, **differs(model, guard, work, maps, number)})
     guard.hold(maps)
     valid = np.array([i for i in range(len(guard.samples)) if i not in problems], dtype=int)
     for text, metric in work.metrics.items():
         score_metric(model, guard, work, text, metric, valid, problems, result)
     guard.hold(None)
     return result
+
+
+SAME = 1e-2
+"""How much of its maximum a map may differ from the same sample's explained again: alone, rounding differs a little."""
+
+
+def differs(model: FaceModel, guard: Guard, work: CellWork, maps: Maps, number: int) -> dict[str, str]:
+    """Explain the first sample once more, with the global random generators in another state.
+
+    Returns:
+        A note under :data:`~faithface.run.results.NOT_DETERMINISTIC` if its map is another one; else nothing.
+    """
+    try:
+        step = Step("again", number, work.cell)
+        again = guard.run(step, lambda samples, _: explain(model, samples.take([0]), work.explainer))
+        check_maps(again, guard.samples.take([0]))
+        most = max(_difference(maps.named()[name][:1], found) for name, found in again.named().items())
+    except BaseException as error:  # it did not raise on the batch
+        guard.let_through(error)
+        return {NOT_DETERMINISTIC: f"explained again, the first sample {what_happened(error)}"}
+    if most <= SAME:
+        return {}
+    text = f"explained again, the first sample's map differs by {most:.0%} of its maximum"
+    return {NOT_DETERMINISTIC: f"{text}; random numbers come from samples.rng, and need `seeded` in its Method"}
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    """Return max |a − b| / max |a|; 0 where both are not finite, or both are 0."""
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    both = ~(a.isfinite() | b.isfinite())
+    gap = (a - b).abs().masked_fill(both, 0.0).max()
+    scale = a[a.isfinite()].abs().max() if bool(a.isfinite().any()) else a.new_tensor(1.0)
+    return float(gap / scale) if scale > 0 else float(gap > 0)
 
 
 def without_score(samples: Samples) -> dict[int, Reason]:
@@ -139,6 +197,7 @@ def score_metric(
     """Score one metric on the samples it is judged on, and put values, curves and failures into ``result``."""
     ids = guard.samples.ids
     found = CellShard(result.cell, result.number, ids)
+    begun = time.perf_counter()
     try:
         judged = guard.samples.where(metric.judged_on)
         for i in judged:
@@ -162,8 +221,10 @@ def score_metric(
             put_scores(found, text, values, scores, [ids[at] for at in chosen])
     except BaseException as error:  # as above: a metric's failure is that metric's alone
         guard.let_through(error)
-        result.metric_failures[text] = metric_failure(error)
+        guard.watch.failed(error)
+        result.metric_failures[text] = metric_failure(error, metric)
         return
+    result.scored[text] = time.perf_counter() - begun
     result.values.extend(found.values)
     result.curves.extend(found.curves)
 
@@ -185,6 +246,25 @@ def put_scores(
             result.curves.append(Curve(text, name, sample, np.asarray(points[i], dtype=np.float32)))
 
 
+def _column(name: str, column: Any) -> np.ndarray:
+    """Return a metric's values as float64.
+
+    Raises:
+        WrongReturn: they are no plain numbers.
+    """
+    if isinstance(column, Tensor):
+        if column.requires_grad:
+            raise WrongReturn(f"returned value '{name}' with its gradient attached; expected numpy: .detach().numpy()")
+        column = column.cpu()
+    try:
+        return np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise WrongReturn(
+            f"returned value '{name}' as {type(column).__name__} that is no array of numbers; expected one float per "
+            "sample"
+        ) from None
+
+
 ROUNDING = 1e-4
 """How far a value may lie outside its metric's range, as a share of the range: rounding in float32, summed up."""
 
@@ -200,7 +280,9 @@ def check_scores(metric: Metric, scores: Scores, count: int, card: ModelCard | N
     """
     if not isinstance(scores, Scores):
         raise WrongReturn(f"returned {type(scores).__name__}; expected Scores")
-    values = {name: np.asarray(column, dtype=np.float64) for name, column in scores.values.items()}
+    if not isinstance(scores.values, Mapping):
+        raise WrongReturn(f'returned values as {type(scores.values).__name__}; expected Scores({{"": values}})')
+    values = {name: _column(name, column) for name, column in scores.values.items()}
     if set(values) != set(metric.protocol.value_names):
         raise WrongReturn(f"returned values {sorted(values)}; expected {sorted(metric.protocol.value_names)}")
     for name, column in values.items():
@@ -246,23 +328,28 @@ def is_right(model: FaceModel, dataset: Dataset | None, label: str | None, predi
     return None
 
 
-def explainer_failure(error: BaseException) -> ShardFailure:
+def explainer_failure(error: BaseException, explainer: Explainer) -> ShardFailure:
     """Say what an exception of an explainer makes of its cell."""
-    return _failure(error, "explainer", ReasonCode.EXPLAINER_RAISED, ReasonCode.EXPLAINER_RETURNED)
+    return _failure(error, "explainer", explainer, ReasonCode.EXPLAINER_RAISED, ReasonCode.EXPLAINER_RETURNED)
 
 
-def metric_failure(error: BaseException) -> ShardFailure:
+def metric_failure(error: BaseException, metric: Metric) -> ShardFailure:
     """Say what an exception of a metric makes of it."""
-    return _failure(error, "metric", ReasonCode.METRIC_RAISED, ReasonCode.METRIC_RETURNED)
+    return _failure(error, "metric", metric, ReasonCode.METRIC_RAISED, ReasonCode.METRIC_RETURNED)
 
 
-def _failure(error: BaseException, whose: str, raised: ReasonCode, returned: ReasonCode) -> ShardFailure:
+def _failure(
+    error: BaseException, whose: str, plugin: object, raised: ReasonCode, returned: ReasonCode
+) -> ShardFailure:
     if isinstance(error, NotApplicable):
         return ShardFailure(Status.NOT_APPLICABLE, Reason(error.code, one_line(error)))
     if isinstance(error, Trespass):
         return ShardFailure(Status.FAILED, Reason(error.code, f"{whose} {error}"))
-    code = returned if isinstance(error, WrongReturn) else raised
-    return ShardFailure(Status.FAILED, Reason(code, f"{whose} {what_happened(error)}"))
+    if isinstance(error, WrongReturn):
+        return ShardFailure(Status.FAILED, Reason(returned, f"{whose} {what_happened(error)}"))
+    place = place_of(error, plugin)
+    text = f"{whose} {what_happened(error)}{f' ({place})' if place else ''}"
+    return ShardFailure(Status.FAILED, Reason(raised, text), text_of(error))
 
 
 def plain(note: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from faithface.durable import AGAIN, sync_folder
 from faithface.errors import RunError, UsageError
 from faithface.reasons import Reason, Status
 from faithface.run.lock import LOCK, RunLock
-from faithface.run.reading import EXPLAINED, Reading
-from faithface.run.results import CellShard, SampleFacts
+from faithface.run.reading import EXPLAINED, Reading, opening_key, samples_key, traceback_key
+from faithface.run.results import NOT_DETERMINISTIC, CellShard, SampleFacts, ShardFailure
 from faithface.run.rows import columns, damage, explained, line_about, null, pack, rows_digest
 from faithface.run.schema import SCHEMA, STEPS, create_tables, migrate
 
@@ -118,14 +118,18 @@ class Store(Reading):
         self, group: int, threshold: float | None, facts: Mapping[str, Any], inputs: Mapping[str, str]
     ) -> None:
         """Record what opening a model on a dataset found: the decision threshold, the file's sha256, the provider."""
-        self.execute(
-            "UPDATE groups SET threshold = ?, opened = 1, facts = ?, inputs = ? WHERE id = ?",
-            (threshold, json.dumps(facts), json.dumps(inputs), group),
-        )
+        row = (threshold, json.dumps(facts), json.dumps(inputs))
+        with self.transaction():
+            self.execute(
+                "UPDATE groups SET threshold = ?, opened = 1, facts = ?, inputs = ? WHERE id = ?", (*row, group)
+            )
+            self.put_meta(opening_key(group), rows_digest([row]))
 
     def close_group(self, group: int) -> None:
         """Forget what opening a model on a dataset found."""
-        self.execute("UPDATE groups SET threshold = NULL, opened = 0, inputs = '{}' WHERE id = ?", (group,))
+        with self.transaction():
+            self.execute("UPDATE groups SET threshold = NULL, opened = 0, inputs = '{}' WHERE id = ?", (group,))
+            self.execute("DELETE FROM meta WHERE key = ?", (opening_key(group),))
 
     def add_shards(self, group: int, shards: Mapping[int, Sequence[str]]) -> None:
         """Write down which samples are done together, by the shard's number."""
@@ -162,10 +166,21 @@ class Store(Reading):
             (status.value, *columns(reason), cell, metric),
         )
 
-    def put_samples(self, group: int, facts: Iterable[SampleFacts]) -> None:
+    def put_samples(self, group: int, number: int, facts: Iterable[SampleFacts]) -> None:
+        """Write what is known of a shard's samples, and its digest."""
         rows = [(group, f.position, f.sample, json.dumps(f.facts)) for f in facts]
         with self.transaction():
             self._many("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", rows)
+            self.put_meta(samples_key(group, number), rows_digest(rows))
+
+    def forget_samples(self, group: int, shards: Iterable[int]) -> None:
+        """Forget what is known of the samples of some shards, and of samples that are in no shard."""
+        gone = set(shards)
+        kept = {one for number, ids in self.shards(group).items() if number not in gone for one in ids}
+        with self.transaction():
+            for row in self.execute("SELECT sample FROM samples WHERE grp = ?", (group,)).fetchall():
+                if row["sample"] not in kept:
+                    self.execute("DELETE FROM samples WHERE grp = ? AND sample = ?", (group, row["sample"]))
 
     def put_shard(self, done: CellShard, inputs: Mapping[str, tuple[str, str]]) -> None:
         """Write one cell's share of a shard in one transaction; a second delivery of the same shard changes nothing.
@@ -181,17 +196,27 @@ class Store(Reading):
                 return
             if done.failure is not None:
                 self.set_cell(done.cell, done.failure.status, done.failure.reason)
+                self._put_traceback(done.cell, "", done.failure)
                 self._put_done(done, EXPLAINED, ENDED, inputs[EXPLAINED], "")
                 return
             for metric, failure in done.metric_failures.items():
                 if metric in inputs:
                     self.set_metric(done.cell, metric, failure.status, failure.reason)
+                    self._put_traceback(done.cell, metric, failure)
                     self._put_done(done, metric, ENDED, inputs[metric], "")
             if done.note:
-                self.execute("UPDATE cells SET note = ? WHERE id = ?", (json.dumps(done.note), done.cell))
+                row = self.execute("SELECT note FROM cells WHERE id = ?", (done.cell,)).fetchone()
+                # Found on the first shard, and true of all.
+                kept = {k: v for k, v in json.loads(row["note"] if row else "{}").items() if k == NOT_DETERMINISTIC}
+                note = json.dumps({**kept, **done.note})
+                self.execute("UPDATE cells SET note = ? WHERE id = ?", (note, done.cell))
             for metric in wanted:
                 if metric not in done.metric_failures:
                     self._put_done(done, metric, done.number, inputs[metric], self._put_rows(done, metric))
+
+    def _put_traceback(self, cell: int, metric: str, failure: ShardFailure) -> None:
+        """Keep the traceback of a failure, or forget that of an earlier one."""
+        self.put_meta(traceback_key(cell, metric), failure.traceback)
 
     def _put_done(self, done: CellShard, metric: str, number: int, inputs: tuple[str, str], digest: str) -> None:
         code, data = (self._input(text) for text in inputs)
@@ -274,6 +299,7 @@ class Store(Reading):
             for sample in self.shards(group).get(number, ()):
                 self.execute("DELETE FROM samples WHERE grp = ? AND sample = ?", (group, sample))
             self.execute("DELETE FROM shards WHERE grp = ? AND number = ?", (group, number))
+            self.execute("DELETE FROM meta WHERE key = ?", (samples_key(group, number),))
             self.add_shards(group, {})
 
 

@@ -50,7 +50,7 @@ def largest_channels(
     order = torch.argsort(weights.abs(), descending=True, stable=True)
     cotangents, ordered = channel_cotangents(embedding, which)[order], weights[order]
     sign = -1.0 if float(weights.sum()) < 0 else 1.0
-    graph = KeptGraph(model.twin, image[None], rows)
+    graph = KeptGraph(model.twin_for(image[None]), image[None], rows)
     exact, summed = weights.new_zeros(image[0].numel()), weights.new_zeros(image[0].numel())
     live, before, total = 0, None, exact
     norms, cells = [], []

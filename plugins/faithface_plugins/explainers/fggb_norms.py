@@ -59,7 +59,7 @@ def sketched_norms(
     noise = torch.from_numpy(rng.standard_normal((probes, *image.shape), dtype="float32")).to(image)
     turn = channel_cotangents(embedding, which)
     squares = torch.zeros_like(embedding, dtype=torch.float32)
-    twin = model.twin
+    twin = model.twin_for(image[None])
     with torch.no_grad(), forward_ad.dual_level():
         for part in chunks(probes, PROBES_PER_PASS):
             tangents = noise[part]

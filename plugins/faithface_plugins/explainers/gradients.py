@@ -247,10 +247,7 @@ class IntegratedGradients(Explainer):
         from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
         baseline = baseline_images(model, self.baseline).to(samples.images)
-        views = samples.views()
-        clean = views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
-        start = model.cached(baseline_outputs, self.baseline).to(clean).expand(len(clean), -1)
-        rises = (clean - views.target.score(model.card, start)).double()
+        rises = rises_from(model, samples, self.baseline)
         gaps, used = [], []
 
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
@@ -282,6 +279,23 @@ class IntegratedGradients(Explainer):
         if self.tolerance:
             note["steps"] = sum(used) / len(used)
         return replace(maps, note={**maps.note, **note})
+
+
+def rises_from(model: FaceModel, samples: Samples, fill: Fill) -> Tensor:
+    """Return y(x) − y(b) of each view of a batch, float64 M, y being the explained scalar and b the baseline."""
+    views = samples.views()
+    clean = views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
+    start = model.cached(baseline_outputs, fill).to(clean).expand(len(clean), -1)
+    rises = (clean - views.target.score(model.card, start)).double()
+    saturated = getattr(views.target, "saturated", None)
+    if saturated is not None and bool(saturated.any()):  # explained by log-odds, which outputs of 1.0 do not tell
+        black = baseline_images(model, fill).to(views.images)
+        with torch.no_grad():
+            for row in saturated.nonzero().flatten().tolist():
+                target = views.target.take(slice(row, row + 1))
+                ends = [float(model.explained(image, target)) for image in (views.images[row : row + 1], black)]
+                rises[row] = ends[0] - ends[1]
+    return rises
 
 
 def baseline_images(model: FaceModel, fill: Fill) -> Tensor:

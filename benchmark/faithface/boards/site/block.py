@@ -130,7 +130,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Block:
-    """All that a page says of one table."""
+    """All that a page says of one table. ``more``: sections that stand on the table's own page only."""
 
     kind: str
     anchor: str
@@ -144,9 +144,7 @@ class Block:
     remarks: tuple[str, ...]
     overall: Overall | None
     overall_note: str
-    methods: int
-    controls: int
-    best: tuple[tuple[str, str, str], ...]
+    more: int = 0
 
 
 def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link: Callable[[Record], str]) -> Block:
@@ -167,9 +165,6 @@ def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link:
     order = sorted(families, key=lambda one: (known.index(one) if one in known else len(known), one.key))
     sections = tuple(_section(table, family, families[family], audit, link) for family in order)
     overall, note = _overall(table, columns, audit)
-    best = tuple(
-        (section.family.title, section.heads[0].protocol, section.claims[0]) for section in sections if section.claims
-    )
     return Block(
         table.kind,
         links.table_anchor(table),
@@ -183,9 +178,6 @@ def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link:
         tuple(remarks(table)),
         overall,
         note,
-        sum(not row.control for row in table.rows),
-        sum(row.control for row in table.rows),
-        best,
     )
 
 
@@ -244,7 +236,9 @@ def _best_first(column: Column) -> Callable[[Row], tuple[bool, bool, float, str]
 
 
 def _axis(table: Table, column: Column) -> Axis:
-    found = [n for row in table.rows if (n := row.number(column.protocol)) is not None]
+    """Return the scale of a column: that of the methods, random and oracle. An inverted control would stretch it."""
+    rows = [row for row in table.rows if not row.control or row.title in ("random", "oracle")] or table.rows
+    found = [n for row in rows if (n := row.number(column.protocol)) is not None]
     return axis_of(v for n in found for v in (n.number, n.low, n.high))
 
 

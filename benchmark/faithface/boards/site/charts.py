@@ -110,6 +110,8 @@ def _scatter(table: Table, column: Column, salt: str) -> Chart | None:
 
 def _curves(table: Table, columns: Sequence[Column], extras: Extras, salt: str) -> Chart | None:
     """Draw the mean curves of the best methods and of ``random``, a panel per curve."""
+    if not extras.of(table.first).cells:
+        return None
     for column in columns:
         kept = {row.title: extras.cell(row.record).bands.get(column.protocol) for row in table.rows}
         names = list(dict.fromkeys(name for bands in kept.values() if bands for name in bands))
@@ -282,10 +284,11 @@ def _text(
 
 def _labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Write names beside points; where two would overlap, the later one moves up or down to the nearest free place."""
+    axes.autoscale_view()
     dots = 72.0
     where = [(axes.transData.transform((x, y)) / figure.dpi * dots, x, y, name) for x, y, name in points]
     right = axes.bbox.x1 / figure.dpi * dots
-    taken: list[tuple[float, float, float]] = []
+    taken = [(place[0] - 5, place[1], 10.0) for place, _x, _y, _name in where]
     for place, x, y, name in sorted(where, key=lambda one: (-one[0][1], one[0][0], one[3])):
         wide = 4.9 * len(_short(name))
         left = place[0] + 7 + wide > right
@@ -293,7 +296,7 @@ def _labels(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str
         shift = next(
             (
                 s
-                for k in range(12)
+                for k in range(24)
                 for s in ((-1) ** k * 5.0 * ((k + 1) // 2),)
                 if not _meets(taken, start, place[1] + s, wide)
             ),

@@ -5,11 +5,10 @@ Place in the flow: ``pages`` puts them on the page of a cell. Calls ``board``, `
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from faithface.boards.board import Board, Row
-from faithface.boards.record import Record, record_text
+from faithface.boards.record import Record
 from faithface.boards.render import figure
 
 MOST = 3  # numbers in a citation
@@ -27,24 +26,19 @@ _SPECIAL = {
 }
 
 
-def digest_of(record: Record) -> str:
-    """Return the sha256 of a record's file."""
-    return hashlib.sha256(record_text(record).encode("utf-8")).hexdigest()
-
-
-def sentence(board: Board, row: Row) -> str:
-    """Return the citation as text."""
+def sentence(board: Board, row: Row, digest: str) -> str:
+    """Return the citation as text; ``digest``: the sha256 of the record's file."""
     record = row.record
     shown = _numbers(row)
     return (
         f"faithface leaderboard {board.suite}, version {board.version}: {_flat(record.explainer.spec)} on "
         f"{_flat(record.model.name)}, {_flat(record.dataset.spec)} (revision {_flat(record.dataset.revision)}, "
         f"{record.dataset.samples} samples, seed {record.dataset.seed}){': ' if shown else ''}{'; '.join(shown)}. "
-        f"{record.trust}. {_made_by(record)} Record sha256 {digest_of(record)}."
+        f"{record.trust}. {_made_by(record)} Record sha256 {digest}."
     )
 
 
-def bibtex(board: Board, row: Row) -> str:
+def bibtex(board: Board, row: Row, digest: str) -> str:
     """Return the citation as a BibTeX entry. No year: records hold no date, and none is made up."""
     record = row.record
     key = re.sub(
@@ -54,7 +48,7 @@ def bibtex(board: Board, row: Row) -> str:
         f"{_tex(record.explainer.spec)} on {_tex(record.model.name)} and {_tex(record.dataset.spec)}: "
         f"faithface leaderboard {_tex(board.suite)}, version {board.version}"
     )
-    note = f"{_tex('; '.join(_numbers(row)))}. {_tex(_made_by(record))} Record sha256 {digest_of(record)}"
+    note = f"{_tex('; '.join(_numbers(row)))}. {_tex(_made_by(record))} Record sha256 {digest}"
     return (
         f"@misc{{{key.strip('-')[:80]},\n  title = {{{{{title}}}}},\n"
         f"  howpublished = {{faithface leaderboard, {_tex(record.trust)}}},\n  note = {{{note}}},\n}}"

@@ -11,6 +11,7 @@ from the names of samples and explainers, so that a board from elsewhere cannot 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from faithface.boards.record import Record
+from faithface.boards.record import RECORDS, Record, record_text
 from faithface.errors import UsageError
+from faithface.hashing import file_hash
 from faithface.run.paths import safe
 
 GALLERY = "gallery"
@@ -82,9 +84,20 @@ class Gallery(_Strict):
 
 @dataclass(frozen=True)
 class Extras:
-    """The galleries of a board by (model, dataset) as parts of paths; see :func:`place_of`."""
+    """What lies in a board's folder besides the records' content.
+
+    Attributes:
+        galleries: by (model, dataset) as parts of paths; see :func:`place_of`.
+        digests: the sha256 of each record's file, by its path below ``records/`` without suffix.
+    """
 
     galleries: Mapping[tuple[str, str], Gallery] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self, record: Record) -> str:
+        """Return the sha256 of a record's file; of one that is not on disk, of the text that it would have."""
+        known = self.digests.get(record.stem.as_posix())
+        return known or hashlib.sha256(record_text(record).encode("utf-8")).hexdigest()
 
     def of(self, record: Record) -> Gallery:
         """Return the gallery of a record's model and dataset; an empty one where there is none."""
@@ -115,7 +128,7 @@ def picture_file(sample: str, explainer: str, kind: Kind) -> str:
 
 
 def read_extras(folder: Path) -> Extras:
-    """Read the galleries of a board or run; none is no error.
+    """Read the galleries of a board or run, and the digests of its records; none is no error.
 
     Raises:
         UsageError: one is not a gallery of this schema.
@@ -129,4 +142,6 @@ def read_extras(folder: Path) -> Extras:
             first = str(error).splitlines()[0]
             raise UsageError(f"{path} is not a gallery ({first}); remove it, or build the board from its run") from None
         found[path.parent.parent.name, path.parent.name] = gallery
-    return Extras(found)
+    records = folder / RECORDS
+    digests = {p.relative_to(records).with_suffix("").as_posix(): file_hash(p) for p in sorted(records.rglob("*.json"))}
+    return Extras(found, digests)

@@ -35,12 +35,16 @@ def axis_of(numbers: Iterable[float | None]) -> Axis:
 
 
 def interval_path(axis: Axis, number: float, low: float | None, high: float | None) -> str:
-    """Return the path of a dot with its interval.
+    """Return the path of a dot with its interval; of a number beyond the axis an arrow at its end.
 
     Examples:
         >>> interval_path(Axis(0, 1), 0.5, 0.25, 0.75)
         'M26 6H70M45.4 6a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0-5.2 0'
+        >>> interval_path(Axis(0, 1), -2, -3, -1), interval_path(Axis(0, 1), 2, 1, 3)
+        ('M0 6l6-4v8z', 'M96 6l-6-4v8z')
     """
+    if number < axis.low or number > axis.high:
+        return "M0 6l6-4v8z" if number < axis.low else f"M{WIDE} 6l-6-4v8z"
     line = ""
     if low is not None and high is not None:
         line = f"M{_text(axis.place(low))} 6H{_text(axis.place(high))}"

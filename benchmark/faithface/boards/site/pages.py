@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from faithface.boards.board import Board, Row, Table
+from faithface.boards.claims import claim
 from faithface.boards.record import Number, Record
-from faithface.boards.render import JUDGED, figure, heading, place
+from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
 from faithface.boards.site.block import (
     ACCESS,
@@ -158,20 +159,35 @@ def tally(count: int, what: str) -> str:
 # --- the board
 
 
+@dataclass(frozen=True)
+class _Folded:
+    """A table that the first page only links to, and what may be said of its first protocol."""
+
+    page: str
+    heading: str
+    task: str
+    methods: int
+    protocol: str
+    said: str
+
+
 def _index(site: _Site, charts: Mapping[int, Sequence[Chart]]) -> bytes:
     board, page = site.board, links.INDEX
     blocks: list[tuple[Block, list[Chart]]] = []
-    folded: list[tuple[Block, Table]] = []
+    folded: list[tuple[_Folded, Table]] = []
     spent = 0
     for table in site.tables:
-        block = _block(site, table, page)
-        weight = _weight(block) + sum(len(chart.svg) for chart in charts[id(table)])
-        if blocks and spent + weight > FIRST_PAGE:
-            folded.append((block, table))
+        drawn = sum(len(chart.svg) for chart in charts[id(table)])
+        weight = _weight(table, len(table.columns))
+        if blocks and spent + weight + drawn > FIRST_PAGE:
+            folded.append((_fold(site, table), table))
             continue
-        spent += weight
-        # A first table that is large by itself is shown without its figures, which its own page has.
-        blocks.append((block, list(charts[id(table)]) if weight <= FIRST_PAGE else []))
+        block = _block(site, table, page)
+        if weight + drawn > FIRST_PAGE:
+            # A first table that is large by itself is shown in part; its own page has all of it.
+            block, drawn = _in_part(block, table), FIRST_PAGE
+        spent += weight + drawn
+        blocks.append((block, list(charts[id(table)]) if not block.more else []))
     rows = [row for table in site.tables for row in table.rows]
     explainers = {links.explainer_page(row.record): row.record.explainer for row in rows}
     return site.render(
@@ -203,10 +219,28 @@ def _block(site: _Site, table: Table, page: str) -> Block:
     return make_block(table, page, site.pages[id(table)], site.audit, link)
 
 
-def _weight(block: Block) -> int:
-    """Return about how many characters a block's tables have."""
-    cells = sum(len(s.heads) * (len(s.methods) + len(s.controls)) for s in block.sections)
-    return 4000 + 330 * cells + 400 * sum(len(s.methods) + len(s.controls) for s in block.sections)
+def _weight(table: Table, columns: int) -> int:
+    """Return about how many characters a table has on a page."""
+    return 4000 + (330 * columns + 400) * len(table.rows)
+
+
+def _in_part(block: Block, table: Table) -> Block:
+    """Return a block with as many of its sections as fit on the first page, at least one."""
+    shown = 1
+    while shown < len(block.sections):
+        columns = sum(len(section.heads) for section in block.sections[: shown + 1])
+        if _weight(table, columns) + 400 * shown * len(table.rows) > FIRST_PAGE:
+            break
+        shown += 1
+    return replace(block, sections=block.sections[:shown], more=len(block.sections) - shown)
+
+
+def _fold(site: _Site, table: Table) -> _Folded:
+    columns = [c for c in shown_columns(table) if family_of(c.sample).ranked] if table.kind == "explainers" else []
+    protocol, said = (columns[0].protocol, claim(table, columns[0])) if columns else ("", "")
+    page = links.link(links.INDEX, site.pages[id(table)])
+    methods = sum(not row.control for row in table.rows)
+    return _Folded(page, heading(table), table.first.model.task, methods, protocol, said)
 
 
 @dataclass(frozen=True)
@@ -323,6 +357,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         )
     protocols, samples = _sample_lines(site, row, page, gallery)
     at = site.pages[id(table)]
+    digest = site.extras.digest(record)
     return page, site.render(
         "cell.html.j2",
         page,
@@ -339,8 +374,8 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         total=len({sample for values in row.values.values() for sample in values}),
         table_link=links.link(page, at),
         explainer_link=links.link(page, links.explainer_page(record)),
-        text=cite.sentence(site.board, row),
-        bibtex=cite.bibtex(site.board, row),
+        text=cite.sentence(site.board, row, digest),
+        bibtex=cite.bibtex(site.board, row, digest),
         seconds=seconds_text(record.seconds_per_sample),
         access=ACCESS[access_of(record)],
         record_json=links.link(page, links.record_file(record, ".json")),

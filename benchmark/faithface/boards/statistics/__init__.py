@@ -13,6 +13,28 @@ scipy.special when a t distribution is needed. ``docs/explanation/statistics.md`
 from faithface.boards.statistics.bootstrap import interval
 from faithface.boards.statistics.design import make_design, make_units
 from faithface.boards.statistics.means import Interval
-from faithface.boards.statistics.ranking import Place, better_than, rank
+from faithface.boards.statistics.ranking import (
+    Comparisons,
+    Designs,
+    Place,
+    beaten,
+    better_than,
+    pairwise,
+    places,
+    rank,
+)
 
-__all__ = ["Interval", "Place", "better_than", "interval", "make_design", "make_units", "rank"]
+__all__ = [
+    "Comparisons",
+    "Designs",
+    "Interval",
+    "Place",
+    "beaten",
+    "better_than",
+    "interval",
+    "make_design",
+    "make_units",
+    "pairwise",
+    "places",
+    "rank",
+]

@@ -60,6 +60,13 @@ class Comparisons:
     p: np.ndarray
     adjusted: np.ndarray
 
+    def only(self, chosen: np.ndarray) -> Comparisons:
+        """Return the comparisons of some rivals (their places, int) alone, corrected for these alone."""
+        part = np.ix_(chosen, chosen)
+        p = self.p[part]
+        pairs = (self.n[part], self.difference[part], self.error[part], self.df[part])
+        return Comparisons(self.means[chosen], self.ranked[chosen], *pairs, p, adjust(p))
+
     def better(self, higher_is_better: bool, level: float = 1 - LEVEL) -> np.ndarray:
         """Return bool K×K: whether the first is significantly better than the second."""
         sign = 1 if higher_is_better else -1
@@ -193,8 +200,13 @@ def better_than(
 ) -> dict[str, set[str]]:
     """Return, for each rival, those that it is significantly better than; arguments as for :func:`rank`."""
     rivals, found = _compared(columns, names)
+    return beaten(rivals, found, higher_is_better)
+
+
+def beaten(rivals: Sequence[str], found: Comparisons, higher_is_better: bool) -> dict[str, set[str]]:
+    """Return, for each of the compared rivals, those that it is significantly better than."""
     better = found.better(higher_is_better)
-    return {name: {rivals[j] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
+    return {name: {rivals[int(j)] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
 
 
 def _compared(

@@ -56,6 +56,7 @@ class Curve(Metric):
             range=curve_range,
             needs=frozenset({"model"}),
             family="faithful",
+            tolerance=curve_tolerance,
             judged_on=lambda metric: metric.pairs if isinstance(metric, PairCurve) else metric.which,
             cost=curve_cost,
             source=row.source,
@@ -152,6 +153,15 @@ def curve_range(metric: Curve, card: ModelCard | None) -> Range:
     if metric.row.form == "score":
         return difference_range(card) if gap else score_range(card)
     return (-1.0, 1.0) if gap else (0.0, 1.0)
+
+
+def curve_tolerance(metric: Curve) -> float:
+    """Return how far a re-run may be: of right decisions, two points of each curve may lie so near the threshold that
+    they fall to its other side; of scores, what rounding on another device makes of them.
+    """
+    if metric.row.form == "score":
+        return 1e-3
+    return 2 * len(metric.row.directions) / (metric.points - 1)
 
 
 def curve_cost(metric: Curve) -> str:

@@ -38,6 +38,7 @@ class Job:
         opened: whether an earlier attempt has recorded what opening found.
         keep_maps: whether the maps come back with the values.
         shards: by number, where the samples of a shard stand in ``dataset``.
+        measure: whether what the steps take is measured first (:class:`~faithface.run.results.Measured`).
         policy: rows per pass and passes side by side, as an earlier attempt has measured them: with others, the last
             bit of a value may differ.
         listed: a digest of the samples' names in their order, by :func:`names_digest`.
@@ -53,6 +54,7 @@ class Job:
     shards: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     listed: str = ""
     policy: BatchingPolicy | None = None
+    measure: bool = False
 
 
 class Executor(Protocol):

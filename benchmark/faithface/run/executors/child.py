@@ -96,6 +96,7 @@ class Child:
         state: ``new``, ``opening``, ``ready``, ``busy`` (more shards may be ordered), ``ending`` (no more may be).
         orders, job: what it has to do, by the caller's own notes.
         tail: the end of what its present step has printed.
+        passes: how many the present step has made, forward and backward; ``told``: of what the run was told last.
         soiled: it has said that a plugin has altered it, and ends; ``closed``: nothing more will come from it.
     """
 
@@ -111,6 +112,8 @@ class Child:
         output.close()
         self.step: tuple[Step, float] = (Step("rest"), time.monotonic())
         self.reading: tuple[Step, float] | None = None
+        self.passes = (0, 0)
+        self.told: tuple[object, float] = (None, 0.0)
         self.state = "new"
         self.orders: list[Any] = []
         self.job: object = None
@@ -137,6 +140,8 @@ class Child:
                 message = pickle.loads(self.connection.recv_bytes())
                 if message[0] == "step":
                     self._note(*message[1:])
+                elif message[0] == "beat":
+                    self.passes = (message[1].forward, message[1].backward)
                 else:
                     self._waiting.append(message)
         except (EOFError, OSError, pickle.UnpicklingError):
@@ -147,6 +152,7 @@ class Child:
             self.reading = None if step.shard is None else (step, time.monotonic())
         else:
             self.step = (step, time.monotonic())
+            self.passes = (0, 0)
             self.steps[number] = step
 
     def printed(self) -> Iterator[tuple[Step, bytes]]:

@@ -10,38 +10,47 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from faithface.contract import BatchingPolicy, Dataset, FaceModel
 from faithface.contract.running import ONNX_RUNTIME
-from faithface.errors import NotApplicable
+from faithface.errors import FaithfaceError, NotApplicable
 from faithface.loading import clean_threshold, read_faces
 from faithface.model import open_model
 from faithface.perturb.prefetch import prefetch
 from faithface.run.executors import Job, drop_failures, items_of, scored_here
 from faithface.run.guard import Watch
+from faithface.run.measure import measure
 from faithface.run.plan import Group
-from faithface.run.results import CellShard, Event, Opened
+from faithface.run.results import CellShard, Event, Measured, Opened
 from faithface.run.shard import CellWork, ShardWork, run_shard
 from faithface.run.surroundings import Surroundings
 
 
-def run_group(job: Job) -> Iterator[Event]:
-    """Do the pending shards of a group in this process; see :class:`~faithface.run.executors.Executor`."""
+def run_group(job: Job, failed: Callable[[BaseException], None] | None = None) -> Iterator[Event]:
+    """Do the pending shards of a group in this process; see :class:`~faithface.run.executors.Executor`.
+
+    Args:
+        failed: is called with what an explainer or a metric raised, for instance to look at it in a debugger.
+    """
     group, dataset, request, threshold = job.group, job.dataset, job.request, job.threshold
     model = open_model(group.model.object, request.device, request.batch_size)
-    if not job.opened:
+    if not job.opened and threshold is None:
         threshold = group_threshold(model, dataset)
     warm_up(model, group, job.policy)
+    watch = Watch(surroundings=surroundings_of(group))
+    if failed is not None:
+        watch.failed = failed
+    if job.measure:
+        yield measure_job(model, job, threshold, watch)
     if not job.opened:
         yield Opened(group.number, threshold, model_facts(model))
     # A cell or metric that has failed is not tried again on the next shard.
     alive = {cell.number: scored_here(cell.metrics) for cell in group.cells}
     read = functools.partial(read_ahead, size=model.size)
-    watch = Watch(surroundings=surroundings_of(group))
     for work, pixels in prefetch(read, shards(job)):
         cells = tuple(dataclasses.replace(c, metrics=dict(alive[c.cell])) for c in work.cells if c.cell in alive)
         if not cells:
@@ -86,7 +95,8 @@ def shard_of(job: Job, items: Sequence[Any], number: int, wanted: Mapping[int, C
     for cell in job.group.cells:
         if cell.number in wanted:
             metrics = {t: m for t, m in scored_here(cell.metrics).items() if t in wanted[cell.number]}
-            cells.append(CellWork(cell.number, cell.explainer.object, metrics))
+            first = number == min(job.pending.get(cell.number, ()), default=None)
+            cells.append(CellWork(cell.number, cell.explainer.object, metrics, first))
     return ShardWork(number, positions, tuple(items[p] for p in positions), tuple(cells))
 
 
@@ -102,6 +112,16 @@ def surroundings_of(group: Group) -> Surroundings:
     kinds: set[type] = {type(cell.explainer.object) for cell in group.cells}
     kinds |= {type(metric.object) for cell in group.cells for metric in cell.metrics.values()}
     return Surroundings.read(*sorted(kinds, key=repr))
+
+
+def measure_job(model: FaceModel, job: Job, threshold: float | None, watch: Watch) -> Measured:
+    """Measure what the steps of a job take; whatever is wrong with its samples is found when they are scored."""
+    cells = {cell.number: (cell.explainer.object, scored_here(cell.metrics)) for cell in job.group.cells}
+    positions = [position for places in job.shards.values() for position in places]
+    try:
+        return measure(model, job.group.number, cells, job.dataset, positions, job.request.seed, threshold, watch)
+    except FaithfaceError:
+        return Measured(job.group.number, {}, {})
 
 
 def warm_up(model: FaceModel, group: Group, policy: BatchingPolicy | None = None) -> None:
@@ -126,7 +146,7 @@ def model_facts(model: FaceModel) -> dict[str, Any]:
     facts: dict[str, Any] = {"sha256": model.sha256, "batch": policy.batch, "side_by_side": policy.workers}
     facts["engine"] = policy.engine
     provider = model.provider if policy.engine == ONNX_RUNTIME else policy.engine
-    facts |= {"provider": provider, "notes": list(model.notes)}
+    facts |= {"classes": list(model.card.output.classes), "provider": provider, "notes": list(model.notes)}
     if model.parity is not None:
         facts["twin_parity"] = model.parity
     return facts

@@ -30,9 +30,11 @@ from faithface.run.executors import GroupFailed, Job, drop_failures, packed, pol
 from faithface.run.executors.child import Child, prepare
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.paths import log_file
-from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples, Step
+from faithface.run.results import CellShard, Event, Measured, Opened, Progress, ShardFailure, ShardSamples, Step
 
 T = TypeVar("T")
+TELL = 1.0  # seconds between two words on a step that goes on
+MEASURE = 20.0  # seconds that the measurement of a step may take
 POLL = 0.1  # seconds between two looks at the limits
 LONGEST = 3600.0  # seconds for a step where no limit is given, at least
 IMAGES = 500_000  # ... and at least as long as so many images take to be scored clean
@@ -224,6 +226,8 @@ class ProcessExecutor:
         if step.kind == "open" and not self.timeout:
             return OPENING
         limit = self.timeout or max(LONGEST, IMAGES * self.seconds_per_image)
+        if step.kind == "measure":
+            return min(limit, MEASURE)
         return limit * SLOW_STEPS if step.kind in ("open", "threshold") else limit
 
     def loss(self, child: Child) -> Loss | None:
@@ -278,12 +282,13 @@ class _GroupRun:
     written: dict[Path, int] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
     data: bytes = b""
+    measure: bool = False
     policy: BatchingPolicy | None = None
 
     def events(self) -> Iterator[Event]:
         job, pool = self.job, self.pool
         self.threshold = job.threshold
-        self.open, self.policy = job.opened, job.policy
+        self.open, self.measure, self.policy = job.opened, job.measure, job.policy
         self.alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
         for number, positions in sorted(job.shards.items()):
             left = {cell for cell, numbers in job.pending.items() if number in numbers}
@@ -307,9 +312,18 @@ class _GroupRun:
             wait(ends, POLL)
             for child in tuple(self.children):
                 yield from self._listen(child)
+            for i, child in enumerate(self.children):
+                yield from self._progress(i, child)
         for child in self.children:
             # The last shard is done; the worker says that it is ready for another job.
             yield from self._settle(child)
+
+    def _progress(self, process: int, child: Child) -> Iterator[Event]:
+        """Tell what a worker is at when that has changed, and once a second."""
+        now, state = time.monotonic(), (child.step, child.passes)
+        if state != child.told[0] or now - child.told[1] >= TELL:
+            child.told = (state, now)
+            yield Progress(child.step[0], *child.passes, process)
 
     def _settle(self, child: Child) -> Iterator[Event]:
         end = time.monotonic() + 10
@@ -325,7 +339,8 @@ class _GroupRun:
         child.state = "opening"
         child.job = self
         child.step = (Step("rest"), time.monotonic())
-        child.send("job", self.data, self.open, self.policy)
+        child.send("job", self.data, self.open, self.measure, self.policy)
+        self.measure = False  # once, even if it costs the worker its life
 
     def _feed(self, child: Child) -> None:
         """Order shards: two at a time, so that the faces of one are read while the other is worked on."""
@@ -386,8 +401,10 @@ class _GroupRun:
                 child.orders.pop(0)
         elif kind == "idle":
             child.state = "ready"
-        elif kind == "soiled":
+        elif kind in ("soiled", "doubt"):
             child.soiled = True
+            for todo in child.orders if kind == "doubt" else ():
+                todo.alone = True
         elif kind == "error":
             step = child.step[0]
             code = ReasonCode.MODEL_UNUSABLE if step.kind in ("open", "load") else ReasonCode.DATASET_UNUSABLE
@@ -400,6 +417,8 @@ class _GroupRun:
                 self.open, self.threshold = True, event.threshold
                 self.policy = policy_of(event.facts)
                 yield event
+        elif isinstance(event, Measured | Progress):
+            yield event
         elif isinstance(event, ShardSamples):
             self.ids[event.number] = tuple(fact.sample for fact in event.facts)
             taken = time.monotonic() - child.step[1]
@@ -431,12 +450,14 @@ class _GroupRun:
         step, reading, orders = child.step[0], child.reading, tuple(child.orders)
         text = loss.text + said(child.tail)
         self._replace(child)
-        if reading is not None and step.kind in ("explain", "score", "load"):
+        if reading is not None and step.kind in ("explain", "again", "score", "load"):
             # Either may be the one. Do the shards again, one thing at a time.
             for todo in orders:
                 todo.alone = True
             return
-        if step.kind in ("explain", "score"):
+        if step.kind == "measure":
+            return  # whose fault it was will show when its turn comes
+        if step.kind in ("explain", "again", "score"):
             yield from self._blame(step, Loss(loss.code, text))
             return
         at = reading[0] if reading is not None else step

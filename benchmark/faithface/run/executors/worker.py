@@ -3,10 +3,13 @@
 Place in the flow: ``processes`` starts :func:`main` in a process of its own and talks to it through a pipe. May call
 ``model``, ``local`` and ``shard``.
 
-Messages to the worker: ``("job", bytes, opened, policy)``, ``("shard", Order)``, ``("end",)``, ``("call", bytes)``,
-``("stream", bytes)``, ``("quit",)``. Messages from it: ``("step", Step, number)``, ``("event", Event)``,
-``("done", shard)``, ``("idle",)``, ``("part", value)``, ``("result", value)``, ``("error", Failed)`` and
-``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker.
+Messages to the worker: ``("job", bytes, opened, measure, policy)``, ``("shard", Order)``, ``("end",)``,
+``("call", bytes)``, ``("stream", bytes)``, ``("quit",)``. Messages from it: ``("step", Step, number)``,
+``("beat", Passes)`` (of the present step, once a second), ``("event", Event)``,
+``("done", shard)``, ``("idle",)``, ``("part", value)``, ``("result", value)``, ``("error", Failed)``,
+``("soiled", shard)``: a plugin has altered something that all share; whoever gets this starts a fresh worker; and
+``("doubt", shard)``: either a plugin of the shard has, or the dataset that was read meanwhile; the shard is to be
+repeated alone.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -28,7 +32,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faithface.contract import BatchingPolicy, FaceModel
+from faithface.contract import BatchingPolicy, FaceModel, Passes
 from faithface.errors import FaithfaceError
 from faithface.explaining import one_line
 from faithface.loading import read_faces
@@ -37,13 +41,14 @@ from faithface.perturb.prefetch import prefetch
 from faithface.reasons import ReasonCode
 from faithface.run.executors import Job, items_of
 from faithface.run.executors.descendants import adopt, end_below
-from faithface.run.executors.local import group_threshold, model_facts, shard_of, surroundings_of, warm_up
+from faithface.run.executors.local import group_threshold, measure_job, model_facts, shard_of, surroundings_of, warm_up
 from faithface.run.executors.orders import Failed, Order
 from faithface.run.guard import Watch
 from faithface.run.results import CellShard, Opened, Step
 from faithface.run.shard import ShardWork, run_shard
 from faithface.run.surroundings import Surroundings
 
+BEAT = 1.0
 MARK = b"\x00step %d\x00"
 """What the worker writes into its output before each step, so that output is told apart by step."""
 
@@ -101,6 +106,18 @@ class _Worker:
         self.job: Job | None = None
         self.model: FaceModel | None = None
         self.items: Sequence[Any] = ()
+        self.reading = self.overlapped = False  # whether faces are read beside the steps of the present cell
+        self.before = Passes()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        """Say once a second how many passes the present step has made."""
+        with contextlib.suppress(OSError):  # the driver is gone, and so is this process in a moment
+            while True:
+                time.sleep(BEAT)
+                model = self.model
+                if model is not None:
+                    self.send("beat", model.passes - self.before)
 
     def send(self, *message: Any) -> None:
         data = pickle.dumps(message)
@@ -111,6 +128,7 @@ class _Worker:
         """Say what comes next; first hand out what was printed until now, and mark the place."""
         self._flush()
         self.steps += 1
+        self.before = self.model.passes if self.model is not None else Passes()
         self.send("step", step, self.steps)
         data = MARK % self.steps
         with contextlib.suppress(OSError):
@@ -159,8 +177,7 @@ class _Worker:
         finally:
             changed = self.clean.restore()
         if changed:
-            shown = f"changed {', '.join(changed[:4])} for the whole process; restore what was there before returning"
-            self.send("error", Failed(None, shown, ReasonCode.STATE_CHANGED))
+            self.send("error", Failed(None, what_changed(changed), ReasonCode.STATE_CHANGED))
         else:
             self.send("result", result)
 
@@ -177,8 +194,8 @@ class _Worker:
         self.tell(Step("rest"))
         self.send("result", None)
 
-    def start(self, data: bytes, opened: bool, policy: BatchingPolicy | None) -> None:
-        """Open the model of a job."""
+    def start(self, data: bytes, opened: bool, measure: bool, policy: BatchingPolicy | None) -> None:
+        """Open the model of a job, and measure its steps where that is asked for."""
         self.job, self.model = None, None
         self.tell(Step("open"))
         job: Job = pickle.loads(data)
@@ -190,13 +207,23 @@ class _Worker:
         model = open_model(job.group.model.object, job.request.device, job.request.batch_size)
         threshold = job.threshold
         if not opened:
+            self.clean.restore()
+            self.model = model  # so that its passes are told about
             self.tell(Step("threshold"))
             threshold = group_threshold(model, job.dataset)
+            if changed := self.clean.restore():
+                self.send("error", Failed(None, what_changed(changed), ReasonCode.STATE_CHANGED))
+                return
             self.tell(Step("open"))
         warm_up(model, job.group, policy)
         self.clean.restore()
         self.watch.surroundings = surroundings_of(job.group)
         self.job, self.model = job, model
+        if measure:
+            self.send("event", measure_job(model, job, threshold, self.watch))
+            if self.watch.soiled:
+                self.send("soiled", -1)
+                os._exit(0)
         self.send("event", Opened(job.group.number, threshold, model_facts(model)))
 
     def shards(self, first: Order) -> None:
@@ -222,6 +249,9 @@ class _Worker:
             )
             for event in events:
                 if isinstance(event, CellShard):
+                    if self.in_doubt(event):
+                        self.send("doubt", order.number)
+                        os._exit(0)
                     dropped |= {(event.cell, None)} if event.failure else set()
                     dropped |= {(event.cell, text) for text in event.metric_failures}
                 self.send("event", event)
@@ -232,6 +262,12 @@ class _Worker:
             self.send("done", order.number)
         self.send("idle")
 
+    def in_doubt(self, event: CellShard) -> bool:
+        """Say whether a cell failed for a change that the dataset may have made, because it was read meanwhile."""
+        overlapped, self.overlapped = self.overlapped, self.reading
+        failures = (event.failure, *event.metric_failures.values())
+        return overlapped and any(one is not None and one.reason.code is ReasonCode.STATE_CHANGED for one in failures)
+
     def orders(self, first: Order) -> Iterator[Order]:
         yield first
         while (message := self.connection.recv())[0] == "shard":
@@ -241,9 +277,15 @@ class _Worker:
         order, shard = work
         assert self.model is not None
         self.send("step", Step("read", shard.number), 0)
+        self.reading = self.overlapped = not order.alone
         pixels = read_faces(shard.items, self.model.size)
+        self.reading = False
         self.send("step", Step("read"), 0)
         return order, shard, pixels
+
+
+def what_changed(names: Sequence[str]) -> str:
+    return f"changed {', '.join(names[:4])} for the whole process; restore what was there before returning"
 
 
 def failed(error: BaseException) -> Failed:

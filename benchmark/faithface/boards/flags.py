@@ -1,0 +1,58 @@
+"""What is to be said of numbers that are there: a model that hardly knows the data, constant maps, and explainers that
+give another map a second time.
+
+Place in the flow: ``terminal`` and ``render`` print these lines under a table. Calls ``board`` only.
+"""
+
+from __future__ import annotations
+
+from faithface.boards.board import Row, Table
+from faithface.run.results import NOT_DETERMINISTIC
+
+MARGIN = 0.1
+"""How much better than chance a model's accuracy must be to be plausible."""
+FEWEST = 10
+"""Samples below which an accuracy says nothing."""
+
+
+def implausible(table: Table) -> list[str]:
+    """Return a line for each model of a table whose accuracy on unaltered samples is hardly better than chance.
+
+    Such a model is most often right and its card wrong; all numbers are then those of another network.
+    """
+    lines = {}
+    for record in (row.record for row in table.rows):
+        model = record.model
+        if model.clean_accuracy is None or model.clean_n < FEWEST:
+            continue
+        chance = 0.5 if model.task == "verification" else 1 / max(2, len(model.card["output"]["classes"]))
+        if model.clean_accuracy < chance + MARGIN:
+            lines[model.name] = (
+                f"{model.name}: clean accuracy {model.clean_accuracy:.1%} is hardly better than chance ({chance:.0%}), "
+                "so these numbers say little: check the card's color, mean, std and classes (`faithface inspect CARD "
+                "--dataset D` tries the usual ones)"
+            )
+    return list(lines.values())
+
+
+def flag_lines(table: Table) -> list[str]:
+    """Return one line per explainer and kind of remark.
+
+    Several protocols that look at the same maps make the same remark; the largest number of samples is given.
+    """
+    lines = []
+    for row in table.rows:
+        found = row.record.explainer.note.get(NOT_DETERMINISTIC)
+        if found:
+            lines.append(f"{row.title}: not deterministic: {found}")
+        lines += [f"{row.title}: {text}, {count} of {n} samples" for text, (count, n) in counted(row).items()]
+    return lines
+
+
+def counted(row: Row) -> dict[str, tuple[int, int]]:
+    """Return by remark for how many samples it was made, and of how many."""
+    most: dict[str, tuple[int, int]] = {}
+    for number in row.record.numbers:
+        for text, count in number.flags.items():
+            most[text] = max(most.get(text, (0, 0)), (count, number.n + number.invalid))
+    return most
