@@ -61,7 +61,7 @@ RUNS = 20
 SEED = 8_410_000  # of the training people; PlantedShortcuts(seed=2) are others
 FACES = 600
 SIDE = 56
-EPOCHS = 18
+EPOCHS = 30
 BATCH = 50
 RATE = 6e-3
 SHOWN = 0.7  # of the attacks show their cue where a shortcut gives the class away

@@ -17,7 +17,7 @@ from faithface.regions.partition import Regions, regions_of_places
 CHANGED = "changed: "
 CUE = "cue"
 MOST_THINGS = 10
-# Replacing anything moves a score a little: clean networks of docs/explanation/shortcuts.md reach 11 %.
+# Replacing anything moves a score a little: by 5 to 10 % for clean networks (docs/explanation/shortcuts.md).
 BOUND = 0.15
 
 
