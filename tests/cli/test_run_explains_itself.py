@@ -82,8 +82,12 @@ def test_a_dry_run_measures_and_scores_nothing(faithface: Any, made: Path) -> No
     assert found["bytes"] < found["bytes_free"]
     assert {row["protocol"]: (row["n"], row["judged on"]) for row in found["protocols"]} == {
         "mean-relevance@1": (20, "images"),
-        "deletion@1(grid=4,points=5)": (10, "positive images"),
+        "deletion@1(grid=4,points=5)": (20, "images"),  # the folder does not say which class is positive
     }
+    named = [f"{part}(positive=attack)" if part == f"folder:{made / 'classes'}" else part for part in command]
+    said = faithface(*named, "--workers", "0", "--json")
+    counts = {row["protocol"]: (row["n"], row["judged on"]) for row in json.loads(said.out)["protocols"]}
+    assert counts["deletion@1(grid=4,points=5)"] == (10, "positive images")
     text = faithface(*command, "--workers", "0").out
     assert re.search(r"saliency +1 +1 +\S+ s", text)
     assert "the whole run: about" in text

@@ -10,8 +10,9 @@ import hashlib
 import importlib
 import io
 import json
-import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,18 +162,12 @@ def npz_files() -> dict[str, bytes]:
 def finished_run() -> dict[str, bytes]:
     """Return the files of a finished run, whose values are made up: its store, and one of its records.
 
-    The run is made in a process of its own: it leaves threads, which forked children would wait for in vain.
+    The run is made in a fresh interpreter: it leaves threads, for which forked children of this process would wait, and
+    a fork of this process would wait for the threads that it has already.
     """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with os.fdopen(writing, "wb") as pipe:
-            pickle.dump(_finished_run(), pipe)
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        made: dict[str, bytes] = pickle.load(pipe)
-    os.waitpid(child, 0)
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-m", "tests.soak.seeds"], cwd=root, stdout=subprocess.PIPE, check=True)
+    made: dict[str, bytes] = pickle.loads(done.stdout)
     return made
 
 
@@ -343,3 +338,7 @@ def inspect_network(path: Path) -> None:
         raise
     except Exception as error:
         raise Caught from error
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(pickle.dumps(_finished_run()))

@@ -18,7 +18,7 @@ from faithface.boards.findings import Check
 from faithface.boards.record import Kept, Number, curves_of, samples_digest
 from faithface.boards.statistics import interval
 from faithface.card import ModelCard
-from faithface.contract import Metric
+from faithface.contract import Metric, judged_by
 from faithface.errors import FaithfaceError
 from faithface.reasons import Status
 from faithface.specs import parse_spec
@@ -198,7 +198,7 @@ def _bounds(kept: Kept, number: Number, metric: Metric) -> Found:
         "better": protocol.direction(number.value_name),
         "range": (_finite(low), _finite(high)),
         "best": _finite(metric.best_on(card)),
-        "judged on": metric.judged_on,
+        "judged on": judged_by(metric.judged_on, kept.record.model.task),
         "family": protocol.family,
         "tolerance": _finite(metric.tolerance),
         "summary": "mean" if type(metric).summarise is Metric.summarise else "protocol",

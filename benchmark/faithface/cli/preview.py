@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from faithface.boards.statistics.means import MIN_SAMPLES
-from faithface.contract import Metric, Pair
+from faithface.contract import Metric, Pair, judged_by
 from faithface.run.forecast import EXPLAIN, Forecast, Work
 from faithface.run.not_applicable import Entry, fold
 from faithface.run.plan import Group, Plan
@@ -82,16 +82,16 @@ def unmatched(plan: Plan) -> Iterator[str]:
 def judged(group: Group, metric: Metric) -> tuple[int, str]:
     """Return how many samples of a group a protocol is judged on, and what they are called."""
     items = group.dataset.object.items()
-    which = metric.judged_on
+    which = judged_by(metric.judged_on, group.model.object.task)
     chosen = [items[position] for position in group.positions]
     pairs = [item for item in chosen if isinstance(item, Pair)]
     if pairs and which in ("genuine", "impostor"):
         return sum(item.same is (which == "genuine") for item in pairs), f"{which} pair"
-    if pairs or which not in ("positive", "negative"):
-        return len(chosen), "pair" if pairs else "image"
     positive = group.dataset.object.positive
+    if pairs or which not in ("positive", "negative") or not positive:  # of no known positive class, all are judged
+        return len(chosen), "pair" if pairs else "image"
     labels = [None if isinstance(item, Pair) else item.label for item in chosen]
-    negative = [bool(positive) and label not in (None, positive) for label in labels]
+    negative = [label not in (None, positive) for label in labels]
     return sum(one is (which == "negative") for one in negative), f"{which} image"
 
 

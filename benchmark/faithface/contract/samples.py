@@ -17,7 +17,7 @@ from faithface.errors import NotApplicable, UsageError
 from faithface.lazy import torch
 from faithface.reasons import ReasonCode
 from faithface.seeds import rng_for, seed_for
-from faithface.tasks import ClassTarget, PairTarget, Target, Task, is_saturated
+from faithface.tasks import ClassTarget, PairTarget, Target, is_saturated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def both(pairs: Which, classes: ClassSide) -> Both:
     return cast("Both", f"{pairs}+{classes}")
 
 
-def judged_by(which: str, task: Task) -> str:
+def judged_by(which: str, task: str) -> str:
     """Return the part that speaks of a task, of two sides joined by ``+``; one alone speaks of both."""
     return which.split("+")[0 if task == "verification" else -1]
 
