@@ -344,10 +344,7 @@ def test_the_explainer_and_the_metric_of_the_how_to_pages_run_through_evaluate(
     assert "cell-drop(cells=4)" in result.table()
 
 
-METRIC_LINE = (
-    "A metric is a written protocol with a version. The class computes it; its docstring *is* the protocol, and "
-    "`faithface metrics ID` prints it."
-)
+METRIC_LINE = "docstring of a base class hold for every metric that is built on it."
 
 
 def test_the_test_of_the_how_to_page_passes(cell_drop: Path) -> None:

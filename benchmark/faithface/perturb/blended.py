@@ -51,17 +51,17 @@ def blended_outputs(
     if not isinstance(feed, HostFeed):
         return model.outputs_of(count, lambda part: torch.addcmul(color, masks(part)[:, None], image - color))
     with one_thread():
-        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
+        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]).cpu())
     base, difference = torch.from_numpy(hidden), torch.from_numpy(shown - hidden)
 
     def write(part: slice, rows: np.ndarray) -> None:
-        mask = masks(part).to(base)
+        mask = masks(part).cpu().to(base.dtype)
         # One pass over the rows, where numpy would make two.
         torch.addcmul(
             base, mask[..., None] if feed.channels_last else mask[:, None], difference, out=torch.from_numpy(rows)
         )
 
-    return _run(model, feed, shown, count, write)
+    return _run(model, feed, shown, count, write).to(image.device)
 
 
 def covered_outputs(model: FaceModel, image: Tensor, color: Tensor, windows: Sequence[Window]) -> Tensor:
@@ -78,7 +78,7 @@ def covered_outputs(model: FaceModel, image: Tensor, color: Tensor, windows: Seq
 
         return model.outputs_of(len(windows), make)
     with one_thread():
-        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]))
+        shown, hidden = feed.prepare(torch.stack([image, color.expand_as(image)]).cpu())
 
     def write(part: slice, rows: np.ndarray) -> None:
         rows[:] = shown
@@ -88,7 +88,7 @@ def covered_outputs(model: FaceModel, image: Tensor, color: Tensor, windows: Seq
             else:
                 row[:, top:bottom, left:right] = hidden[:, top:bottom, left:right]
 
-    return _run(model, feed, shown, len(windows), write)
+    return _run(model, feed, shown, len(windows), write).to(image.device)
 
 
 def _run(model: FaceModel, feed: HostFeed, like: np.ndarray, count: int, write: Write) -> Tensor:
