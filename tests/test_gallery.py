@@ -205,7 +205,7 @@ def test_the_commands_write_the_pages_and_say_where(
     assert main(["leaderboard", "build", str(run), "-o", str(tmp_path), "--samples", "2"]) == 0
     (board,) = (tmp_path / "adhoc").glob("v*")
     first = {p.relative_to(board): p.read_bytes() for p in board.rglob("*") if p.is_file()}
-    assert {path.parts[0] for path in first} == {"README.md", "gallery", "records", "site", "tables"}
+    assert {path.parts[0] for path in first} == {"README.md", "gallery", "records", "site", "tables", "trust.csv"}
     assert len([path for path in first if path.parts[:2] == ("site", "samples")]) == 2
     # A board is a function of what lies in its folder: made again, it is the same, byte for byte.
     assert main(["leaderboard", "build", str(board)]) == 0
