@@ -18,7 +18,7 @@ from faithface.plugins import Registry, load_registry
 from tests.support.networks import tiny
 
 CURVES = re.compile(r"(gap|deletion|insertion)(-.*)?@1")
-ALSO_ENGINE = {"inpainting-game@1", "patch-replacement@1", "region-shapley@1", "road@1"}
+ALSO_ENGINE = {"inpainting-game@1", "optimum-share@1", "patch-replacement@1", "region-shapley@1", "road@1"}
 
 
 @pytest.fixture(scope="module")
