@@ -175,7 +175,7 @@ def test_it_is_refused_without_weights_explainer_or_steps(
     with pytest.raises(ValueError, match="steps is 0"):
         Randomisation(steps=0)
     empty = onnx.ModelProto()
-    monkeypatch.setattr(model, "proto", empty)
+    monkeypatch.setattr(type(model), "proto", empty)
     with pytest.raises(NotApplicable, match="has none that are stored as such"):
         METRIC.score(model, samples, maps, Brightness())
 

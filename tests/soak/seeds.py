@@ -320,10 +320,11 @@ def read_record_file(path: Path) -> None:
 
 
 def read_values_file(path: Path) -> None:
-    """Read a table of values whose digest is right, as somebody who alters one can make it."""
-    from faithface.boards.record import VALUE_SCHEMA, read_frame
+    """Read a table of values or curves whose digest is right, as somebody who alters one can make it."""
+    from faithface.boards.record import CURVE_SCHEMA, VALUE_SCHEMA, read_frame
 
-    read_frame(path, hashlib.sha256(path.read_bytes()).hexdigest(), VALUE_SCHEMA)
+    schema = CURVE_SCHEMA if path.stem.endswith("~curves") else VALUE_SCHEMA
+    read_frame(path, hashlib.sha256(path.read_bytes()).hexdigest(), schema)
 
 
 def inspect_network(path: Path) -> None:

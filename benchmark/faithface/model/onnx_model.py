@@ -292,7 +292,8 @@ class OnnxModel(FaceModel):
     @cached_property
     def derived(self) -> Derived:
         """The twin and its comparison with the file, or why there is none."""
-        return derive_twin(self._source)
+        with torch.enable_grad():  # whoever asks first may have switched gradients off
+            return derive_twin(self._source)
 
     @property
     def comparison(self) -> Parity:

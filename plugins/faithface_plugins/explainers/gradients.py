@@ -251,7 +251,7 @@ class IntegratedGradients(Explainer):
         from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 
         baseline = baseline_images(model, self.baseline).to(samples.images)
-        rises = self._rises(model, samples).double()
+        rises = rises_from(model, samples, self.baseline)
         gaps, used = [], []
 
         def attribute(scalar: nn.Module, images: Tensor, rows: Tensor) -> Tensor:
@@ -286,13 +286,7 @@ class IntegratedGradients(Explainer):
 
     def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor | None:
         """The rise of the score from the baseline to the image; no promise where the sum loses its sign."""
-        return self._rises(model, samples) if self.channels == "sum" else None
-
-    def _rises(self, model: FaceModel, samples: Samples) -> Tensor:
-        views = samples.views()
-        clean = views.target.score(model.card, samples.clean.outputs.reshape(len(views.images), -1))
-        start = model.cached(baseline_outputs, self.baseline).to(clean).expand(len(clean), -1)
-        return clean - views.target.score(model.card, start)
+        return rises_from(model, samples, self.baseline) if self.channels == "sum" else None
 
 
 def rises_from(model: FaceModel, samples: Samples, fill: Fill) -> Tensor:

@@ -22,7 +22,13 @@ from tests.support.graphs import card_for
 from tests.support.networks import faces, pair_batch, sample_batch, tiny
 
 BY_TWIN: tuple[Explainer, ...] = (
-    *(e for e in EXPLAINERS if e.method.needs & {"gradients", "activations"} and "verification" in e.method.tasks),
+    *(
+        e
+        for e in EXPLAINERS
+        if e.method.needs & {"gradients", "activations"}
+        and "verification" in e.method.tasks
+        and not e.needs_argument  # a bridge is nothing without the name of a method
+    ),
     Fggb(reading="signed", norms="sketch"),
     Fggb(channels="adaptive"),
 )
@@ -115,3 +121,15 @@ def test_a_twin_that_the_faces_of_a_run_disprove_is_used_by_no_method(explainer:
     model.twin.network._modules[name] = bent
     with pytest.raises(NotApplicable, match=r"differ.*, on images of this run"):
         explainer.explain(model, samples)
+
+
+def test_a_twin_that_is_first_asked_for_without_gradients_is_the_same(tmp_path: Path) -> None:
+    model = open_model(tiny("cnn", "pad", tmp_path))
+    with torch.no_grad():
+        assert model.twin is not None
+    samples = sample_batch(model, 2)
+    (tmp_path / "other").mkdir()
+    other = open_model(tiny("cnn", "pad", tmp_path / "other"))
+    assert near(
+        Saliency().explain(model, samples).relevance, Saliency().explain(other, sample_batch(other, 2)).relevance
+    )
