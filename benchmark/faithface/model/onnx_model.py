@@ -112,7 +112,10 @@ class OnnxModel(FaceModel):
     def take_back_proto(self) -> bool:
         """Say whether the copy that was lent has been changed; who asks for one from now on gets another."""
         lent, self._lent = self._lent, None
-        return lent is not None and lent != self._proto
+        if lent is None or lent == self._proto:
+            return False
+        # A number that is NaN differs from itself; its bytes do not.
+        return lent.SerializeToString(deterministic=True) != self._proto.SerializeToString(deterministic=True)
 
     # --- checks on opening
 

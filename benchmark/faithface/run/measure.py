@@ -96,8 +96,12 @@ def _cost(guard: Guard, step: Step, model: FaceModel, call: Any, tally: _Tally |
     A first call also pays for what is made once (kernels, buffers, imports), which would be multiplied by the number of
     samples. So a call that takes long enough to matter is timed again.
     """
+    begun = time.monotonic()
     first = _once(guard, step, model, call, tally)
-    if first is None or first.seconds < MATTERS or guard.watch.soiled or tally:  # the second would find what is cached
+    spent = time.monotonic() - begun
+    if first is None or first.seconds < MATTERS or spent > 2 * TRUE_SECONDS or guard.watch.soiled:
+        return first
+    if tally:  # of a metric, a second call would find what is cached
         return first
     second = _once(guard, step, model, call, tally)
     if second is None:
