@@ -129,7 +129,7 @@ class OnnxModel(FaceModel):
                     f"{self.card.path}: the input has {key} {got}, but the card's [input] says {want} "
                     f"(size = {list(card.size)}, color = {card.color}, layout = {card.layout})"
                 )
-        if problem := problem_with_range(self.proto.graph, card):
+        if problem := problem_with_range(self._proto.graph, card):
             self.notes.append(f'model "{self.card.name}": {problem}')
 
     def _check_contributions(self) -> None:
