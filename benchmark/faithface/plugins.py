@@ -121,7 +121,7 @@ _KINDS: dict[str, _Kind] = {
 
 @dataclass(frozen=True)
 class Listener:
-    """A plugin that wants to hear of a run: its module, and who brought it."""
+    """A plugin with hooks on a run: its module, and its provenance."""
 
     module: Any
     provenance: Provenance

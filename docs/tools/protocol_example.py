@@ -311,7 +311,7 @@ class Summing(Explainer):
 
     method = Method(
         name="summing",
-        complete=True,
+        promises=frozenset({"completeness"}),
     )
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:

@@ -1,4 +1,4 @@
-"""What the driver hears of its worker processes while they work: measured costs, and passes within a batch."""
+"""What worker processes report to the driver while they work: measured costs, and passes within a batch."""
 
 from __future__ import annotations
 

@@ -42,12 +42,11 @@ class Method:
         seeded: whether it draws random numbers (always from :meth:`Samples.rng`).
         source: the paper.
         reexplains: False for maps that cannot be computed for altered images (precomputed ones).
-        complete: True where the method promises that its map sums to a rise of the score, which
-            :meth:`Explainer.promised_sum` states.
         control: True for what is no method but shows what a number means, such as random maps or the ground truth;
             boards show it apart and do not rank it.
         promises: properties that the paper proves, which ``faithface.testing`` holds it to. ``completeness``: the
-            values of a map sum to the explained scalar minus that of a fixed baseline. ``translation``: where the
+            values of a map sum to the explained scalar minus that of a fixed baseline, which
+            :meth:`Explainer.promised_sum` states. ``translation``: where the
             network does not care by how many whole strides an image is moved, the map moves with the image.
 
     Raises:
@@ -61,7 +60,6 @@ class Method:
     seeded: bool = False
     source: str = ""
     reexplains: bool = True
-    complete: bool = False
     control: bool = False
     promises: frozenset[Promise] = frozenset()
 
@@ -108,7 +106,7 @@ class Explainer(Parametrised, ABC):
     def promised_sum(self, model: FaceModel, samples: Samples) -> Tensor | None:
         """Return what each view's map must sum to, float32 M in the order of :meth:`Samples.views`; None: no promise.
 
-        Of a pair it is the sum of similarity minus dissimilarity. For methods that are ``complete``.
+        Of a pair it is the sum of similarity minus dissimilarity. For methods that promise completeness.
         """
         return None
 

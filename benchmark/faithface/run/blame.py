@@ -48,7 +48,7 @@ def without_folders(text: str) -> str:
     """Return a traceback with the last two parts of each path: records are published, and folders are private.
 
     Examples:
-        >>> without_folders('  File "/home/me/work/mine/saliency.py", line 3, in explain')
+        >>> without_folders('  File "/home/me/code/mine/saliency.py", line 3, in explain')
         '  File "mine/saliency.py", line 3, in explain'
     """
 

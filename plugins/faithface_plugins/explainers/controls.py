@@ -160,7 +160,12 @@ class Inverted(Explainer):
         of = self.inner.info
         version = f"{self.method.version}.{of.version}"
         return dataclasses.replace(
-            of, name=f"inverted:{self.asked}", version=version, source=self.method.source, control=True, complete=False
+            of,
+            name=f"inverted:{self.asked}",
+            version=version,
+            source=self.method.source,
+            control=True,
+            promises=of.promises - {"completeness"},
         )
 
     def with_argument(self, argument: str, resolve: Callable[[str], Explainer]) -> Explainer:

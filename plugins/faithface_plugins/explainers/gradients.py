@@ -236,7 +236,6 @@ class IntegratedGradients(Explainer):
     method = Method(
         name="integrated-gradients",
         needs=frozenset({"gradients"}),
-        complete=True,
         source="Sundararajan et al. 2017, arXiv:1703.01365",
         promises=frozenset({"completeness", "translation"}),
     )

@@ -222,7 +222,7 @@ class Promising(Explainer):
 
     promised: float = 2.0
 
-    method = Method(name="toy-promising", complete=True)
+    method = Method(name="toy-promising", promises=frozenset({"completeness"}))
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         shape = samples.images.shape[-2:]

@@ -36,9 +36,9 @@ class Completeness(Metric):
         Passed where the mean over the samples is at most 0.05.
 
     Special cases
-        It applies to methods that promise a sum (``Method.complete``), as they are set: integrated gradients with
-        channels that lose their sign promise none. A sample with r = 0 has no value, nor has one whose map is not
-        finite.
+        It applies to methods that promise a sum (``completeness`` in ``Method.promises``), as they are set: integrated
+        gradients with channels that lose their sign promise none. A sample with r = 0 has no value, nor has
+        one whose map is not finite.
 
     Differs from other libraries
         Quantus asks every method whether its map sums to the score minus that of a baseline of its own choice, and
@@ -69,7 +69,7 @@ class Completeness(Metric):
     )
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        if explainer is not None and not explainer.info.complete:
+        if explainer is not None and "completeness" not in explainer.info.promises:
             raise NotApplicable(f'metric "{self.id}" is for methods that promise what their maps sum to')
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
