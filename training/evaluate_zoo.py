@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from faithface.card import ModelCard
 from faithface.model import open_model
+from faithface.tasks import equal_error_rate
 from faithface_plugins.datasets import planted
 from faithface_plugins.datasets.planted.datasets import PlantedVerification
 from faithface_plugins.models import ZOO_CARDS
@@ -91,8 +92,8 @@ def measure_verification(card: ModelCard, cache: Path) -> Figures:
     model = open_model(card)
     scores = measure.pair_scores(model, pairs["a"], pairs["b"])
     same, swapped = np.array(pairs["same"]), np.array(pairs["kind"]) == "part-swap"
-    rate, threshold = measure.equal_error_rate(scores[~swapped], same[~swapped])
-    all_rate, _ = measure.equal_error_rate(scores, same)
+    rate, threshold = equal_error_rate(scores[~swapped], same[~swapped])
+    all_rate, _ = equal_error_rate(scores, same)
     return {
         "eer": rate,
         "eer_with_swaps": all_rate,

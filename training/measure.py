@@ -16,7 +16,7 @@ from torch import Tensor
 
 from faithface.card import ModelCard
 from faithface.contract import FaceModel
-from faithface.tasks import ClassTarget, cosine, equal_error_threshold
+from faithface.tasks import ClassTarget, cosine
 
 CHUNK = 100
 
@@ -63,13 +63,6 @@ def pair_scores(model: FaceModel, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the cosines of pairs of uint8 images N×H×W×3."""
     sides = [torch.cat([model.embeddings(part) for part in _chunks(images)]) for images in (a, b)]
     return cosine(*sides).double().numpy()
-
-
-def equal_error_rate(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
-    """Return the equal-error rate (mean of FMR and FNMR at the equal-error threshold) and that threshold."""
-    threshold = equal_error_threshold(scores, same)
-    fnmr, fmr = float((scores[same] < threshold).mean()), float((scores[~same] >= threshold).mean())
-    return (fnmr + fmr) / 2, threshold
 
 
 def grad_cam(model: FaceModel, images: np.ndarray) -> np.ndarray:

@@ -219,3 +219,21 @@ def equal_error_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     fnmr = np.searchsorted(genuine, candidates, side="left") / n_genuine
     fmr = 1 - np.searchsorted(impostor, candidates, side="left") / n_impostor
     return float(candidates[int(np.argmin(np.abs(fmr - fnmr)))])
+
+
+def equal_error_rate(scores: np.ndarray, same: np.ndarray) -> tuple[float, float]:
+    """Return the equal-error rate, in [0, 1], and the threshold of :func:`equal_error_threshold` that it belongs to.
+
+    The rate is the mean of the false match and the false non-match rate at that threshold.
+
+    Args:
+        scores: N similarities of unaltered pairs.
+        same: N bools, True for genuine.
+
+    Raises:
+        UsageError: only genuine or only impostor pairs.
+    """
+    scores, same = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
+    threshold = equal_error_threshold(scores, same)
+    matched = scores >= threshold
+    return float(matched[~same].mean() + (~matched[same]).mean()) / 2, threshold

@@ -20,7 +20,8 @@ from faithface.contract import Dataset, FaceModel, Pair, Sample
 from faithface.errors import RunError, UsageError
 from faithface.loading import dataset_scores, read_face
 from faithface.preprocessing import auc, positive_columns
-from faithface.tasks import ON_THRESHOLD, class_probabilities, equal_error_threshold, threshold_on
+from faithface.tasks import accepted as accepted_at
+from faithface.tasks import class_probabilities, equal_error_rate, threshold_on
 
 SHOWN = 4  # samples of an outcome, the least certain and the most certain in halves
 
@@ -118,17 +119,15 @@ def decide(model: FaceModel, data: Dataset) -> Decisions:
     at = np.flatnonzero(known)
     _need_both(data, wanted[at], model.card.task)
     scores, wanted = scores[at], wanted[at]
-    eer_threshold = equal_error_threshold(scores, wanted)
+    eer, eer_threshold = equal_error_rate(scores, wanted)
     given = threshold_on(model.card) if model.card.task == "verification" else 0.5
     threshold = eer_threshold if given is None else given
     origin = "of the card" if given is not None else "equal-error point of this set"
     if model.card.task != "verification":
         origin = "the more probable side"
-    accepted = scores >= threshold - ON_THRESHOLD
+    accepted = accepted_at(scores, threshold)
     false = Rate(int((accepted & ~wanted).sum()), int((~wanted).sum()))
     missed = Rate(int((~accepted & wanted).sum()), int(wanted.sum()))
-    at_eer = scores >= eer_threshold
-    eer = (float(at_eer[~wanted].mean()) + float((~at_eer[wanted]).mean())) / 2
     outcomes, counts = _sorted(model, [items[i] for i in at], scores, scores - threshold, accepted, wanted)
     return Decisions(
         n=len(at),

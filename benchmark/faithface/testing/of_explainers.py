@@ -78,7 +78,7 @@ CHECKS: tuple[Check[ask.Trial], ...] = (
         "Does any image get a valid map: black, white, constant, noise?",
         "guard divisions by a range or a norm that may be 0",
         ask.any_image,
-        after=VALID,
+        after=(*VALID, "detached"),
     ),
     Check(
         "deterministic",

@@ -280,7 +280,7 @@ def test_one_class_only_is_told(tmp_path: Path, registry) -> None:
     put(tmp_path / "1_3_36_1" / "1.png")
     data = registry.dataset(f"oulu-npu:{tmp_path}").object
     assert [item.label for item in data.items()] == ["bona-fide"]
-    assert data.notes() == ("only bona-fide was found: nothing that compares classes can be scored",)
+    assert data.notes() == ("only bona-fide was found: metrics that compare classes cannot be scored",)
 
 
 # --- synthetic faces

@@ -244,7 +244,7 @@ def test_a_pair_listed_both_ways_round_is_two_samples_and_told(tmp_path: Path, r
     data = registry.dataset(f"pairs:{tmp_path}/pairs.csv").object
     assert [item.id for item in data.items()] == ["a--b", "b--a", "a--a"]
     turned, alone = data.notes()
-    assert turned.startswith("1 pairs are listed both ways round, such as b.png, a.png in lines 2 and 3")
+    assert turned.startswith("1 pairs are listed in both orders, such as b.png, a.png in lines 2 and 3")
     assert alone == "1 pairs are one image with itself"
 
 

@@ -168,5 +168,5 @@ def test_cam_needs_a_cosine(opened: Callable[..., Any]) -> None:
     model, samples = opened("cnn", "verification")
     euclidean = OutputCard(kind="embedding", similarity="euclidean")
     other = OnnxModel(model.card.model_copy(update={"output": euclidean}), "cpu", 4)
-    with pytest.raises(NotApplicable, match="euclidean distance is no sum"):
+    with pytest.raises(NotApplicable, match="euclidean distance is not a sum"):
         Cam().explain(other, samples)

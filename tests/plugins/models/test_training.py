@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from faithface.card import load_card
+from faithface.tasks import equal_error_rate
 from faithface_plugins.datasets import planted
 from training import data, evaluate_zoo, export, loops, losses, measure, train_zoo
 from training.networks import NETWORKS, CueNet, fold_norms
@@ -237,8 +238,8 @@ def test_an_export_that_disagrees_with_its_network_is_refused(tmp_path):
 
 def test_equal_error_rate_of_separated_scores_is_zero_and_of_swapped_ones_a_half():
     same = np.array([True, True, False, False])
-    assert measure.equal_error_rate(np.array([0.9, 0.8, 0.2, 0.1]), same)[0] == 0
-    assert measure.equal_error_rate(np.array([0.9, 0.1, 0.8, 0.2]), same)[0] == 0.5
+    assert equal_error_rate(np.array([0.9, 0.8, 0.2, 0.1]), same)[0] == 0
+    assert equal_error_rate(np.array([0.9, 0.1, 0.8, 0.2]), same)[0] == 0.5
 
 
 def test_relevance_mass_is_the_share_inside_and_nan_for_an_empty_map():
