@@ -53,7 +53,7 @@ def check(
     The exit code is 1 where a check of severity error failed, else 0.
     """
     from faithface.plugins import load_registry
-    from faithface.testing.ladder import Tier, examine
+    from faithface.testing.ladder import PAGE, Tier, examine
 
     standing = examine(
         distribution,
@@ -74,6 +74,7 @@ def check(
             typer.echo(f"for {standing.next}:")
             for one in standing.needed:
                 typer.echo(f"  {one}")
+            typer.echo(f"rules: {PAGE.format(standing.next)} of the documentation")
     return 1 if standing.tier in (Tier.FAILS, Tier.RUNS) else 0
 
 
