@@ -33,6 +33,8 @@ PROGRAMS = {
     "python -m pytest": Why.TOX,
     "python -m training": Why.MINUTES,
     "tox": Why.TOX,
+    "ruff": Why.TOX,
+    "mypy": Why.TOX,
     ".ci/": Why.TOX,
     "ray": Why.CLUSTER,
     "git": Why.SHELL,
@@ -58,6 +60,8 @@ NOT_RUN: dict[tuple[str, str], Why] = {
     ("docs/how-to/submit-results.md", "verify"): Why.MINUTES,
     ("docs/how-to/use-published-sets.md", "run"): Why.SET,
     ("docs/how-to/use-published-sets.md", "inspect"): Why.SET,
+    ("docs/how-to/submit-results.md", "leaderboard check"): Why.MINUTES,
+    ("docs/reference/command-line.md", "leaderboard check"): Why.MINUTES,
     ("docs/how-to/publish-a-board.md", "leaderboard check leaderboards/my-board --sample 4"): Why.MINUTES,
 }
 """Commands by page and first words."""
@@ -70,6 +74,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("docs/how-to/recipes/deepfakebench.md", ""): "tests/docs/test_recipes.py::test_deepfakebench",
     ("docs/how-to/recipes/insightface-buffalo.md", ""): "tests/docs/test_recipes.py::test_insightface_buffalo",
     ("docs/how-to/recipes/minifasnet.md", ""): "tests/docs/test_recipes.py::test_minifasnet",
+    ("docs/how-to/write-a-plugin.md", "new-plugin my-method --update"):
+        "tests/testing/test_template.py::test_an_author_takes_later_changes_of_the_template_and_keeps_what_is_his",
     ("docs/how-to/write-a-plugin.md", "new-plugin"):
         "tests/testing/test_template.py::test_the_command_says_what_comes_next",
     ("docs/how-to/write-a-plugin.md", "check"):
