@@ -20,7 +20,7 @@ class Why(StrEnum):
     INSTALLS = "installs packages from an index; tests/testing/test_template.py installs built wheels"
     TOX = "sets up environments; continuous integration runs it"
     MINUTES = "takes minutes to hours; what it calls has tests of its own"
-    SET = "needs a published set or network, which may not be copied; tests/plugins/datasets opens written folders of each format"
+    SET = "needs a published set or network; tests/plugins/datasets opens written folders of each format"
     SERVES = "serves until it is stopped; tests/boards/site opens what it serves"
     SHELL = "is not about faithface"
     PICTURE = "shows what a command prints or how a folder looks"
@@ -44,8 +44,8 @@ PROGRAMS = {
 
 PICTURES = {
     ("docs/how-to/find-shortcuts.md", "part                    share  95 % interval   turns  verdict"),
-    ("docs/how-to/resume-and-status.md", "changed since this run was started: the images and labels; computed again: 1 of 125 "
-     "shards"),
+    ("docs/how-to/resume-and-status.md",
+     "changed since this run was started: the images and labels; computed again: 1 of 125 shards"),
 }  # fmt: skip
 """Blocks without a language that hold no command."""
 

@@ -226,8 +226,8 @@ NAMES: dict[str, str] = {
     "docs/reference/hooks.md": "import faithface\nfrom pathlib import Path\n",
     "docs/reference/testing.md": "import dataclasses\nimport faithface\nMyExplainer = lambda: faithface.load_registry()"
     ".explainer('saliency').object\n",
-    "docs/reference/python-api.md": "import torch\nmodule = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 "
-    "* 16, 2)).eval()\nimages, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)\n",
+    "docs/reference/python-api.md": "import torch\nmodule = torch.nn.Sequential(torch.nn.Flatten(), "
+    "torch.nn.Linear(3 * 16 * 16, 2)).eval()\nimages, maps = torch.rand(2, 3, 16, 16), torch.rand(2, 16, 16)\n",
 }
 """What the text of a page has introduced before its blocks use it."""
 FILES = {"docs/how-to/write-a-fill.md": "nearest.py", "docs/how-to/write-a-metric.md": "mirror_symmetry.py"}

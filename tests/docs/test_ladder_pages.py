@@ -21,7 +21,9 @@ def test_every_rule_and_every_check_that_can_keep_a_plugin_down_is_on_one_page()
         assert f"| `{rule.name}` | {rule.of} | {rule.asks}" in texts[rule.tier]
     for checks in KINDS.values():
         for check in checks:
-            on = {tier for tier, text in texts.items() if f"| `{check.name}` | {check.severity} | {check.asks} |" in text}
+            on = {
+                tier for tier, text in texts.items() if f"| `{check.name}` | {check.severity} | {check.asks} |" in text
+            }
             if check.name in DOCUMENTED:
                 assert on == {Tier.DOCUMENTED}
             else:

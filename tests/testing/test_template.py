@@ -125,7 +125,12 @@ def test_an_author_takes_later_changes_of_the_template_and_keeps_what_is_his(
 ) -> None:
     folder = new_plugin("my-thing", "explainer", tmp_path)
     assert update_plugin(folder) == []
-    own = {"my_thing/explainer.py": "# mine", "my_thing/more.py": "# mine", "README.md": "mine", "pyproject.toml": "# mine"}
+    own = {
+        "my_thing/explainer.py": "# mine",
+        "my_thing/more.py": "# mine",
+        "README.md": "mine",
+        "pyproject.toml": "# mine",
+    }
     for path, text in own.items():
         (folder / path).write_text(text)
     later = tmp_path / "later"

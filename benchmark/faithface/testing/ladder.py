@@ -5,8 +5,8 @@ reads what the last check of the same code found. May call the checks, ``plugins
 ``boards.record`` and ``boards.attest``; of an audit it reads the JSON.
 
 The rules are :data:`RULES` and the checks of the conformance kit; ``docs/tools/ladder_pages.py`` writes a page for each
-tier from them. A tier includes those before it. What it is computed from is kept in the user's cache under the fingerprints of all that
-the plugin registers, so that a change of its code, or of faithface, makes the tier unknown.
+tier from them. A tier includes those before it. What it is computed from is kept in the user's cache under the
+fingerprints of all that the plugin registers, so that a change of its code, or of faithface, makes the tier unknown.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ RULES: dict[str, Rule] = {
             Tier.RUNS,
             "loads",
             "each entry point",
-            "Does the module import, is every hook spelt as documented, and does every hook return objects of its kind under "
-            "names that nobody else has?",
+            "Does the module import, is every hook spelt as documented, and does every hook return objects of its kind "
+            "under names that nobody else has?",
             "run `FAITHFACE_TRACEBACK=1 faithface plugins`",
         ),
         Rule(Tier.RUNS, "registers", "the distribution", "Does it register anything?", "return objects from a hook"),
@@ -89,9 +89,7 @@ RULES: dict[str, Rule] = {
             "Is it installed as a distribution, with metadata?",
             "`faithface new-plugin` makes one",
         ),
-        Rule(
-            Tier.DOCUMENTED, "description", "the distribution", "Has it a description?", "write project.description"
-        ),
+        Rule(Tier.DOCUMENTED, "description", "the distribution", "Has it a description?", "write project.description"),
         Rule(Tier.DOCUMENTED, "licence", "the distribution", "Does it name a licence?", "write project.license"),
         Rule(Tier.DOCUMENTED, "readme", "the distribution", "Has it a README?", "write project.readme"),
         Rule(

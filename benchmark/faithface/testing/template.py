@@ -70,8 +70,8 @@ def update_plugin(folder: Path) -> list[str]:
         lines = (folder / ANSWERS).read_text(encoding="utf-8").splitlines()
     except OSError:
         raise UsageError(
-            f"{folder} holds no {ANSWERS}, so it was not made by `faithface new-plugin`; make a new plugin and move your "
-            "package there"
+            f"{folder} holds no {ANSWERS}, so it was not made by `faithface new-plugin`; make a new plugin and move "
+            "your package there"
         ) from None
     answers = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
     missing = [key for key in ("name", "kind") if not answers.get(key)]
@@ -88,9 +88,7 @@ def _fill_in(target: Path, answers: dict[str, str], overwrite: bool = False) -> 
         import copier
     except ImportError:
         raise UsageError('copier is not installed: python -m pip install "faithface[plugin]"') from None
-    copier.run_copy(
-        str(template_folder()), str(target), data=answers, defaults=True, overwrite=overwrite, quiet=True
-    )
+    copier.run_copy(str(template_folder()), str(target), data=answers, defaults=True, overwrite=overwrite, quiet=True)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
