@@ -199,8 +199,11 @@ def slow_adaptive(maps: np.ndarray, weights: np.ndarray, tolerance: float) -> tu
         first, rest = order[:used], order[used:]
         s = sum(weights[k] * maps[k] for k in first)
         s = s + sum(weights[k] for k in rest) * sum(maps[k] for k in first) / used
-        now = blurred(np.maximum(s if weights.sum() >= 0 else -s, 0))
-        if before is not None and 1 - spearmanr(now.ravel(), before.ravel())[0] <= tolerance:
+        now = [blurred(np.maximum(half, 0)).ravel() for half in (s, -s)]
+        if before is not None and all(
+            not (a.any() or b.any()) or (a.any() and b.any() and 1 - spearmanr(a, b)[0] <= tolerance)
+            for a, b in zip(now, before, strict=True)
+        ):
             if alike(maps[first]) >= 0.3:
                 break
             tolerance = -1.0
@@ -225,7 +228,7 @@ def test_adaptive_takes_channels_by_weight_until_the_map_stands(
         for got, half in ((maps.similarity, s), (maps.dissimilarity, -s)):
             assert np.abs(got[n, side].numpy() - blurred(np.maximum(half, 0))).max() <= 2e-5 * largest
     assert maps.note["channels"] == np.mean(used)
-    assert tolerance < 0.1 or max(used) < DIM
+    assert tolerance < 0.1 or min(used) < DIM  # some face takes fewer
 
 
 def test_adaptive_is_exact_where_each_channel_sees_a_place_of_its_own(opened: Callable[..., Any]) -> None:
