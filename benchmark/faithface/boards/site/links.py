@@ -16,6 +16,7 @@ from faithface.boards.render import setting_hash, table_name
 from faithface.boards.site.extras import place_of
 from faithface.run.paths import safe
 
+SITE = "site"
 INDEX = "index.html"
 
 
