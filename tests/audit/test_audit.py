@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from faithface.audit import page
+from faithface.audit import exam, page
+from faithface.audit import verdict as bars
 from faithface.audit.audit import PLACES, TRUTH, Place, audit, ranked_form
 from faithface.audit.damage import STRENGTHS, Damaged, Mirrored, OfAnother, Untrained, WrongKind
 from faithface.audit.evidence import kendall, monotone, paired_z, rank_agreement, samples_needed
@@ -31,7 +32,7 @@ from faithface_plugins.datasets.planted.datasets import PlantedVerification
 from tests.metrics.made import classifier_samples
 from tests.metrics.toy_explainers import Brightness
 
-HERE = Place("exact-pad-28-0", "planted-pad(n=24)", "contributions", ("centre-prior", "edges"))
+HERE = Place("exact-pad-28-0", "planted-pad(n=32)", "contributions", ("centre-prior", "edges"))
 
 
 class Blind(Metric):
@@ -66,7 +67,7 @@ class Reversed(Metric):
 @pytest.fixture(scope="module")
 def record() -> AuditRecord:
     metrics = {m.id: m for m in (Blind(), Spread(), Reversed(), ContributionCorrelation(), TrainingStability())}
-    return audit(load_registry(), metrics, [HERE], samples=24, suite="toys")
+    return audit(load_registry(), metrics, [HERE], samples=32, suite="toys")
 
 
 def examined(record: AuditRecord, metric: str):
@@ -135,11 +136,11 @@ def test_worlds_examined_apart_are_joined_and_judged_together(record):
         refused = tuple(f.model_copy(update={"world": elsewhere}) for f in one.findings if f.check == "applies")
         moved.append(one.model_copy(update={"evidence": found, "findings": refused}))
     other = record.model_copy(
-        update={"worlds": (world.model_copy(update={"name": elsewhere}),), "metrics": tuple(moved), "samples": 30}
+        update={"worlds": (world.model_copy(update={"name": elsewhere}),), "metrics": tuple(moved), "samples": 40}
     )
     both = joined([record, other])
     assert [one.name for one in both.worlds] == [world.name, elsewhere]
-    assert both.samples == 30
+    assert both.samples == 40
     one = examined(both, TRUTH)
     assert one.verdict == "with care"  # the worse of the two worlds
     assert [(f.check, f.world) for f in one.findings if not f.passed] == [("monotone", elsewhere)]
@@ -217,6 +218,20 @@ def test_a_world_of_few_samples_is_shown_and_gives_no_verdict_beside_a_large_one
     worlds = {"large": (evidence(), True), "small": (evidence(order=(0.5, 0.5), n=ENOUGH - 1), False)}
     assert verdict_of(Claim("specific"), worlds)[0] == "judges"
     assert verdict_of(Claim("specific"), {"small": worlds["small"]})[0] == "fails"
+    found, findings = verdict_of(Claim("specific"), {"few": (evidence(n=ENOUGH - 1), True)})
+    assert found == "with care"
+    assert [(f.check, f.value, f.bar) for f in findings if not f.passed] == [("samples", ENOUGH - 1, ENOUGH)]
+
+
+def test_a_metric_of_many_passes_is_examined_on_the_first_batch_and_not_again(monkeypatch):
+    monkeypatch.setattr(bars, "MANY", 18 * 5)
+    metrics = {"gap": Gap(grid=14, points=11), TRUTH: ContributionCorrelation()}
+    found = audit(load_registry(), metrics, [dataclasses.replace(HERE, methods=())], samples=12)
+    (gap,), (truth,) = (examined(found, text).evidence.values() for text in metrics)
+    assert (gap.n, truth.n) == (exam.FIRST // 2, 12)  # attacks; all
+    assert gap.seed is None
+    assert truth.seed is not None
+    assert ("samples", 4) in {(f.check, f.value) for f in examined(found, "gap").findings if not f.passed}
 
 
 @pytest.mark.parametrize(

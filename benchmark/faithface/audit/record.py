@@ -24,8 +24,8 @@ class Finding(_Strict):
     """One reason of a verdict.
 
     Attributes:
-        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``gate``, ``applies`` or
-            ``world``.
+        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``gate``, ``samples``,
+            ``applies`` or ``world``.
         passed: whether it speaks for the metric.
         world: where; "" for everywhere.
         detail: which fault, or which two maps.
