@@ -19,7 +19,7 @@ from faithface.audit.join import joined
 from faithface.audit.record import RECORD, AuditRecord, Evidence, read, write
 from faithface.audit.verdict import ENOUGH, Claim, verdict_of
 from faithface.cli.main import main
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.contract import Cache, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.errors import UsageError
 from faithface.loading import load_samples
 from faithface.metrics.contribution_correlation import ContributionCorrelation
@@ -291,17 +291,30 @@ def test_orders_are_compared_over_what_both_have():
 # --- damage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fixed(Explainer):
-    """A given map for every sample of a classifier."""
+    """A given map for every sample of a classifier; counts how often it is asked."""
 
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((8, 8)), metadata={"parameter": False})
+
+    asked: list[int] = dataclasses.field(default_factory=list, metadata={"parameter": False})
 
     method = Brightness.method
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        self.asked.append(len(samples))
         one = torch.from_numpy(self.values.astype(np.float32))
         return Maps(relevance=one.expand(len(samples), *one.shape).clone())
+
+
+class Holder:
+    """A model that only keeps things."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+
+    def cached(self, function, *given):
+        return self.cache.get(self, function, *given)
 
 
 def test_damage_is_what_it_is_called():
@@ -309,7 +322,7 @@ def test_damage_is_what_it_is_called():
     samples = classifier_samples(2, (8, 8))
 
     def damaged(damage, strength):
-        return Damaged(Fixed(values), "", damage, strength, 4).explain(None, samples).relevance.numpy()
+        return Damaged(Fixed(values), "", damage, strength, 4).explain(Holder(), samples).relevance.numpy()
 
     np.testing.assert_array_equal(damaged("shift", 1.0)[0], np.roll(values, (2, 2), (0, 1)))
     blurred = ndimage.gaussian_filter(values.astype(np.float64), 1.8 * 2, mode="reflect")
@@ -322,8 +335,29 @@ def test_damage_is_what_it_is_called():
     np.testing.assert_allclose(cells, cells[:, :, :1, :, :1].repeat(2, 2).repeat(2, 4), atol=1e-5)
     assert np.abs(noise[0] - noise[1]).max() > 0.05  # each sample has noise of its own
     np.testing.assert_array_equal(noisy, damaged("noise", 0.25))
-    mirrored = Mirrored(Fixed(values)).explain(None, samples).relevance[0]
+    mirrored = Mirrored(Fixed(values)).explain(Holder(), samples).relevance[0]
     np.testing.assert_array_equal(mirrored, values[:, ::-1])
+
+
+def test_damages_of_one_map_share_it_wherever_it_was_asked_for():
+    inner, model, samples = Fixed(np.eye(8)), Holder(), classifier_samples(3, (8, 8))
+    # The same batch made again, as a metric that explains altered images makes it.
+    again = dataclasses.replace(samples, cache=Cache())
+    for number, damage in enumerate(STRENGTHS):
+        Damaged(inner, "", damage, 0.5, 4).explain(model, again if number else samples)
+    Mirrored(inner).explain(model, samples)
+    assert len(inner.asked) == 1
+    others = (
+        dataclasses.replace(samples, images=samples.images + 1e-3, cache=Cache()),
+        dataclasses.replace(samples, seed=1, cache=Cache()),
+        dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, predicted=1 - samples.clean.predicted)),
+        samples.take([1, 2]),
+    )
+    for number, other in enumerate(others):
+        Mirrored(inner).explain(model, other)
+        assert len(inner.asked) == 2 + number
+    Mirrored(inner).explain(Holder(), samples)
+    assert len(inner.asked) == 6
 
 
 def test_faults_of_pairs_are_what_they_are_called():

@@ -92,7 +92,8 @@ class Answers:
 
 def candidates(setting: Setting) -> dict[str, Explainer]:
     """Return all explainers that are scored, by name: the subject first, then damaged, faults, controls, methods."""
-    found: dict[str, Explainer] = {SUBJECT: setting.subject}
+    # Wrapped like the others, so that its maps are made once for all of them.
+    found: dict[str, Explainer] = {SUBJECT: Wrapped(setting.subject, setting.subject.info.name)}
     for damage, strengths in STRENGTHS.items():
         for strength in strengths:
             name = f"{damage} {strength:g}"
