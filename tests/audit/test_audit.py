@@ -145,12 +145,36 @@ def test_worlds_examined_apart_are_joined_and_judged_together(record):
     assert one.verdict == "with care"  # the worse of the two worlds
     assert [(f.check, f.world) for f in one.findings if not f.passed] == [("monotone", elsewhere)]
     assert {f.world for f in examined(both, "training-stability@1").findings} >= {HERE.name, elsewhere}
-    with pytest.raises(UsageError, match="in two of the records"):
-        joined([record, record])
+    twice = {"seconds": 2 * record.seconds, "processor": 2 * record.processor}
+    assert joined([record, record]) == record.model_copy(update=twice)
+    changed = world.model_copy(update={"revision": "other"})
+    with pytest.raises(UsageError, match=f'revision "{world.revision}" in one record and "other"'):
+        joined([record, record.model_copy(update={"worlds": (changed,)})])
     with pytest.raises(UsageError, match="not one audit"):
         joined([record, other.model_copy(update={"seed": 1})])
     with pytest.raises(UsageError, match="no records"):
         joined([])
+
+
+def test_of_a_metric_examined_twice_in_a_world_the_larger_number_of_samples_counts(record):
+    (world,) = record.worlds
+    one = examined(record, TRUTH)
+    (own,) = one.evidence.values()
+    more = own.model_copy(update={"n": 120, "quality": 0.9})
+    larger = record.model_copy(
+        update={
+            "worlds": (world.model_copy(update={"n": 120, "kendall": {TRUTH: {"new@1": 0.5}}}),),
+            "metrics": (one.model_copy(update={"evidence": {world.name: more}}),),
+        }
+    )
+    for records in ([record, larger], [larger, record]):
+        both = joined(records)
+        assert examined(both, TRUTH).evidence == {world.name: more}
+        assert examined(both, TRUTH).verdict == "with care"  # the order of damaged maps fails in the larger one
+        assert examined(both, "reversed@1") == examined(record, "reversed@1")
+        assert both.worlds[0].n == 120
+        assert both.worlds[0].kendall[TRUTH] == {**world.kendall[TRUTH], "new@1": 0.5}
+        assert len(both.metrics) == len(record.metrics)
 
 
 def test_what_cannot_be_examined_is_refused():

@@ -33,7 +33,8 @@ def render(record: AuditRecord) -> str:
     parts = [
         "# Audit of the metrics",
         f"What was examined: {record.suite}; {record.samples} samples per world at most, seed {record.seed}, faithface "
-        f"{record.faithface}, {record.seconds / 60:.0f} minutes. Everything below follows from `audit.json`. "
+        f"{record.faithface}, {record.processor / 60:.0f} minutes of processor time. Everything below follows from "
+        "`audit.json`. "
         "The figures are of this size: with more samples a small difference can still become significant.",
         "## Verdicts",
         _verdicts(record),
