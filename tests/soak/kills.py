@@ -264,6 +264,10 @@ def kills(ways: dict[str, int], seed: int = 0, tell: Callable[[str], Any] = prin
 
 
 def main() -> int:
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        # Making the network's file starts the threads of torch, for which a forked driver would wait in vain.
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.soak.kills", *sys.argv[1:]])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--driver", type=int, default=50)
     parser.add_argument("--worker", type=int, default=50)
