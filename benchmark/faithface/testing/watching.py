@@ -1,8 +1,8 @@
 """What a call of a plugin leaves behind: global random state, settings of the process, changed inputs, memory.
 
 Place in the flow: ``of_explainers`` and ``of_metrics`` make every call through :func:`watched`, as a run makes its
-calls through ``run.guard``, but each kind of trace is told apart here. May call ``run.surroundings``, ``run.integrity``,
-``run.guard`` and the contract.
+calls through ``run.guard``, but each kind of trace is told apart here. May call ``run.surroundings``,
+``run.integrity``, ``run.guard`` and the contract.
 """
 
 from __future__ import annotations
