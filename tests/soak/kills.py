@@ -259,6 +259,8 @@ def kills(ways: dict[str, int], seed: int = 0, tell: Callable[[str], Any] = prin
                 if problem:
                     wrong += 1
                     tell(problem)
+                if done % 10 == 0:
+                    tell(f"{way}: {done} of {count}")
             tell(f"{way}: {done} kills")
     return wrong
 
