@@ -160,7 +160,7 @@ def test_the_command(made: dict[str, Any], tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "new" / "report.html"
     options = ["--samples", "2", "--judged", "0", "--compare", "0", "--measured-by", "centre-prior"]
     assert main(["report", made["verification"], "--dataset", made["pairs"], *options, "-o", str(out)]) == 0
-    assert capsys.readouterr().out.startswith(f"{out}: tiny-verification-0 decides ")
+    assert capsys.readouterr().out.startswith(f"{out}: tiny-verification-0 is right on ")
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 

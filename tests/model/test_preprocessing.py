@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +73,17 @@ def test_classes_that_are_turned_round_are_named(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_not_the_cards_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"its labels are live, spoof; .*'bona-fide', 'attack'"):
-        try_preprocessings(redness(tmp_path), Reds(labels=("live", "spoof")))
+    """With lines that, put into the card, answer the question."""
+    card = redness(tmp_path)
+    with pytest.raises(UsageError, match=r"its labels are live, spoof; .*'bona-fide', 'attack'") as refused:
+        try_preprocessings(card, Reds(labels=("live", "spoof")))
+    lines = re.search(r'classes = (\[.*?\]), positive = "(\w+)"', str(refused.value))
+    assert lines is not None
+    named = {"classes": tuple(json.loads(lines[1])), "positive": lines[2]}
+    assert lines[2] == "spoof"
+    output = card.output.model_copy(update=named)
+    fits = try_preprocessings(card.model_copy(update={"output": output}), Reds(labels=("live", "spoof")))
+    assert [fit.auc for fit in fits] == [fit.auc for fit in try_preprocessings(card, Reds())]
 
 
 def test_the_cards_own_preprocessing_is_not_tried_twice(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Report:
     def sentence(self) -> str:
         """Return one sentence: the decisions, and whether the card is right."""
         d = self.decisions
-        right = f"{self.card.name} decides {d.accuracy.share:.1%} of {d.n} samples of {self.dataset} rightly"
+        right = f"{self.card.name} is right on {d.accuracy.share:.1%} of {d.n} samples of {self.dataset}"
         if not self.problems:
             return f"{right}; nothing contradicts its card"
         return f"{right}; {len(self.problems)} thing{'s' * (len(self.problems) > 1)} to look at"
