@@ -10,6 +10,7 @@ impostor pairs, of the positive class's probability between the two sides of a c
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -222,7 +223,9 @@ def fits_text(fits: Sequence[Fit], samples: str) -> str:
         near = [fit.name for fit in fits if fit is not own and fit.auc > own.auc - CLEAR]
         lead = own.auc - max((fit.auc for fit in fits if fit is not own), default=0.0)
         if near:
-            lines.append(f"no other fits better than the card's; within {CLEAR} of AUC of it: {', '.join(near)}")
+            text = f"no other fits better than the card's; within {CLEAR} of AUC of it: {', '.join(near)}"
+            lines += textwrap.wrap(text, 80)
+            lines.append("these images do not tell them apart: take more, or ask who trained the network")
         else:
             lines.append(f"the card's fits best, by {lead:.3f} of AUC")
     turned = [fit for fit in fits if fit.auc <= 0.5 - 5 * CLEAR]

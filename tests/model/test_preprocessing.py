@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from faithface.card import InputCard, ModelCard
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
-from faithface.preprocessing import balanced_error, candidates, fits_text, try_preprocessings
+from faithface.preprocessing import Fit, balanced_error, candidates, fits_text, try_preprocessings
 from faithface.tasks import auc
 from tests.support.graphs import Graph, card_for
 
@@ -62,6 +62,17 @@ def test_the_right_preprocessing_wins_and_the_text_says_by_how_much(tmp_path: Pa
     assert f"BGR -1..1 fits better than the card's by {1 - own.auc:.3f} of AUC" in text
     for line in ('color = "BGR"', "mean = [0.5", "std = [0.5"):
         assert line in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_preprocessings_that_the_images_do_not_tell_apart_are_named(tmp_path: Path) -> None:
+    own = Fit("the card's", InputCard(size=(16, 16)), 1.0, 0.0, 3.0)
+    others = [replace(own, name=f"another, number {i}", auc=0.985) for i in range(6)]
+    text = fits_text([own, *others, replace(own, name="far", auc=0.9)], "reds")
+    told = text[text.index("no other fits") :].replace("\n", " ")
+    assert "far" not in told
+    assert all(one.name in told for one in others)
+    assert told.endswith("these images do not tell them apart: take more, or ask who trained the network")
     assert max(map(len, text.splitlines())) <= 80
 
 
