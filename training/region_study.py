@@ -287,6 +287,9 @@ def render(found: Sequence[Studied], source: str) -> str:
         f"Better than the centre prior ({_signed(control.mean)}): {_names(better)}."
         + (f" Better before the correction for many comparisons only: {_names(unsure)}." if unsure else "")
         + f" Worse: {_names(worse)}. For the others the difference may be chance.",
+        "",
+        "What is specific to a pair, of which the centre prior knows nothing, is followed by (interval above zero): "
+        f"{_names([row.explainer for row in rows if row.specific_low > 0])}.",
     ]
     return "\n".join(line for line, before in zip(lines, ["x", *lines], strict=False) if line or before)
 
@@ -305,7 +308,8 @@ def _enough(values: np.ndarray, fills: int, median: float, what: str) -> str:
     reached = int((values >= 0.8).sum())
     needed = fills_needed(median, fills)
     cost = f"; by the Spearman–Brown formula a median of 0.8 takes {needed} fills" if needed else ""
-    return f"The {what} reach 0.8 on {reached} of {len(values)} pairs{cost}."
+    reaches = "reaches" if what == "order" else "reach"
+    return f"The {what} {reaches} 0.8 on {reached} of {len(values)} pairs{cost}."
 
 
 def _signed(value: float) -> str:

@@ -27,6 +27,7 @@ from faithface.model import open_model
 from faithface.plugins import Registry, load_registry
 from faithface.preprocessing import CLEAR, Fit, try_preprocessings
 from faithface.regions.partition import Regions, regions_of
+from faithface.regions.shapley import STILL
 from faithface.run.paths import short
 
 SAMPLES = 16  # for the five measures
@@ -222,7 +223,10 @@ def _problems(card: ModelCard, d: Decisions, fits: Sequence[Fit]) -> list[str]:
             f"The card's preprocessing is probably wrong: {fits[0].name} reaches an AUC of {fits[0].auc:.3f}, the "
             f"card's {own.auc:.3f}. The command “faithface inspect” with this set prints the lines for the card."
         )
-    if d.auc < 0.5 - CLEAR:
+    every = np.concatenate([d.accepts, d.rejects])
+    if float(np.ptp(every)) < STILL:
+        said.append(f"Every sample gets the same score ({every[0]:.3f}): is the network's output constant?")
+    elif d.auc < 0.5 - CLEAR:
         said.append(f"The AUC is {d.auc:.3f}, below chance: are the card's classes in the order of the outputs?")
     elif d.auc < 0.5 + 5 * CLEAR:
         said.append(f"The AUC is {d.auc:.3f}: on this set the network hardly tells the two sides apart.")
