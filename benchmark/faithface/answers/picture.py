@@ -114,7 +114,7 @@ def draw(answer: Answer) -> Figure:
             lines.append(f"{number:>6}   {one.explainer}: {VERDICTS[one.verdict]} (ceiling {one.ceiling:.2f})")
         sheet.text(lines, 0.2, family="DejaVu Sans Mono", fontsize=8.5)
         sheet.y += 0.35
-    sheet.text(["Before you believe this picture"], 0.25, fontweight="bold", color=INK)
+    sheet.text(["Before you rely on this picture"], 0.25, fontweight="bold", color=INK)
     sheet.text(cautions, 0.18, fontsize=8.5, color=SOFT)
     return sheet.figure
 
