@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import re
+import runpy
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
