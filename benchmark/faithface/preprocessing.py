@@ -21,7 +21,7 @@ from faithface.contract import Dataset, Pair, Sample
 from faithface.errors import NotApplicable, UsageError
 from faithface.loading import read_face
 from faithface.model.onnx_model import open_model
-from faithface.tasks import class_probabilities, pair_similarity
+from faithface.tasks import auc, class_probabilities, pair_similarity
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # On pixels in 0..1; 0..255 is std = 1/255.
@@ -173,15 +173,6 @@ def _scores(
         one = raw.reshape(-1).double()
         return (one if list(columns) == [1] else -one).numpy()
     return class_probabilities(card, raw)[:, list(columns)].sum(dim=1).double().numpy()
-
-
-def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Return the probability that a positive sample scores higher than a negative one; ties count one half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores)
-    p, n = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
 
 
 def balanced_error(scores: np.ndarray, positive: np.ndarray) -> float:

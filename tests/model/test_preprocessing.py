@@ -12,7 +12,8 @@ import torch
 from faithface.card import InputCard, ModelCard
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
-from faithface.preprocessing import auc, balanced_error, candidates, fits_text, try_preprocessings
+from faithface.preprocessing import balanced_error, candidates, fits_text, try_preprocessings
+from faithface.tasks import auc
 from tests.support.graphs import Graph, card_for
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from PIL import Image
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Metric, Protocol, Samples, Scores, Value
 from faithface.plugins import Provenance, Registered, Registry
+from faithface.run.driver import Silent
+from faithface.run.forecast import Work
+from faithface.run.results import CellShard, Measured, Progress
 from tests.support.networks import faces, tiny
 
 SIZE = 32
@@ -257,3 +261,26 @@ class DiesAlone(Explainer):
         if len(samples) == 1:
             os._exit(3)
         return Ramp().explain(model, samples)
+
+
+class Told(Silent):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.work: Sequence[Work] = ()
+        self.found: list[Measured] = []
+        self.events: list[Progress] = []
+        self.shards: list[CellShard] = []
+
+    def begin(self, work: Sequence[Work]) -> bool:
+        self.work = work
+        return True
+
+    def measured(self, found: Measured) -> None:
+        self.found.append(found)
+
+    def progress(self, event: Progress) -> None:
+        self.events.append(event)
+
+    def timed(self, shard: CellShard) -> None:
+        self.shards.append(shard)

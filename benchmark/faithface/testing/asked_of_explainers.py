@@ -30,6 +30,7 @@ from faithface.testing.findings import (
     require,
 )
 from faithface.testing.located import auc, shifted, turned
+from faithface.testing.shelf import shared_model
 from faithface.testing.subjects import tiny_model, tiny_samples
 from faithface.testing.watching import Traces, grown, restored, watched
 
@@ -56,9 +57,7 @@ class Trial:
 
     @cached_property
     def model(self) -> FaceModel:
-        model = tiny_model(self.task)
-        _ = model.twin
-        return model
+        return shared_model(self.task)
 
     @cached_property
     def samples(self) -> Samples:
@@ -136,8 +135,7 @@ def returns_maps(trial: Trial) -> str | None:
 
 
 def shape(trial: Trial) -> str | None:
-    narrow = tiny_model(trial.task, (40, 24))
-    _ = narrow.twin  # making it is not the explainer's doing
+    narrow = shared_model(trial.task, (40, 24))
     for model, samples in ((trial.model, trial.samples), (narrow, tiny_samples(narrow, 2))):
         maps = trial.maps if model is trial.model else trial.explain(samples, model=model)
         n, size = len(samples), tuple(samples.images.shape[-2:])
