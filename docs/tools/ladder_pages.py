@@ -31,8 +31,8 @@ TEXT = {
     ),
     Tier.VALIDATED: (
         "Somebody has seen the numbers again. `faithface check DISTRIBUTION --board FOLDER` looks for published "
-        "records with their attestations, and for audits, in the folders that it is given. What a record says of itself "
-        "does not count."
+        "records with their attestations, and for audits, in the folders that it is given. What a record says of "
+        "itself does not count."
     ),
 }
 
