@@ -13,6 +13,7 @@ Place in the flow: ``write`` puts on disk what :func:`site_files` yields. Calls 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -149,10 +150,15 @@ def _environment() -> Environment:
     return environment
 
 
+@functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs."""
-    pieces = re.split(r"(?<=[-(,=@:/_])", flat(text))
-    return Markup("<wbr>").join(escape(piece) for piece in pieces if piece)
+    """Return a name, escaped, that a browser may break after its signs (none of them stands in an escape).
+
+    Examples:
+        >>> breakable("a-b(c<d)")
+        Markup('a-<wbr>b(<wbr>c&lt;d)')
+    """
+    return Markup(re.sub(r"([-(,=@:/_])(?=.)", r"\1<wbr>", str(escape(flat(text)))))
 
 
 def flat(text: str) -> str:
