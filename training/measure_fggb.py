@@ -6,10 +6,12 @@
 Place in the flow: sees models and explainers as any user would. Prints the figures that
 ``docs/explanation/fggb.md`` is about.
 
-Networks: two of the zoo, resnet29 where its plugin is installed, and a residual network of ResNet-18's shape at a
-quarter of its width with random weights and a 512-d embedding. Time is the processor time of this process, taken once
-per form, so a busy machine moves the ratios. The threshold lies midway between the mean similarities of the measured
-genuine and impostor pairs.
+Networks: two of the zoo, a mechanism-exact one, resnet29 where its plugin is installed, and a residual network of
+ResNet-18's shape at a quarter of its width with random weights and a 512-d embedding. Time is the processor time of
+this process, taken once per form, so a busy machine moves the ratios. *Gap* is that of the judged map
+(``gap-similarity-score@1`` of genuine, ``gap-dissimilarity-score@1`` of impostor pairs, ``grid=14,points=11``),
+*correlation* that of ``contribution-correlation@1`` where the network gives exact contributions: means over genuine and
+over impostor pairs. The threshold lies midway between the mean similarities of the measured genuine and impostor pairs.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from faithface.bench.subjects import ResNet18, export, with_random_weights
 from faithface.contract import Dataset, Maps, Pair, Samples
 from faithface.loading import load_samples
 from faithface.model import OnnxModel, open_model
-from faithface.plugins import load_registry
+from faithface.plugins import Registry, load_registry
 from faithface_plugins.explainers.fggb import Fggb
 from faithface_plugins.explainers.fggb_norms import linear_maps
 from faithface_plugins.explainers.pair_common import partners, scaled, smooth, unit
 
-NAMES = ("planted-mobile-0", "planted-residual-0", "resnet29", "random-512")
+NAMES = ("planted-mobile-0", "planted-residual-0", "exact-verifier-28-0", "resnet29", "random-512")
+GAPS = ("gap-similarity-score@1(grid=14,points=11)", "gap-dissimilarity-score@1(grid=14,points=11)")
+TRUTH = "contribution-correlation@1"
 EXACT = {"signed": Fggb(reading="signed"), "absolute": Fggb()}
 FORMS = {
     "signed": {
@@ -87,6 +91,21 @@ def agreement(one: Maps, other: Maps, samples: Samples) -> str:
     return " | ".join(f"{np.mean(v):.3f} ({min(v):.3f})" if v else "empty" for v in found)
 
 
+def worth(registry: Registry, model: OnnxModel, samples: Samples, maps: Maps) -> str:
+    """Return two cells: the gap of the judged maps, and their correlation with exact contributions."""
+    genuine = np.array(samples.genuine)
+    sides = [registry.metric(name).object.score(model, samples, maps).values[""] for name in GAPS]
+    cells = [f"{_mean(sides[0][genuine])}, {_mean(sides[1][~genuine])}"]
+    if model.card.contributions is None:
+        return f"{cells[0]} | –"
+    found = registry.metric(TRUTH).object.score(model, samples, maps).values[""]
+    return f"{cells[0]} | {_mean(found[genuine])}, {_mean(found[~genuine])}"
+
+
+def _mean(values: np.ndarray) -> str:
+    return f"{np.nanmean(values):.3f}" if np.isfinite(values).any() else "–"
+
+
 def gradient_of_the_margin(model: OnnxModel, samples: Samples, sigma: float) -> Maps:
     """Return the signed gradient of the cosine by the pixels, split and smoothed as FGGB's maps are."""
     embeddings = samples.clean.outputs.flatten(0, 1)
@@ -110,7 +129,7 @@ def load(model: OnnxModel, dataset: Dataset, pairs: int) -> Samples:
     scores = load_samples(model, items, threshold=0.0).clean.scores.cpu().numpy()
     # Midway between the kinds: the equal-error point of a few pairs lies on one of them, whose margin would be 0.
     threshold = float(scores[: len(chosen[True])].mean() + scores[len(chosen[True]) :].mean()) / 2
-    return load_samples(model, items, threshold=threshold)
+    return load_samples(model, items, threshold=threshold, dataset=dataset)
 
 
 def random_network(folder: Path, dataset: Dataset) -> OnnxModel:
@@ -126,8 +145,7 @@ def random_network(folder: Path, dataset: Dataset) -> OnnxModel:
     return open_model(export(network, "random-512", folder, embedding=True))
 
 
-def subjects(names: list[str], dataset: Dataset, folder: Path) -> Iterator[OnnxModel]:
-    registry = load_registry()
+def subjects(registry: Registry, names: list[str], dataset: Dataset, folder: Path) -> Iterator[OnnxModel]:
     for name in names:
         if name == "random-512":
             yield random_network(folder, dataset)
@@ -135,7 +153,7 @@ def subjects(names: list[str], dataset: Dataset, folder: Path) -> Iterator[OnnxM
             yield open_model(registry.model(name).object)
 
 
-def report(model: OnnxModel, samples: Samples) -> None:
+def report(registry: Registry, model: OnnxModel, samples: Samples) -> None:
     assert model.twin  # derived before anything is timed
     exact = {reading: measured(model, samples, explainer) for reading, explainer in EXACT.items()}
     channels = samples.clean.outputs.shape[-1]
@@ -144,18 +162,29 @@ def report(model: OnnxModel, samples: Samples) -> None:
         f"\n{model.card.name}, {channels} channels, {len(samples)} pairs: norm variation {note['norm_variation']:.2f}, "
         f"channel correlation {note['channel_correlation']:.2f}\n"
     )
-    print("| form | time, exact / form | passes forward + backward | Spearman (lowest face), judged map | other map |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    head = (
+        "form",
+        "time, exact / form",
+        "passes forward + backward",
+        "Spearman (lowest face), judged map",
+        "other map",
+    )
+    print(f"| {' | '.join((*head, 'gap', 'correlation'))} |\n| --- |{' ---: |' * 6}")
     for reading, of in exact.items():
-        print(f"| {reading}, exact | 1 | {of.forward} + {of.backward} | 1 | 1 |", flush=True)
+        values = worth(registry, model, samples, of.maps)
+        print(f"| {reading}, exact | 1 | {of.forward} + {of.backward} | 1 | 1 | {values} |", flush=True)
         for form, explainer in FORMS[reading].items():
             got = measured(model, samples, explainer)
             ratio = of.seconds / got.seconds
             both = agreement(got.maps, of.maps, samples)
-            print(f"| {reading}, {form} | {ratio:.1f} | {got.forward} + {got.backward} | {both} |", flush=True)
+            passes = f"{got.forward} + {got.backward}"
+            values = worth(registry, model, samples, got.maps)
+            print(f"| {reading}, {form} | {ratio:.1f} | {passes} | {both} | {values} |", flush=True)
     margin = gradient_of_the_margin(model, samples, scaled(5.0, model))
+    values = worth(registry, model, samples, margin)
     for reading, of in exact.items():
-        print(f"| {reading}, exact, beside the gradient of the margin | | | {agreement(margin, of.maps, samples)} |")
+        both = agreement(margin, of.maps, samples)
+        print(f"| gradient of the margin, beside {reading}, exact | | | {both} | {values} |")
 
 
 def main() -> None:
@@ -164,10 +193,11 @@ def main() -> None:
     parser.add_argument("--dataset", default="planted-verification", help="where the pairs come from")
     parser.add_argument("--pairs", type=int, default=2, help="genuine pairs, and as many impostor pairs")
     args = parser.parse_args()
-    dataset = load_registry().dataset(args.dataset).object
+    registry = load_registry()
+    dataset = registry.dataset(args.dataset).object
     with TemporaryDirectory(prefix="faithface-fggb-") as folder:
-        for model in subjects(args.only or list(NAMES), dataset, Path(folder)):
-            report(model, load(model, dataset, args.pairs))
+        for model in subjects(registry, args.only or list(NAMES), dataset, Path(folder)):
+            report(registry, model, load(model, dataset, args.pairs))
 
 
 if __name__ == "__main__":

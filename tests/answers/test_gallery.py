@@ -122,7 +122,9 @@ def test_the_page_shows_the_three_and_the_ranking(made: dict[str, Any]) -> None:
     page = render_page(answer)
     assert answer.ranking is not None
     for one in answer.ranking.candidates:
-        assert f"{one.similarity:.3f}" in page
+        assert f"{one.similarity:.3f}".replace("-", "−") in page
+    assert f"orange speaks for {answer.ranking.mate.person}</span>" in page
+    assert f"blue for {answer.ranking.other.person}</span>" in page
     assert "Who is most similar" in page
     assert page.count("<image href=") == 4  # probe, mate, other, and the regions
     assert "Swap the images" not in page

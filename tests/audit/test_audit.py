@@ -10,7 +10,8 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
-from faithface.audit import page
+from faithface.audit import exam, page
+from faithface.audit import verdict as bars
 from faithface.audit.audit import PLACES, TRUTH, Place, audit, ranked_form
 from faithface.audit.damage import STRENGTHS, Damaged, Mirrored, OfAnother, Untrained, WrongKind
 from faithface.audit.evidence import kendall, monotone, paired_z, rank_agreement, samples_needed
@@ -18,7 +19,7 @@ from faithface.audit.join import joined
 from faithface.audit.record import RECORD, AuditRecord, Evidence, read, write
 from faithface.audit.verdict import ENOUGH, Claim, verdict_of
 from faithface.cli.main import main
-from faithface.contract import Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
+from faithface.contract import Cache, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores
 from faithface.errors import UsageError
 from faithface.loading import load_samples
 from faithface.metrics.contribution_correlation import ContributionCorrelation
@@ -31,7 +32,7 @@ from faithface_plugins.datasets.planted.datasets import PlantedVerification
 from tests.metrics.made import classifier_samples
 from tests.metrics.toy_explainers import Brightness
 
-HERE = Place("exact-pad-28-0", "planted-pad(n=24)", "contributions", ("centre-prior", "edges"))
+HERE = Place("exact-pad-28-0", "planted-pad(n=32)", "contributions", ("centre-prior", "edges"))
 
 
 class Blind(Metric):
@@ -66,7 +67,7 @@ class Reversed(Metric):
 @pytest.fixture(scope="module")
 def record() -> AuditRecord:
     metrics = {m.id: m for m in (Blind(), Spread(), Reversed(), ContributionCorrelation(), TrainingStability())}
-    return audit(load_registry(), metrics, [HERE], samples=24, suite="toys")
+    return audit(load_registry(), metrics, [HERE], samples=32, suite="toys")
 
 
 def examined(record: AuditRecord, metric: str):
@@ -135,21 +136,45 @@ def test_worlds_examined_apart_are_joined_and_judged_together(record):
         refused = tuple(f.model_copy(update={"world": elsewhere}) for f in one.findings if f.check == "applies")
         moved.append(one.model_copy(update={"evidence": found, "findings": refused}))
     other = record.model_copy(
-        update={"worlds": (world.model_copy(update={"name": elsewhere}),), "metrics": tuple(moved), "samples": 30}
+        update={"worlds": (world.model_copy(update={"name": elsewhere}),), "metrics": tuple(moved), "samples": 40}
     )
     both = joined([record, other])
     assert [one.name for one in both.worlds] == [world.name, elsewhere]
-    assert both.samples == 30
+    assert both.samples == 40
     one = examined(both, TRUTH)
     assert one.verdict == "with care"  # the worse of the two worlds
     assert [(f.check, f.world) for f in one.findings if not f.passed] == [("monotone", elsewhere)]
     assert {f.world for f in examined(both, "training-stability@1").findings} >= {HERE.name, elsewhere}
-    with pytest.raises(UsageError, match="in two of the records"):
-        joined([record, record])
+    twice = {"seconds": 2 * record.seconds, "processor": 2 * record.processor}
+    assert joined([record, record]) == record.model_copy(update=twice)
+    changed = world.model_copy(update={"revision": "other"})
+    with pytest.raises(UsageError, match=f'revision "{world.revision}" in one record and "other"'):
+        joined([record, record.model_copy(update={"worlds": (changed,)})])
     with pytest.raises(UsageError, match="not one audit"):
         joined([record, other.model_copy(update={"seed": 1})])
     with pytest.raises(UsageError, match="no records"):
         joined([])
+
+
+def test_of_a_metric_examined_twice_in_a_world_the_larger_number_of_samples_counts(record):
+    (world,) = record.worlds
+    one = examined(record, TRUTH)
+    (own,) = one.evidence.values()
+    more = own.model_copy(update={"n": 120, "quality": 0.9})
+    larger = record.model_copy(
+        update={
+            "worlds": (world.model_copy(update={"n": 120, "kendall": {TRUTH: {"new@1": 0.5}}}),),
+            "metrics": (one.model_copy(update={"evidence": {world.name: more}}),),
+        }
+    )
+    for records in ([record, larger], [larger, record]):
+        both = joined(records)
+        assert examined(both, TRUTH).evidence == {world.name: more}
+        assert examined(both, TRUTH).verdict == "with care"  # the order of damaged maps fails in the larger one
+        assert examined(both, "reversed@1") == examined(record, "reversed@1")
+        assert both.worlds[0].n == 120
+        assert both.worlds[0].kendall[TRUTH] == {**world.kendall[TRUTH], "new@1": 0.5}
+        assert len(both.metrics) == len(record.metrics)
 
 
 def test_what_cannot_be_examined_is_refused():
@@ -217,6 +242,20 @@ def test_a_world_of_few_samples_is_shown_and_gives_no_verdict_beside_a_large_one
     worlds = {"large": (evidence(), True), "small": (evidence(order=(0.5, 0.5), n=ENOUGH - 1), False)}
     assert verdict_of(Claim("specific"), worlds)[0] == "judges"
     assert verdict_of(Claim("specific"), {"small": worlds["small"]})[0] == "fails"
+    found, findings = verdict_of(Claim("specific"), {"few": (evidence(n=ENOUGH - 1), True)})
+    assert found == "with care"
+    assert [(f.check, f.value, f.bar) for f in findings if not f.passed] == [("samples", ENOUGH - 1, ENOUGH)]
+
+
+def test_a_metric_of_many_passes_is_examined_on_the_first_batch_and_not_again(monkeypatch):
+    monkeypatch.setattr(bars, "MANY", 18 * 5)
+    metrics = {"gap": Gap(grid=14, points=11), TRUTH: ContributionCorrelation()}
+    found = audit(load_registry(), metrics, [dataclasses.replace(HERE, methods=())], samples=12)
+    (gap,), (truth,) = (examined(found, text).evidence.values() for text in metrics)
+    assert (gap.n, truth.n) == (exam.FIRST // 2, 12)  # attacks; all
+    assert gap.seed is None
+    assert truth.seed is not None
+    assert ("samples", 4) in {(f.check, f.value) for f in examined(found, "gap").findings if not f.passed}
 
 
 @pytest.mark.parametrize(
@@ -276,17 +315,30 @@ def test_orders_are_compared_over_what_both_have():
 # --- damage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fixed(Explainer):
-    """A given map for every sample of a classifier."""
+    """A given map for every sample of a classifier; counts how often it is asked."""
 
     values: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((8, 8)), metadata={"parameter": False})
+
+    asked: list[int] = dataclasses.field(default_factory=list, metadata={"parameter": False})
 
     method = Brightness.method
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
+        self.asked.append(len(samples))
         one = torch.from_numpy(self.values.astype(np.float32))
         return Maps(relevance=one.expand(len(samples), *one.shape).clone())
+
+
+class Holder:
+    """A model that only keeps things."""
+
+    def __init__(self) -> None:
+        self.cache = Cache()
+
+    def cached(self, function, *given):
+        return self.cache.get(self, function, *given)
 
 
 def test_damage_is_what_it_is_called():
@@ -294,7 +346,7 @@ def test_damage_is_what_it_is_called():
     samples = classifier_samples(2, (8, 8))
 
     def damaged(damage, strength):
-        return Damaged(Fixed(values), "", damage, strength, 4).explain(None, samples).relevance.numpy()
+        return Damaged(Fixed(values), "", damage, strength, 4).explain(Holder(), samples).relevance.numpy()
 
     np.testing.assert_array_equal(damaged("shift", 1.0)[0], np.roll(values, (2, 2), (0, 1)))
     blurred = ndimage.gaussian_filter(values.astype(np.float64), 1.8 * 2, mode="reflect")
@@ -307,8 +359,29 @@ def test_damage_is_what_it_is_called():
     np.testing.assert_allclose(cells, cells[:, :, :1, :, :1].repeat(2, 2).repeat(2, 4), atol=1e-5)
     assert np.abs(noise[0] - noise[1]).max() > 0.05  # each sample has noise of its own
     np.testing.assert_array_equal(noisy, damaged("noise", 0.25))
-    mirrored = Mirrored(Fixed(values)).explain(None, samples).relevance[0]
+    mirrored = Mirrored(Fixed(values)).explain(Holder(), samples).relevance[0]
     np.testing.assert_array_equal(mirrored, values[:, ::-1])
+
+
+def test_damages_of_one_map_share_it_wherever_it_was_asked_for():
+    inner, model, samples = Fixed(np.eye(8)), Holder(), classifier_samples(3, (8, 8))
+    # The same batch made again, as a metric that explains altered images makes it.
+    again = dataclasses.replace(samples, cache=Cache())
+    for number, damage in enumerate(STRENGTHS):
+        Damaged(inner, "", damage, 0.5, 4).explain(model, again if number else samples)
+    Mirrored(inner).explain(model, samples)
+    assert len(inner.asked) == 1
+    others = (
+        dataclasses.replace(samples, images=samples.images + 1e-3, cache=Cache()),
+        dataclasses.replace(samples, seed=1, cache=Cache()),
+        dataclasses.replace(samples, clean=dataclasses.replace(samples.clean, predicted=1 - samples.clean.predicted)),
+        samples.take([1, 2]),
+    )
+    for number, other in enumerate(others):
+        Mirrored(inner).explain(model, other)
+        assert len(inner.asked) == 2 + number
+    Mirrored(inner).explain(Holder(), samples)
+    assert len(inner.asked) == 6
 
 
 def test_faults_of_pairs_are_what_they_are_called():

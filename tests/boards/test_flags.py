@@ -6,14 +6,17 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from faithface.api import execute
 from faithface.boards.board import Board, make_board
+from faithface.boards.clean import clean_auc
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.render import clean_text, markdown
 from faithface.boards.terminal import board_text
+from faithface.card import ModelCard, load_card
 from faithface.cli.preview import unmatched
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.figures import said_of
@@ -100,7 +103,60 @@ def test_a_model_hardly_better_than_chance_is_named_in_the_first_line(
     assert bool(implausible(board.tables[0])) is warned
     first = board_text(board).splitlines()[0]
     assert first.startswith("! tiny-pad-0: clean accuracy ") is warned
-    assert ("is hardly better than chance (50%)" in markdown(board)) is warned
+    assert ("hardly better than chance (50%)" in markdown(board)) is warned
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "area", "text"),
+    [
+        (0.417, 0.38, "clean accuracy 41.7%, AUC 0.380: hardly better than chance (50%)"),
+        (0.417, None, "clean accuracy 41.7%: hardly better than chance (50%)"),
+        (0.417, 0.93, "clean accuracy 41.7%, AUC 0.930: hardly better than chance (50%)"),  # a wrong threshold
+        (0.9, 0.52, "clean accuracy 90.0%, AUC 0.520: the AUC is that of chance (50%)"),  # nine attacks in ten
+        (0.9, 0.61, ""),
+        (0.9, None, ""),
+    ],
+)
+def test_the_auc_stands_beside_the_accuracy_and_warns_where_one_class_prevails(
+    made: tuple[Board, int], accuracy: float, area: float | None, text: str
+) -> None:
+    lines = implausible(with_accuracy(made[0], accuracy, clean_auc=area).tables[0])
+    assert len(lines) == bool(text)
+    assert all(line.startswith(f"tiny-pad-0: {text}, so these numbers say little") for line in lines)
+    assert all(("which may be turned round" in line) is (area is not None and area <= 0.4) for line in lines)
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order(tmp_path: Path) -> None:
+    """Against a count over all pairs of samples, for pairs of faces and for both orders of two classes."""
+    rng = np.random.default_rng(3)
+    same, score = rng.random(30) < 0.4, rng.random(30).round(1)
+
+    def share(scores: np.ndarray, sides: np.ndarray) -> float:
+        return float(np.mean([(a > b) + 0.5 * (a == b) for a in scores[sides] for b in scores[~sides]]))
+
+    def two_classes(positive: str, classes: tuple[str, ...] = ("bona-fide", "attack")) -> ModelCard:
+        card = load_card(write_card(tmp_path))
+        output = card.output.model_copy(update={"classes": classes, "positive": positive})
+        return card.model_copy(update={"output": output})
+
+    pairs = [{"score": s, "same": bool(is_same), "predicted": 1} for s, is_same in zip(score, same, strict=True)]
+    verifier = load_card(write_card(tmp_path, "verification"))
+    assert clean_auc(verifier, pairs) == pytest.approx(share(score, same))
+    assert clean_auc(verifier, [*pairs, {"score": float("nan"), "same": True, "predicted": 0}]) == clean_auc(
+        verifier, pairs
+    )
+    attack = rng.random(30)  # the probability of an attack, of which the run keeps that of the predicted class
+    kept = [
+        {"score": max(p, 1 - p), "predicted": int(p > 0.5), "correct": (p > 0.5) == truth, "label": "?"}
+        for p, truth in zip(attack, same, strict=True)
+    ]
+    assert clean_auc(two_classes("attack"), kept) == pytest.approx(share(attack, same))
+    assert clean_auc(two_classes(""), kept) == pytest.approx(share(attack, same))
+    # The positive class may be the first: the same order of samples, seen from the other side.
+    assert clean_auc(two_classes("bona-fide"), kept) == pytest.approx(share(1 - attack, ~same))
+    assert clean_auc(two_classes("attack", ("bona-fide", "attack", "mask")), kept) is None
+    assert clean_auc(verifier, [one for one in pairs if one["same"]]) is None
+    assert clean_auc(verifier, [{**one, "same": i < 4} for i, one in enumerate(pairs)]) is None
 
 
 def test_with_more_classes_chance_is_less(made: tuple[Board, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,19 @@ from scipy.stats import spearmanr, ttest_rel
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError
 from faithface.perturb.strangers import build_index
-from training.region_study import CONTROL, Studied, choose_pairs, holm, read, render, summarise
+from training.region_study import (
+    CONTROL,
+    PAGE,
+    RECORD,
+    Studied,
+    as_record,
+    choose_pairs,
+    holm,
+    read,
+    render,
+    summarise,
+    text_of,
+)
 
 K, FILLS = 10, 4
 
@@ -125,3 +137,19 @@ def test_findings_are_read_back_as_they_were(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in found))
     assert list(read(path).values()) == found
     assert read(tmp_path / "none.jsonl") == {}
+
+
+def test_the_record_says_the_same_without_names(tmp_path: Path) -> None:
+    found = [
+        replace(one, values=[[round(v, 4) for v in row] for row in one.values], people=("person 7", one.people[0]))
+        for one in studied(6)
+    ]
+    record = as_record(found, "photographs")
+    assert not any(one.pair in json.dumps(record) for one in found)
+    assert text_of(json.loads(json.dumps(record))) == render(found, "photographs")
+    assert record["pairs"][0]["people"][0] == "person 0"
+
+
+def test_the_page_shows_what_is_recorded() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert text_of(json.loads(RECORD.read_text(encoding="utf-8"))) in page

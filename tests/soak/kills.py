@@ -259,11 +259,17 @@ def kills(ways: dict[str, int], seed: int = 0, tell: Callable[[str], Any] = prin
                 if problem:
                     wrong += 1
                     tell(problem)
+                if done % 10 == 0:
+                    tell(f"{way}: {done} of {count}")
             tell(f"{way}: {done} kills")
     return wrong
 
 
 def main() -> int:
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        # Making the network's file starts the threads of torch, for which a forked driver would wait in vain.
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.soak.kills", *sys.argv[1:]])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--driver", type=int, default=50)
     parser.add_argument("--worker", type=int, default=50)

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from skimage.measure import find_contours
 
-from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, middle_of, order_of, total_of
-from faithface.answers.shell import signed
+from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, middle_of, order_of, tints, total_of
+from faithface.answers.shell import plain, signed
 from faithface.answers.why import Answer
 from faithface.answers.wording import sentence
 from faithface.errors import RunError
@@ -114,7 +114,7 @@ def draw(answer: Answer) -> Figure:
             lines.append(f"{number:>6}   {one.explainer}: {VERDICTS[one.verdict]} (ceiling {one.ceiling:.2f})")
         sheet.text(lines, 0.2, family="DejaVu Sans Mono", fontsize=8.5)
         sheet.y += 0.35
-    sheet.text(["Before you believe this picture"], 0.25, fontweight="bold", color=INK)
+    sheet.text(["Before you rely on this picture"], 0.25, fontweight="bold", color=INK)
     sheet.text(cautions, 0.18, fontsize=8.5, color=SOFT)
     return sheet.figure
 
@@ -141,7 +141,7 @@ def _regions(axes: Axes, answer: Answer) -> None:
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
     axes.axis("off")
-    _caption(axes, "orange raises, blue lowers the score")
+    _caption(axes, "orange {}, blue {}".format(*tints(answer)))
 
 
 def _scores(axes: Axes, answer: Answer) -> None:
@@ -153,9 +153,9 @@ def _scores(axes: Axes, answer: Answer) -> None:
     for (name, scores), colour in zip(groups.items(), ("#4d7c0f", "#7e22ce", AGAINST, FOR) * 4, strict=False):
         axes.hist(scores, edges.tolist(), density=True, alpha=0.5, color=colour, label=f"{name} ({len(scores)})")
     if answer.are_pairs:
-        axes.axvline(answer.score, color=INK, lw=2.5, label=f"this pair {answer.score:.3f}")
+        axes.axvline(answer.score, color=INK, lw=2.5, label=f"this pair {plain(answer.score)}")
     if answer.threshold is not None:
-        axes.axvline(answer.threshold, color=SOFT, ls="--", label=f"threshold {answer.threshold:.3f}")
+        axes.axvline(answer.threshold, color=SOFT, ls="--", label=f"threshold {plain(answer.threshold)}")
     axes.set_yticks([])
     axes.tick_params(labelsize=8, colors=SOFT)
     axes.spines[["left", "top", "right"]].set_visible(False)

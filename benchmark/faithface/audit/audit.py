@@ -97,7 +97,7 @@ def audit(
         raise UsageError("no metrics to examine; name a suite, or give --metric")
     if samples < 4:
         raise UsageError(f"samples is {samples}; expected at least 4, to estimate a spread")
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     worlds: list[World] = []
     found: dict[str, dict[str, tuple[Evidence, bool]]] = {text: {} for text in metrics}
     refused: dict[str, list[Finding]] = {text: [] for text in metrics}
@@ -150,6 +150,7 @@ def audit(
         seed=seed,
         samples=samples,
         seconds=round(time.perf_counter() - start, 1),
+        processor=round(time.process_time() - processor, 1),
         worlds=tuple(worlds),
         metrics=tuple(examined),
     )

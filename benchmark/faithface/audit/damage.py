@@ -7,6 +7,8 @@ explain again see the same fault. May call the contract, ``loading``, ``perturb.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ STRENGTHS: dict[Damage, tuple[float, float, float]] = {
     "shift": (0.25, 0.4, 0.5),
     "blur": (0.8, 1.0, 1.8),
 }
+KEPT = 48  # batches of maps that are kept with a model
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,35 @@ class Wrapped(Explainer):
         return dataclasses.replace(self.inner.info, name=self.label or self.method.name)
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        return self.inner.explain(model, samples)
+        return self.own(model, samples)
+
+    def own(self, model: FaceModel, samples: Samples) -> Maps:
+        """Return the undamaged maps, made once for all damages of one explainer.
+
+        A dozen candidates differ in what they do to one and the same map. Metrics that explain altered images make
+        these anew for each candidate, so that maps are found again by what was explained, not by the batch.
+        """
+        kept = model.cached(_kept)
+        key = (self.inner, _digest(samples))
+        if key not in kept:
+            kept[key] = self.inner.explain(model, samples)
+            if len(kept) > KEPT:
+                kept.popitem(last=False)
+        kept.move_to_end(key)
+        return kept[key]
+
+
+def _kept(_model: FaceModel) -> OrderedDict[object, Maps]:
+    return OrderedDict()
+
+
+def _digest(samples: Samples) -> bytes:
+    """Return a hash of all that a map may depend on, apart from the network and the dataset's other samples."""
+    clean = samples.clean
+    found = hashlib.blake2b(repr((samples.ids, samples.seed, clean.threshold)).encode())
+    for values in (samples.images, clean.outputs, clean.scores, clean.predicted):
+        found.update(np.ascontiguousarray(values.detach().cpu().numpy()).tobytes())
+    return found.digest()
 
 
 @dataclass(frozen=True)
@@ -65,7 +96,7 @@ class Damaged(Wrapped):
     cells: int = 4
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        maps = self.inner.explain(model, samples)
+        maps = self.own(model, samples)
         ids = samples.views().seed_ids
         changed: dict[str, Any] = {}
         for kind, values in maps.named().items():
@@ -95,7 +126,7 @@ class Mirrored(Wrapped):
     """Each map mirrored left to right."""
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        maps = self.inner.explain(model, samples)
+        maps = self.own(model, samples)
         turned: dict[str, Any] = {kind: values.flip(-1) for kind, values in maps.named().items()}
         return Maps(**turned, absent=maps.absent)
 
@@ -106,7 +137,7 @@ class WrongKind(Wrapped):
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
         if samples.are_pairs:
-            maps = self.inner.explain(model, samples)
+            maps = self.own(model, samples)
             return Maps(similarity=maps.dissimilarity, dissimilarity=maps.similarity, absent=maps.absent)
         clean = samples.clean
         other = dataclasses.replace(clean, predicted=1 - clean.predicted, scores=1 - clean.scores)
@@ -118,11 +149,14 @@ class OfAnother(Wrapped):
     """The map of the next sample of the same kind in the dataset; a sample that is the only one keeps its own."""
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        assert samples.dataset is not None  # the exam loads samples from a dataset
-        following = model.cached(_following, samples.dataset)
-        chosen = [following[item.id] for item in samples]
-        others = load_samples(model, chosen, samples.seed, samples.threshold, samples.dataset)  # type: ignore[arg-type]
-        return self.inner.explain(model, others)
+        return self.inner.explain(model, samples.cached(_others, model))
+
+
+def _others(samples: Samples, model: FaceModel) -> Samples:
+    assert samples.dataset is not None  # the exam loads samples from a dataset
+    following = model.cached(_following, samples.dataset)
+    chosen = [following[item.id] for item in samples]
+    return load_samples(model, chosen, samples.seed, samples.threshold, samples.dataset)  # type: ignore[arg-type]
 
 
 def _following(_model: FaceModel, dataset: Dataset) -> dict[str, Sample | Pair]:

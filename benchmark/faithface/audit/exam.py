@@ -1,7 +1,7 @@
 """Score the subject, its damaged versions, its faults, controls and methods with every metric, batch by batch.
 
-Place in the flow: ``audit`` calls :func:`examine` once per world. May call ``damage``, ``run.choice``, ``loading``,
-``perturb`` through the metrics, and the contract.
+Place in the flow: ``audit`` calls :func:`examine` once per world. May call ``damage``, ``verdict`` (a bar),
+``run.choice``, ``loading``, ``perturb`` through the metrics, and the contract.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from faithface.audit import verdict
 from faithface.audit.damage import (
     STRENGTHS,
     Damaged,
@@ -30,7 +32,7 @@ from faithface.metrics import _maps
 from faithface.run.choice import choose
 
 BATCH = 16
-AGAIN = 8  # samples that are scored again with one thing changed
+FIRST = 8  # samples of the first batch, which are also scored again with one thing changed
 QUALITY = 14  # cells per side over which the quality of a damaged map is measured: those that ranked forms rank
 SUBJECT = "subject"
 FAULTS: tuple[type[Wrapped], ...] = (OfAnother, Mirrored, WrongKind, Untrained)
@@ -70,6 +72,7 @@ class Answers:
         by_patch: the same over the setting's cells.
         values: headline values by metric and candidate, float64 N over the samples that the metric judges.
         refused: why a metric could not be scored, by metric; why a candidate could not be made, by candidate.
+        costly: metrics of more than ``verdict.MANY`` passes, which were scored on the first batch only.
         passes, seconds: per sample, by metric.
         again: on the first samples, means by metric, kind of change ("first", "seed", "points", "fill") and candidate.
         batch: largest difference between a sample alone and in its batch, by metric.
@@ -80,6 +83,7 @@ class Answers:
     by_patch: dict[str, list[float]] = field(default_factory=dict)
     values: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    costly: set[str] = field(default_factory=set)
     passes: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     again: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -88,7 +92,8 @@ class Answers:
 
 def candidates(setting: Setting) -> dict[str, Explainer]:
     """Return all explainers that are scored, by name: the subject first, then damaged, faults, controls, methods."""
-    found: dict[str, Explainer] = {SUBJECT: setting.subject}
+    # Wrapped like the others, so that its maps are made once for all of them.
+    found: dict[str, Explainer] = {SUBJECT: Wrapped(setting.subject, setting.subject.info.name)}
     for damage, strengths in STRENGTHS.items():
         for strength in strengths:
             name = f"{damage} {strength:g}"
@@ -125,18 +130,17 @@ def examine(
         tell: receives a line of progress.
     """
     items = setting.dataset.items()
-    chosen = [items[i] for i in choose(items, count, seed)]
+    # A larger limit contains a smaller one: so the first batch holds every class, whatever the dataset's order.
+    first, chosen = (choose(items, number, seed) for number in (min(FIRST, count), count))
+    rest = [i for i in chosen if i not in first]
+    batches = [list(first), *(rest[i : i + BATCH] for i in range(0, len(rest), BATCH))]
     threshold = clean_threshold(setting.model, setting.dataset) if setting.dataset.task == "verification" else None
     answers = Answers(len(chosen))
     columns: dict[str, dict[str, list[np.ndarray]]] = {text: {} for text in metrics}
-    for start in range(0, len(chosen), BATCH):
-        samples = load_samples(
-            setting.model,
-            chosen[start : start + BATCH],  # type: ignore[arg-type]
-            seed,
-            threshold,
-            setting.dataset,
-        )
+    spent = dict.fromkeys(metrics, 0)
+    for number, batch in enumerate(batches):
+        taken: Any = [items[i] for i in batch]
+        samples = load_samples(setting.model, taken, seed, threshold, setting.dataset)
         undamaged: dict[int, np.ndarray] = {}
         for name, explainer in candidates(setting).items():
             if name in answers.refused:
@@ -151,11 +155,16 @@ def examine(
                     cells = _cells(samples, maps, grid)
                     kept.setdefault(name, []).extend(_correlations(cells, undamaged.setdefault(grid, cells)))
             for text, metric in metrics.items():
-                if text not in answers.refused:
-                    _score(setting, samples, maps, explainer, name, text, metric, columns, answers)
-        if start == 0:
-            _again(setting, samples.take(range(min(AGAIN, len(samples)))), metrics, answers)
-        tell(f"{setting.name}: {min(start + BATCH, len(chosen))} of {len(chosen)} samples")
+                if text in answers.refused or text in answers.costly:
+                    continue
+                before = setting.model.passes.forward
+                _score(setting, samples, maps, explainer, name, text, metric, columns, answers)
+                spent[text] += setting.model.passes.forward - before
+        if number == 0:
+            answers.costly |= {text for text, passes in spent.items() if passes > verdict.MANY * len(samples)}
+            cheap = {text: metric for text, metric in metrics.items() if text not in answers.costly}
+            _again(setting, samples, cheap, answers)
+        tell(f"{setting.name}: {sum(map(len, batches[: number + 1]))} of {len(chosen)} samples")
     for text, found in columns.items():
         if text not in answers.refused:
             answers.values[text] = {name: np.concatenate(parts) for name, parts in found.items()}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faithface.audit.record import AuditRecord, Evidence, Examined, Finding, World
-from faithface.audit.verdict import ENOUGH, MONOTONE, NOTICED, ORDERLESS, TOLD
+from faithface.audit.verdict import ENOUGH, MANY, MONOTONE, NOTICED, ORDERLESS, TOLD
 
 PAGE, FIGURE = "README.md", "audit.png"
 ORDER = ("judges", "with care", "describes", "fails", "not examined")
@@ -33,7 +33,8 @@ def render(record: AuditRecord) -> str:
     parts = [
         "# Audit of the metrics",
         f"What was examined: {record.suite}; {record.samples} samples per world at most, seed {record.seed}, faithface "
-        f"{record.faithface}, {record.seconds / 60:.0f} minutes. Everything below follows from `audit.json`. "
+        f"{record.faithface}, {record.processor / 60:.0f} minutes of processor time. Everything below follows from "
+        "`audit.json`. "
         "The figures are of this size: with more samples a small difference can still become significant.",
         "## Verdicts",
         _verdicts(record),
@@ -68,7 +69,7 @@ def _short(one: Examined) -> str:
     against = [finding for finding in one.findings if not finding.passed]
     if one.verdict == "not examined":
         return against[0].detail if against else ""
-    general = {"monotone": "order of damaged maps", "same": "tells no map from another"}
+    general = {"monotone": "order of damaged maps", "same": "tells no map from another", "samples": "few samples"}
     names = dict.fromkeys(general.get(one.check, one.detail) for one in against if one.check != "applies")
     return ", ".join(names)
 
@@ -80,8 +81,9 @@ def _bars() -> str:
         f"versions are in the order of their quality, ρ ≥ {MONOTONE:g}. *With care*: the order holds, something else "
         "does not. *Describes*: neither a mirrored map nor another sample's is noticed. *Fails*: the order does not "
         f"hold, no map is told from another, or ρ < {ORDERLESS:g}. A gate *judges* where the subject passes and the "
-        f"random map does not. A metric has the worst verdict of all worlds with at least {ENOUGH} samples. A z is the "
-        "mean of paired differences over its standard error."
+        f"random map does not. A metric has the worst verdict of all worlds with at least {ENOUGH} samples; where it "
+        f"has no such world, it is *with care* at best. A metric of more than {MANY} forward passes per sample, over "
+        "all maps, is examined on few samples. A z is the mean of paired differences over its standard error."
     )
 
 
@@ -165,9 +167,11 @@ def _sentence(finding: Finding) -> str:
         "same": "largest difference between maps, z",
         "monotone": "ten maps ordered by quality with ρ",
         "gate": f"{finding.detail}",
+        "samples": "number of samples",
     }[finding.check]
     bar = "" if finding.bar is None else f", bar {finding.bar:g}"
-    return f"{what} = {_number(finding.value)}{bar}{place}"
+    value = f"{finding.value:g}" if finding.check == "samples" else _number(finding.value)
+    return f"{what} = {value}{bar}{place}"
 
 
 def _z(value: float | None) -> str:

@@ -24,8 +24,8 @@ class Finding(_Strict):
     """One reason of a verdict.
 
     Attributes:
-        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``gate``, ``applies`` or
-            ``world``.
+        check: what was checked: ``order``, ``monotone``, ``fault``, ``same``, ``place``, ``gate``, ``samples``,
+            ``applies`` or ``world``.
         passed: whether it speaks for the metric.
         world: where; "" for everywhere.
         detail: which fault, or which two maps.
@@ -116,7 +116,11 @@ class World(_Strict):
 
 
 class AuditRecord(_Strict):
-    """An audit: sizes, versions, worlds and verdicts."""
+    """An audit: sizes, versions, worlds and verdicts.
+
+    Attributes:
+        seconds, processor: elapsed time, and processor time of all threads; both in seconds.
+    """
 
     schema_version: int = 1
     suite: str
@@ -124,6 +128,7 @@ class AuditRecord(_Strict):
     seed: int
     samples: int
     seconds: float
+    processor: float = 0.0
     worlds: tuple[World, ...]
     metrics: tuple[Examined, ...]
 

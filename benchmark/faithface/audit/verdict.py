@@ -5,7 +5,8 @@ Place in the flow: ``audit`` asks for each metric. May call ``record``.
 In each world, in this order:
 
 0. A gate **judges** if the subject passes it and the random map does not, else it **fails**. What states costs
-   **describes**. A world of fewer than 30 samples is shown and gives no verdict, where another one does.
+   **describes**. A world of fewer than 30 samples is shown and gives no verdict, where another one does; where none
+   does, a metric is **with care** at best.
 1. **fails** if it tells no map from another (all |z| below 2); a description **describes**.
 2. **describes** if neither a mirrored map nor another sample's map is noticed (|z| below 2): whatever it says, it does
    not say where. A metric that claims more than a description must still put the subject above random, else it
@@ -30,6 +31,7 @@ TOLD = 2.0  # z from which two maps are told apart
 NOTICED = 3.0  # z from which a planted fault is noticed
 MONOTONE, ORDERLESS = 0.98, 0.5
 ENOUGH = 30  # samples from which a world's verdict counts
+MANY = 5000  # forward passes per sample, over all candidates, above which a metric is scored on the first batch only
 PLACES = ("another", "mirrored")  # faults that keep the map's values and move them
 WORST = tuple(reversed(get_args(Verdict)[:4]))  # fails, describes, with care, judges
 
@@ -58,6 +60,9 @@ def verdict_of(claim: Claim, worlds: Mapping[str, tuple[Evidence, bool]]) -> tup
         one, findings = _in_world(claim, evidence, exact, name)
         verdicts.append(one)
         found += findings
+        if evidence.n < ENOUGH:
+            verdicts.append("with care" if one == "judges" else one)
+            found.append(Finding(check="samples", passed=False, world=name, value=evidence.n, bar=ENOUGH))
     return min(verdicts, key=WORST.index), tuple(found)
 
 

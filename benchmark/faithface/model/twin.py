@@ -1,9 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
 Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first needed. May call
-``prepare``, ``operators``, ``layers``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps: prepare the
-graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front.
-``parity.py`` compares the twin with ONNX Runtime.
+``prepare``, ``operators``, ``layers``, ``suffix``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps:
+prepare the graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in
+front. ``parity.py`` compares the twin with ONNX Runtime.
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """
@@ -26,6 +26,7 @@ from faithface.model.endings import ending, softmax_axis_is_last
 from faithface.model.graph import attributes, only, opset
 from faithface.model.layers import Layer, candidates, choose
 from faithface.model.prepare import prepare
+from faithface.model.suffix import suffix
 from faithface.reasons import ReasonCode
 
 GREY = (0.299, 0.587, 0.114)
@@ -71,6 +72,7 @@ class Twin(nn.Module):
         self.before, self.squashing = (end.before, end.operator) if known else ("", "")
         self._output_index = self.network.output_names.index(output)
         self._layers: list[Layer] | None = None
+        self._behind: dict[str, Any] = {}
         self.channels_last = False
         self.eval()
         for parameter in self.parameters():
@@ -177,6 +179,21 @@ class Twin(nn.Module):
         with self.hooks(see):
             out = self(images)
         return {name: torch.cat(parts) for name, parts in caught.items() if parts} | {"": out}
+
+    def behind(self, name: str) -> Callable[[Tensor], Tensor] | None:
+        """Return the part of the network behind an inner tensor: from that tensor, N×…, to outputs N×K, float32.
+
+        None where the output also depends on the image in other ways than through that tensor; then the whole network
+        has to run. A network of a fixed batch takes that many rows at a time here too. Made once for each tensor.
+        """
+        if name not in self._behind:
+            found = suffix(self.prepared.proto, name, self.output)
+            network = None if found is None else _convert(found).eval().requires_grad_(False).to(self.device)
+            if network is not None and self.channels_last:
+                network.to(memory_format=torch.channels_last)
+            self._behind[name] = network
+        network = self._behind[name]
+        return None if network is None else lambda value: network(value).reshape(len(value), -1).to(torch.float32)
 
     def hooks(self, see: Callable[[str, Tensor], Any], only: str | None = None) -> _Hooks:
         """Return a context in which ``see(tensor name, value)`` is called for each intermediate tensor (or ``only``

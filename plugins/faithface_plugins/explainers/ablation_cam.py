@@ -64,25 +64,37 @@ class AblationCam(Explainer):
 def scores_without_channels(
     model: FaceModel, image: Tensor, target: Target, row: int, layer: str, channels: int
 ) -> Tensor:
-    """Return the score of one image 3×H×W with each channel of a layer set to 0 in turn: float32 C."""
+    """Return the score of one image 3×H×W with each channel of a layer set to 0 in turn: float32 C.
+
+    Where every path passes the layer, only what lies behind it runs again. Each is counted as a forward pass.
+    """
     twin = core_twin(model)
     found = twin.find_layer(layer)
     axis = 1 if found.layout == "NCHW" else -1
     size = twin.fixed_batch or ABLATION_CHUNK
+    whole = image[None].to(twin.device)
+    with torch.no_grad():
+        value = twin.values(whole, [found.name])[found.name][:1]
+    behind = twin.behind(found.name)
     scores = []
     for part in chunks(channels, size):
         # A fixed-batch network gets full batches; the surplus repeats the last channel and is discarded.
         removed = torch.arange(part.start, part.start + (twin.fixed_batch or part.stop - part.start)).clamp(
             max=channels - 1
         )
+        changed = value.repeat(len(removed), *[1] * (value.ndim - 1))
+        changed.movedim(axis, 1)[torch.arange(len(removed)), removed] = 0
+        with torch.no_grad():
+            if behind is not None:
+                outputs = behind(changed)
+            else:
 
-        def without(_name: str, value: Tensor, removed: Tensor = removed) -> Tensor:
-            moved = value.clone().movedim(axis, 1)
-            moved[torch.arange(len(removed)), removed] = 0
-            return moved.movedim(1, axis)
+                def exchange(_name: str, _value: Tensor, changed: Tensor = changed) -> Tensor:
+                    return changed
 
-        with torch.no_grad(), twin.hooks(without, only=found.name):
-            outputs = twin(image.expand(len(removed), *image.shape))[: part.stop - part.start]
+                with twin.hooks(exchange, only=found.name):
+                    outputs = twin(whole.expand(len(removed), *image.shape))
+        outputs = outputs[: part.stop - part.start]
         model.count(forward=len(outputs))
         rows = torch.full((len(outputs),), row, device=outputs.device)
         scores.append(target.take(rows.to(image.device)).score(model.card, outputs))

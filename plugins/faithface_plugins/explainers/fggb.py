@@ -63,8 +63,9 @@ class Fggb(Explainer):
             channel's map, so its norms cost nothing and are always exact.
         probes: random images of a sketch; the norms' relative error is about 1 / √(2 · probes).
         channels: of the absolute reading. ``all``; or ``adaptive``: those of largest |w_k − threshold / N|, the others
-            replaced by the mean Ĝ of those computed, until a further backward pass changes the map by at most
-            ``tolerance``.
+            replaced by the mean Ĝ of those computed, until a further backward pass changes neither map by
+            more than ``tolerance``. Where the channels computed by then have a ``channel_correlation`` below 0.3, the
+            mean says nothing about the others: all are computed.
         tolerance: on 1 − Spearman's correlation of two successive maps; 0: all channels.
 
     Source: Lu, Xu & Ebrahimi, "Explainable face verification via feature-guided gradient backpropagation",
