@@ -25,6 +25,7 @@ from markupsafe import Markup, escape
 
 from faithface.boards.board import Board, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.controls import controls_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
@@ -396,6 +397,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         record_values=links.link(page, links.record_file(record, ".parquet")) if record.values else "",
         where=place(record),
         bands=_bands(site.extras.cell(record)),
+        control=controls_text([record.explainer.spec]),
     )
 
 
