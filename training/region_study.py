@@ -329,7 +329,7 @@ def _names(names: Sequence[str]) -> str:
 # --- the record and the command
 
 
-def as_record(found: Sequence[Studied], source: str) -> dict[str, object]:
+def as_record(found: Sequence[Studied], source: str) -> dict[str, Any]:
     """Return findings as JSON takes them: pairs and people by number, and numbers to six digits."""
     people = {name: f"person {i}" for i, name in enumerate(dict.fromkeys(n for one in found for n in one.people))}
     rows = []
@@ -408,7 +408,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{pair.id}: {found[pair.id].seconds:.1f} s", flush=True)
     record = as_record([found[pair.id] for pair in chosen], f"{given.source}, `{given.model}`")
     if given.publish:
-        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        rows = ",\n".join(json.dumps(row) for row in record["pairs"])  # a line for each pair
+        text = f'{{"source": {json.dumps(record["source"])}, "pairs": [\n{rows}\n]}}\n'
+        RECORD.write_text(text, encoding="utf-8")
         write_page(record)
     print(text_of(record))
 
