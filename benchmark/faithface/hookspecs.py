@@ -1,4 +1,4 @@
-"""The plugin contract: five hooks that return objects (never register by side effect), and three that are called later.
+"""The plugin contract: six hooks that return objects (never register by side effect), and three that are called later.
 
 Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these
 names in a module that their distribution names under the entry-point group ``faithface``::
@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract import Dataset, Explainer, Fill, Metric
 
 PROJECT = "faithface"
 
@@ -79,6 +79,19 @@ def faithface_metrics() -> Iterable[Metric]:
         @faithface.hookimpl
         def faithface_metrics():
             return [CentreOfMass()]
+    """
+    raise NotImplementedError  # pluggy calls implementations only
+
+
+@hookspec
+def faithface_fills() -> Iterable[Fill]:
+    """Return fills: instances of :class:`faithface.Fill`, which replace the pixels that a metric removes.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_fills():
+            return [Inpainted()]
     """
     raise NotImplementedError  # pluggy calls implementations only
 

@@ -25,10 +25,10 @@ from docs.tools.board_figures import (
     published,
     row_of,
     samples_of,
-    tested,
     text_of,
+    with_tests,
 )
-from faithface.boards.board import Row, Table
+from faithface.boards.board import Row, Table, passed
 from faithface.boards.orders import rank_agreement
 from faithface.run.suite import load_suite
 
@@ -48,6 +48,7 @@ CLASSIFIERS = (
     ("synthetic", "planted-synthetic-guided-0", "planted-synthetic"),
     ("synthetic", "exact-synthetic-28-0", "planted-synthetic"),
 )
+LAYERS = {"t70": "17×17", "t100": "8×8", "t133": "4×4", "t144": "2×2"}
 SIGNED, ADAPTIVE = "fggb(reading=signed,norms=shared)", "fggb(channels=adaptive)"
 
 
@@ -127,7 +128,8 @@ def pair_information() -> str:
             *(f"{kind} (n = {samples_of(table, p)})" for kind, p in (("genuine", GENUINE), ("impostor", IMPOSTOR))),
         ]
         parts.append(
-            f"{_place(suite, model, dataset)}:\n\n" + markdown(head, tested(columns, names) + tested(columns, fixed))
+            f"{_place(suite, model, dataset)}:\n\n"
+            + markdown(head, with_tests(columns, names) + with_tests(columns, fixed))
         )
     return "\n\n".join([*parts, _source("real", "verification")])
 
@@ -137,9 +139,8 @@ def whole_face() -> str:
     parts = []
     for suite, model, dataset in PAIR_BOARDS:
         table = published(suite).table(model, dataset)
-        names = _methods(table)
-        columns = {p: differences(table, names, "centre-prior", p) for p in (ALIKE, UNALIKE)}
-        shown = [row.title for row in ordered(table, ALIKE, lambda row: row.title in names)]
+        columns = {p: differences(table, _methods(table), "centre-prior", p) for p in (ALIKE, UNALIKE)}
+        shown = [row.title for row in ordered(table, ALIKE, lambda row: not row.control and bool(row.values))]
         head = [
             "explainer",
             *(
@@ -147,7 +148,7 @@ def whole_face() -> str:
                 for kind, p in (("genuine", ALIKE), ("impostor", UNALIKE))
             ),
         ]
-        parts.append(f"{_place(suite, model, dataset)}:\n\n" + markdown(head, tested(columns, shown)))
+        parts.append(f"{_place(suite, model, dataset)}:\n\n" + markdown(head, with_tests(columns, shown)))
     return "\n\n".join([*parts, _source("real", "verification")])
 
 
@@ -163,20 +164,21 @@ def fggb_passes() -> str:
             columns[protocol] = {
                 other: found for other in rivals for found in differences(table, [mine], other, protocol).values()
             }
-        body = tested(columns, rivals)
-        cost = [_times_dearer(table, mine, other) for other in rivals]
+        body = with_tests(columns, rivals)
+        cost = [_passes(row_of(table, other)) for other in rivals]
         head = [
             "absolute FGGB minus",
             "specific, genuine",
             "specific, impostor",
             "gap, genuine",
             "gap, impostor",
-            "time, times",
+            "its passes, forward + backward",
         ]
         n = f"{samples_of(table, GENUINE)} genuine, {samples_of(table, IMPOSTOR)} impostor pairs"
         row = row_of(table, mine)
         note = row.record.explainer.note if row else {}
-        facts = f"`channel_correlation` {text_of(note.get('channel_correlation'), 2)}, channels computed {text_of(note.get('channels'), 0)}"
+        alike, computed = text_of(note.get("channel_correlation"), 2), text_of(note.get("channels"), 0)
+        facts = f"`channel_correlation` {alike}, channels computed {computed}, passes {_passes(row)}"
         parts.append(
             f"{_place(suite, model, dataset)} ({n}; {facts}):\n\n"
             + markdown(head, [[*r, c] for r, c in zip(body, cost, strict=True)])
@@ -184,10 +186,37 @@ def fggb_passes() -> str:
     return "\n\n".join([*parts, _source("real", "verification")])
 
 
-def _times_dearer(table: Table, a: str, b: str) -> str:
-    mine, other = (row_of(table, name) for name in (a, b))
-    one, two = (None if row is None else _number(row, "cost@1") for row in (mine, other))
-    return NOTHING if not one or not two else text_of(one / two, 0 if one / two >= 10 else 1)
+def _passes(row: Row | None) -> str:
+    """Return forward and backward passes of one explanation. Times depend on what else a machine does."""
+    found = [None if row is None else _number(row, "cost@1", way) for way in ("forward", "backward")]
+    return " + ".join(text_of(one, 0) for one in found)
+
+
+def cam_layers() -> str:
+    """Grad-CAM and HiResCAM at four layers, finest first."""
+    table = published("cam-layers").table("resnet29", "pairs")
+    names = [row.title for row in table.rows if "layer=" in row.title]
+    columns = {p: against_zero(table, p) for p in (GENUINE, IMPOSTOR)}
+    body = {line[0]: line for line in with_tests(columns, names)}
+    rows = []
+    for method in ("grad-cam", "hirescam"):
+        for layer, cells in LAYERS.items():
+            name = f"{method}(layer={layer})"
+            row = row_of(table, name)
+            rows.append(
+                [*body[f"`{name}`"][:1], cells, *body[f"`{name}`"][1:], *(cell(row, p) for p in (ALIKE, UNALIKE))]
+            )
+    head = ["explainer", "cells", "specific, genuine", "specific, impostor", "gap, genuine", "gap, impostor"]
+    beside = ", ".join(
+        f"{cell(row_of(table, 'centre-prior'), p)} {kind}" for p, kind in ((ALIKE, "genuine"), (UNALIKE, "impostor"))
+    )
+    n = f"{samples_of(table, GENUINE)} genuine, {samples_of(table, IMPOSTOR)} impostor pairs"
+    return (
+        f"`resnet29` on photographs ({n}; gap of the centre prior: {beside}):\n\n"
+        + markdown(head, rows)
+        + "\n\n"
+        + _source("cam-layers")
+    )
 
 
 def masking_metrics() -> str:
@@ -246,7 +275,7 @@ def masking_metrics() -> str:
 
 def _verdicts() -> dict[str, str]:
     """Return the audit's verdicts by a metric's bare id, from its page."""
-    found = {}
+    found: dict[str, str] = {}
     for line in (BOARDS / "audit" / "README.md").read_text(encoding="utf-8").splitlines():
         cells = [part.strip() for part in line.split("|")]
         if len(cells) > 4 and cells[1].startswith("`") and cells[3].startswith("**"):
@@ -267,7 +296,6 @@ def classifier_methods() -> str:
         gaps = [v for row in rows if row and (v := _number(row, GAP)) is not None]
         exact = [v for row in rows if row and (v := _number(row, CONTRIBUTION)) is not None]
         gates = [_gates(row) for row in rows if row]
-        cost = [v for row in rows if row and (v := _number(row, "cost@1")) is not None]
         ranked.append(
             (
                 first,
@@ -278,7 +306,7 @@ def classifier_methods() -> str:
                     text_of(float(np.mean(gaps)), 2),
                     text_of(float(np.mean(exact)) if exact else None, 2),
                     f"{sum(a for a, _ in gates)} of {sum(b for _, b in gates)}",
-                    text_of(1000 * float(np.median(cost)), 0),
+                    _passes(rows[0]),
                 ],
             )
         )
@@ -289,7 +317,7 @@ def classifier_methods() -> str:
         "mean gap",
         "correlation with exact contributions",
         "gates passed",
-        "ms a map",
+        "passes a map, forward + backward",
     ]
     n = ", ".join(f"{samples_of(t, GAP)} on `{t.first.model.name}`" for t in tables)
     return (
@@ -298,8 +326,6 @@ def classifier_methods() -> str:
 
 
 def _gates(row: Row) -> tuple[int, int]:
-    from faithface.boards.board import passed
-
     results = [passed(n) for n in row.record.numbers if n.family == "gate" and n.value_name == ""]
     known = [one for one in results if one is not None]
     return sum(known), len(known)
@@ -436,7 +462,7 @@ def ensemble_differences() -> str:
         }
         parts.append(
             f"{_place(suite, model, dataset)}:\n\n"
-            + markdown(["Ensemble-CAM minus", *columns], tested(columns, rivals, 2))
+            + markdown(["Ensemble-CAM minus", *columns], with_tests(columns, rivals, 2))
         )
     return "\n\n".join([*parts, _source("pad")])
 
@@ -480,6 +506,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "pair-information": pair_information,
     "whole-face": whole_face,
     "fggb-passes": fggb_passes,
+    "cam-layers": cam_layers,
     "masking-metrics": masking_metrics,
     "classifier-methods": classifier_methods,
     "families": all_families,

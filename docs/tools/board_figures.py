@@ -135,13 +135,16 @@ def difference(found: Comparison | None, p: float, digits: int = 3) -> str:
     return f"**{shown}**" if p < ALPHA else shown
 
 
-def tested(columns: Mapping[str, Mapping[str, Comparison]], rows: Sequence[str], digits: int = 3) -> list[list[str]]:
+def with_tests(
+    columns: Mapping[str, Mapping[str, Comparison]], rows: Sequence[str], digits: int = 3
+) -> list[list[str]]:
     """Return a row per explainer with a difference per column; p is corrected over each column's shown rows."""
     corrected = {name: holm({row: found[row].p for row in rows if row in found}) for name, found in columns.items()}
-    return [
-        [f"`{row}`", *(difference(found.get(row), corrected[name].get(row, 1.0), digits) for name, found in columns.items())]
-        for row in rows
-    ]  # fmt: skip
+    shown = []
+    for row in rows:
+        cells = [difference(found.get(row), corrected[name].get(row, 1.0), digits) for name, found in columns.items()]
+        shown.append([f"`{row}`", *cells])
+    return shown
 
 
 # --- classes and runs

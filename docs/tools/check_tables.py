@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faithface.testing import of_datasets, of_explainers, of_metrics, of_models, of_suites
+from faithface.testing import of_datasets, of_explainers, of_fills, of_metrics, of_models, of_suites
 
 PAGE = Path(__file__).resolve().parents[1] / "reference" / "testing.md"
 START, END = "<!-- checks: written by docs/tools/check_tables.py -->", "<!-- checks end -->"
@@ -18,6 +18,7 @@ KINDS: dict[str, Sequence[Any]] = {
     "metrics": of_metrics.CHECKS,
     "models": of_models.CHECKS,
     "datasets": of_datasets.CHECKS,
+    "fills": of_fills.CHECKS,
     "suites": of_suites.CHECKS,
 }
 

@@ -10,6 +10,7 @@ protocol's id, version and parameters do.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -136,6 +137,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
     several = [members for members in by_explainer.values() if len({k.record.model.name for k in members}) > 1]
     # A suite of one explainer and many models is a board of models; one-line tables beside it would say nothing more.
     single = bool(several) and all(len(members) == 1 for members in by_model.values())
+    # With many explainers, tables of models say something new only of families that were trained several times: their
+    # spread. Networks of one run each stand beside each other in the tables of explainers, line by line.
+    several = [members for members in several if single or _trained_again(members)]
     values: Values = {}
     tables = [] if single else [_table("explainers", members, values) for members in by_model.values()]
     tables += [_table("models", members, values) for members in several]
@@ -143,6 +147,12 @@ def make_board(kept: Sequence[Kept]) -> Board:
     return Board(
         name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered)
     )
+
+
+def _trained_again(members: Sequence[Kept]) -> bool:
+    """Say whether a family has several runs among the records."""
+    runs = Counter((one.record.model.task, one.record.model.family) for one in members)
+    return max(runs.values()) > 1
 
 
 def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:

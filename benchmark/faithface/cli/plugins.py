@@ -17,7 +17,7 @@ from faithface.errors import UsageError
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Name of the distribution, such as cell-drop.")],
-    kind: Annotated[str, typer.Option(help="explainer, model, dataset, metric or suite.")] = "explainer",
+    kind: Annotated[str, typer.Option(help="explainer, model, dataset, metric, fill or suite.")] = "explainer",
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the new folder goes.")] = Path("."),
 ) -> None:
     """Write a plugin that works: package, example, test, README and CI file."""

@@ -7,7 +7,7 @@ reads what the last check of the same code found. May call the checks, ``plugins
 * **runs**: faithface loads it, and it registers something.
 * **conforms**: no check of severity *error* fails on anything that it registers.
 * **documented**: the checks of what it says of itself pass too, and its distribution names a licence and a description.
-* **validated**: each explainer, model and dataset has an entry on a board that was computed again (trust *re-run* or
+* **validated**: each explainer, model, dataset and fill has an entry on a board that was computed again (trust *re-run* or
   *independent*), with the code that is installed now; a suite has such a board; each metric has passed the audit.
 
 A tier includes those before it. What it is computed from is kept in the user's cache under the fingerprints of all that
@@ -213,7 +213,9 @@ def _not_validated(kind: str, entry: Registered[Any], boards: tuple[Path, ...]) 
 
 
 def _entries(boards: tuple[Path, ...]) -> list[tuple[str, str, str, str]]:
-    """Return (kind, name, fingerprint, trust) of explainers, models and datasets in all records under some folders."""
+    """Return (kind, name, fingerprint, trust) of what stands in the records under some folders: explainers, models,
+    datasets, the fills of metrics, and suites (without a fingerprint).
+    """
     found = []
     for path in sorted(p for board in boards for p in board.rglob("*.json") if "records" in p.parts):
         try:
@@ -221,6 +223,10 @@ def _entries(boards: tuple[Path, ...]) -> list[tuple[str, str, str, str]]:
             for kind, role in (("explainers", "explainer"), ("models", "model"), ("datasets", "dataset")):
                 part = told[role]
                 found.append((kind, part["name"], part["origin"]["fingerprint"], str(told.get("trust", ""))))
+            for number in told["numbers"]:
+                for parameter, part in number.get("parts", {}).items():
+                    name = number["parameters"][parameter].partition("(")[0]
+                    found.append((f"{parameter}s", name, part["fingerprint"], str(told.get("trust", ""))))
             found.append(("suites", told["suite"]["name"], "", str(told.get("trust", ""))))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # `faithface leaderboard build` says what is wrong with a record

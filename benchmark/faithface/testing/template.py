@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faithface.errors import UsageError, nearest
 
-KINDS = ("explainer", "model", "dataset", "metric", "suite")
+KINDS = ("explainer", "model", "dataset", "metric", "fill", "suite")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
