@@ -167,16 +167,15 @@ def test_the_area_is_the_share_of_pairs_in_the_right_order() -> None:
     assert clean_auc(kept) == pytest.approx(share(left))
 
 
-def test_an_area_of_chance_is_told_of_a_run(tmp_path: Path) -> None:
+def test_an_area_of_chance_is_told_of_a_run() -> None:
     """The warning of a made record on a board, from the values alone."""
-    rng = np.random.default_rng(0)
     labels = ["attack" if i < 18 else "bona-fide" for i in range(24)]
-    scores = 0.6 + 0.3 * rng.random(24)  # it calls everything an attack, with a probability that says nothing
+    scores = 0.6 + 0.01 * (np.arange(24) % 6)  # it calls everything an attack, and as surely on either side
     kept = kept_of("pad", ("bona-fide", "attack"), labels, scores, [label == "attack" for label in labels])
     update = {"clean_accuracy": 0.75, "clean_n": 24}
     record = kept.record.model_copy(update={"model": kept.record.model.model_copy(update=update)})
     (line,) = implausible(make_board([dataclasses.replace(kept, record=record)]).tables[0])
-    assert f"clean accuracy 75.0%, AUC {clean_auc(kept):.3f}: the AUC is that of chance" in line
+    assert "clean accuracy 75.0%, AUC 0.500: the AUC is that of chance" in line
 
 
 def test_with_more_classes_chance_is_less(made: tuple[Board, int]) -> None:
