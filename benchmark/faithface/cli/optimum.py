@@ -6,6 +6,7 @@ Place in the flow: calls ``perturb.optimum`` and the registry; opens the model.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +50,8 @@ def optimum(
         row = _best(network, samples, i, kind, one_fill, grid)
         for name, found in maps.items():
             gap = _gap(network, samples.take([i]), found.take([i]), kind, one_fill, grid)
-            row[name] = round(gap / row["best_gap"], 4) if row["best_gap"] > 0 else None
+            # An oracle has no map of an image without truth, hence no gap.
+            row[name] = round(gap / row["best_gap"], 4) if row["best_gap"] > 0 and math.isfinite(gap) else None
         rows.append(row)
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
