@@ -4,12 +4,11 @@ Place in the flow: ``run.plan`` puts a fingerprint beside every cell and ``run.d
 ``boards`` writes it into records. May call ``card``, ``contract`` and ``errors``. Reads source files and imports
 nothing.
 
-The fingerprint of an explainer, metric, dataset or fill is a hash of the modules that can change its numbers: the one that
-defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each module
-the syntax tree counts, without comments and docstrings. Imports inside functions count, those under ``TYPE_CHECKING``
-do not. A name that is imported from a package counts as the module that defines it, not for everything that the
-package's ``__init__`` collects.
-"""
+The fingerprint of an explainer, metric, dataset or fill is a hash of the modules that can change its numbers: the one
+that defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each
+module the syntax tree counts, without comments and docstrings. Imports inside functions count, those under
+``TYPE_CHECKING`` do not. A name that is imported from a package counts as the module that defines it, not for
+everything that the package's ``__init__`` collects. """
 
 from __future__ import annotations
 
@@ -117,8 +116,8 @@ def fingerprint_of(thing: Any, distribution: str = "") -> str:
 
     Args:
         thing: an explainer, metric, dataset or fill: its class counts, and those of the explainers, metrics, datasets
-            and fills among its attributes; a model card: how the network is fed and read counts; or a suite's path: its content
-            counts.
+            and fills among its attributes; a model card: how the network is fed and read counts; or a suite's path:
+            its content counts.
         distribution: the package that provided it, whose other modules count too.
 
     Returns:

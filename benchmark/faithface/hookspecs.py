@@ -113,7 +113,11 @@ def faithface_suites() -> Iterable[Path]:
 def faithface_cell_finished(record: Any) -> None:
     """Receive one cell's record (``record.record``) and values (``record.values``) when a run has written them.
 
-    Called once for each cell of the run, before ``faithface_run_finished``. What it raises is a warning.
+    Called once for each cell, when all cells of the run are done and their records lie on disk, before
+    ``faithface_run_finished``. Not when a cell's own last sample is scored: a record also holds what only the whole run
+    knows (metrics that compare several training runs, what is not applicable anywhere), and the records of a run appear
+    together. A run that is interrupted calls it for no cell; the command that completes the run calls it for all, those
+    that were done before included. What it raises is a warning.
 
     Example::
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from faithface.errors import UsageError, nearest
 
-
 Named = typing.Mapping[type, typing.Callable[[str, tuple[str, ...]], Any]]
 
 
@@ -144,9 +143,7 @@ def parameters(obj: Any) -> dict[str, Any]:
     }
 
 
-def configure(
-    obj: Any, params: typing.Iterable[tuple[str, str]], what: str, named: Named | None = None
-) -> Any:
+def configure(obj: Any, params: typing.Iterable[tuple[str, str]], what: str, named: Named | None = None) -> Any:
     """Return ``obj`` with parameters replaced by values parsed to the type of each field.
 
     Args:

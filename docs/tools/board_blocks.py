@@ -402,9 +402,17 @@ def all_families() -> str:
 def in_distribution() -> str:
     """The order of explainers on a network and on its twin that was fine-tuned on masked images."""
     path = BOARDS / "audit" / "masked-twins.json"
-    if not path.exists():
+    if not path.is_file():
         return "No record: the study was not run. `python -m training.masked_twins` runs it."
-    return "```json\n" + json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=1)[:1500] + "\n```"
+    rows = [
+        [f"`{one['model']}`", str(one["fill"]), str(one["kind"]), str(one["n"]), text_of(one["tau"], 2)]
+        for one in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    head = ["network", "fill", "map", "n", "Kendall's τ of the two orders"]
+    return (
+        markdown(head, rows)
+        + "\n\n*From `leaderboards/audit/masked-twins.json`, by `python -m training.masked_twins`.*"
+    )
 
 
 # --- papers

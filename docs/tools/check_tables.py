@@ -5,7 +5,7 @@ Place in the flow: a test holds the page against :func:`tables`. Reads the decla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,15 @@ KINDS: dict[str, Sequence[Any]] = {
 }
 
 
+def table(checks: Iterable[Any]) -> str:
+    """Return checks as a table."""
+    rows = [f"| `{c.name}` | {c.severity} | {c.asks} | {c.advice[:1].upper()}{c.advice[1:]}. |" for c in checks]
+    return "\n".join(["| check | severity | asks | if it fails |", "| --- | --- | --- | --- |", *rows])
+
+
 def tables() -> str:
     """Return a section with a table for each kind."""
-    parts = []
-    for kind, checks in KINDS.items():
-        rows = [f"| `{c.name}` | {c.severity} | {c.asks} | {c.advice[:1].upper()}{c.advice[1:]}. |" for c in checks]
-        parts.append(
-            "\n".join(
-                [
-                    f"## Checks of {kind}",
-                    "",
-                    "| check | severity | asks | if it fails |",
-                    "| --- | --- | --- | --- |",
-                    *rows,
-                ]
-            )
-        )
-    return "\n\n".join(parts)
+    return "\n\n".join(f"## Checks of {kind}\n\n{table(checks)}" for kind, checks in KINDS.items())
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from faithface.perturb.fills import check_fill
 from faithface.perturb.linear import impute_linear
 from faithface.plugin_files import VARIABLE, add_plugin_files
 from faithface.plugins import Registry, load_registry
-from tests.perturb.sets import InMemory, class_set, load, pair_set
 from tests.metrics.toy_explainers import Brightness
+from tests.perturb.sets import InMemory, class_set, load, pair_set
 from tests.support.networks import tiny
 
 

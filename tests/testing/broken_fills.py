@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from faithface.contract import Fill, FaceModel, Filling, Removal
+from faithface.contract import FaceModel, Fill, Filling, Removal
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class SoundFill(Fill):
 
     def fill(self, model: FaceModel, removal: Removal) -> torch.Tensor:
         mean = removal.images.mean(dim=(2, 3), keepdim=True)
-        draws = [removal.rng(i, "noise").random(removal.images.shape[1:], dtype=np.float32) for i in range(len(removal))]
+        draws = [
+            removal.rng(i, "noise").random(removal.images.shape[1:], dtype=np.float32) for i in range(len(removal))
+        ]
         return (mean + 0.2 * torch.from_numpy(np.stack(draws)).to(mean)).clamp(0, 1)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "covered_outputs",
     "curves",
     "fill_images",
+    "inpainted",
     "plan_tracks",
     "prefetch",
     "rank",

@@ -86,8 +86,8 @@ def curves(
     Args:
         model, samples, maps: as an explainer received and made them.
         kind: ``relevance`` (classifiers), ``similarity`` or ``dissimilarity`` (pairs); default: the first that fits.
-        fill: see :mod:`faithface.perturb.fills`, or a plugin's :class:`faithface.Fill`; default: ``blur`` for classifiers, ``stranger`` for similarity and
-            ``partner`` for dissimilarity maps.
+        fill: see :mod:`faithface.perturb.fills`, or a plugin's :class:`faithface.Fill`; default: ``blur`` for
+            classifiers, ``stranger`` for similarity and ``partner`` for dissimilarity maps.
         grid: 0 = pixels, G = cells of a G×G grid (:func:`faithface.perturb.ranking.rank`).
         points: points of a curve, both ends included.
         alter: pairs: ``probe`` alters image A by its own map; ``both`` alters each image by its own map.

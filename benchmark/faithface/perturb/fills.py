@@ -95,7 +95,7 @@ def _check_plugin_fill(fill: Fill, dataset: Dataset | None, pairs: bool) -> None
         raise NotApplicable(f'fill "{fill}" is for {", ".join(sorted(told.tasks))} only')
     if told.aligned and dataset is not None and not dataset.aligned:
         raise NotApplicable(
-            f'fill "{fill}" needs aligned faces; dataset "{dataset.name}" declares that its faces are not: use fill=blur'
+            f'fill "{fill}" needs aligned faces; dataset "{dataset.name}" declares that its faces are not: use blur'
         )
 
 
