@@ -27,7 +27,17 @@ from faithface.regions.partition import ARCFACE
 from faithface.regions.shapley import RegionValues
 from faithface.tasks import cosine
 from tests.support.networks import build, export
-from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs, write_quarters
+from tests.support.runs import (
+    SIZE,
+    Fails,
+    Ramp,
+    with_extras,
+    write_card,
+    write_constant,
+    write_folder,
+    write_pairs,
+    write_quarters,
+)
 
 POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 
@@ -312,11 +322,7 @@ def test_images_that_hold_no_face_of_the_right_size_are_refused(
 
 
 def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], tmp_path: Path) -> None:
-    card = write_card(tmp_path, "pad")
-    net = build("cnn", 2, SIZE)
-    torch.nn.init.zeros_(net.head.weight)
-    (onnx,) = tmp_path.glob("*.onnx")
-    export(net, (3, SIZE, SIZE), onnx)
+    card = write_constant(tmp_path)
     with pytest.raises(FaithfaceError, match="does not change when regions are replaced"):
         why([made["crops"] / "p0_0.png"], str(card), masks=made["masks"], fills=2)
 

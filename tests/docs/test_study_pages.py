@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from training import masked_twins, measure_orders, measure_real_pairs, measure_specific
+from training import audit_page, masked_twins, measure_orders, measure_real_pairs, measure_specific
 from training.evaluate_zoo import with_table
 
 PAGES: dict[str, tuple[Any, Any]] = {
+    "ten maps": (audit_page, audit_page.tables),
     "faults": (measure_specific, measure_specific.faults_table),
     "orders": (measure_orders, measure_orders.tables),
     "twins": (masked_twins, masked_twins.table),

@@ -23,7 +23,7 @@ from faithface.plugins import Provenance, Registered, Registry
 from faithface.run.driver import Silent
 from faithface.run.forecast import Work
 from faithface.run.results import CellShard, Measured, Progress
-from tests.support.networks import faces, tiny
+from tests.support.networks import build, export, faces, tiny
 
 SIZE = 32
 
@@ -52,6 +52,17 @@ def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
         paths.append(folder / f"im{i:02d}.png")
         Image.fromarray(np.rint(face.read() * 255).astype(np.uint8)).save(paths[-1])
     return paths
+
+
+def write_constant(folder: Path, task: str = "pad") -> Path:
+    """As :func:`write_card`, of a network that gives every image the same output."""
+    card = write_card(folder, task)
+    net = build("cnn", 16 if task == "verification" else 2, SIZE)
+    torch.nn.init.zeros_(net.head.weight)
+    torch.nn.init.ones_(net.head.bias)
+    (path,) = folder.glob("*.onnx")
+    export(net, (3, SIZE, SIZE), path)
+    return card
 
 
 def write_folder(root: Path, count: int = 20) -> Path:

@@ -161,12 +161,12 @@ def _measures(report: Report) -> list[dict[str, object]]:
                 "name": name,
                 "protocol": protocol,
                 "meaning": meaning,
-                "text": f"{own.value:.3f}" if np.isfinite(own.value) else "–",
-                "more": f"{own.low:.3f} to {own.high:.3f}" if np.isfinite(own.low) else "",
+                "text": plain(own.value) if np.isfinite(own.value) else "–",
+                "more": f"{plain(own.low)} to {plain(own.high)}" if np.isfinite(own.low) else "",
                 "why": own.why,
                 "at": place(own.value) if np.isfinite(own.value) else None,
                 "zoo": [
-                    {"number": n, "name": family, "text": f"{value:.3f}", "at": place(value)}
+                    {"number": n, "name": family, "text": plain(value), "at": place(value)}
                     for n, family, value in zoo
                     if np.isfinite(value)
                 ],

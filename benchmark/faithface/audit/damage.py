@@ -149,11 +149,14 @@ class OfAnother(Wrapped):
     """The map of the next sample of the same kind in the dataset; a sample that is the only one keeps its own."""
 
     def explain(self, model: FaceModel, samples: Samples) -> Maps:
-        assert samples.dataset is not None  # the exam loads samples from a dataset
-        following = model.cached(_following, samples.dataset)
-        chosen = [following[item.id] for item in samples]
-        others = load_samples(model, chosen, samples.seed, samples.threshold, samples.dataset)  # type: ignore[arg-type]
-        return self.inner.explain(model, others)
+        return self.inner.explain(model, samples.cached(_others, model))
+
+
+def _others(samples: Samples, model: FaceModel) -> Samples:
+    assert samples.dataset is not None  # the exam loads samples from a dataset
+    following = model.cached(_following, samples.dataset)
+    chosen = [following[item.id] for item in samples]
+    return load_samples(model, chosen, samples.seed, samples.threshold, samples.dataset)  # type: ignore[arg-type]
 
 
 def _following(_model: FaceModel, dataset: Dataset) -> dict[str, Sample | Pair]:

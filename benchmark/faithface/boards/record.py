@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,12 +92,7 @@ class ExplainerRef(_Strict):
 
 
 class ModelRef(_Strict):
-    """The model of a cell, with its whole card.
-
-    ``clean_auc``: area under the ROC curve of the clean scores; null where it is not known,
-    or a side has fewer than five samples.
-    ``unmatched``: classes of the data that the card does not name.
-    """
+    """The model of a cell, with its whole card. ``unmatched``: classes of the data that the card does not name."""
 
     name: str
     sha256: str
@@ -108,7 +104,6 @@ class ModelRef(_Strict):
     threshold: float | None
     clean_accuracy: float | None
     clean_n: int
-    clean_auc: float | None = None
     unmatched: tuple[str, ...] = ()
     twin_parity: float | None
 
@@ -166,6 +161,8 @@ class Number(_Strict):
             that were written before they were kept.
         tolerance: how far a sample's value may be from that of a re-run (``Protocol.tolerance``); None: it is not
             expected to come out the same.
+        parts: by parameter, where a plugin's object that is its value came from, such as a fill; absent from the file
+            where there is none.
     """
 
     protocol: str
@@ -193,6 +190,7 @@ class Number(_Strict):
     parameters: dict[str, str]
     source: str
     origin: Origin
+    parts: dict[str, Origin] = Field(default={}, exclude_if=operator.not_)
 
 
 class Record(_Strict):
