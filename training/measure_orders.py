@@ -82,6 +82,7 @@ class Measured:
         positions: of the samples in the dataset.
         others: positions of each sample's two others.
         alike: positions of all other measured samples of the kind that show none of a sample's people.
+        batches: the samples with their places in ``positions``; kept, so that faces and fills are read once.
         truth: float64 N×P by position: what each patch contributes more than the fill.
     """
 
@@ -97,6 +98,8 @@ class Measured:
             [q for q in self.positions if self._kind(q) == self._kind(p) and not self._people(p) & self._people(q)]
             for p in self.positions
         ]
+        places = _parts(range(len(self.positions)))
+        self.batches = [(part, self.load([self.positions[i] for i in part])) for part in places]
         every = sorted({*self.positions, *(q for row in self.others for q in row)})
         self.truth: dict[int, np.ndarray] = {}
         for part in _parts(every):
@@ -131,9 +134,8 @@ def measure(world: Measured, explainer: Explainer) -> dict[str, np.ndarray]:
     metrics = {RANKED: GapSpecific(), PATCHES: GapSpecific(grid=side, points=min(side * side + 1, MOST_POINTS))}
     gaps: dict[str, list[np.ndarray]] = {form: [] for form in FORMS}
     sums = dict[int, np.ndarray]()
-    for part in _parts(range(len(world.positions))):
+    for part, samples in world.batches:
         positions = [world.positions[i] for i in part]
-        samples = world.load(positions)
         needed = sorted({*positions, *(q for i in part for q in world.others[i])})
         made = dict(zip(needed, world.maps(samples, explainer, needed), strict=True))
         sums.update(zip(needed, _sums(world, [made[p] for p in needed]), strict=True))

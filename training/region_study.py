@@ -34,7 +34,7 @@ from faithface.perturb.strangers import FaceIndex, build_index
 from faithface.plugins import Registry, load_registry
 from faithface.regions import agreement, make_fills, region_sums, region_values, regions_of, reliability
 from faithface.regions.agreement import specific_agreement
-from faithface.regions.shapley import fills_needed
+from faithface.regions.shapley import ENOUGH, fills_needed
 from faithface.seeds import rng_for
 from training.simulate_statistics import replace
 from training.train_zoo import ROOT
@@ -255,8 +255,6 @@ def render(found: Sequence[Studied], source: str) -> str:
     better = [row.explainer for row in rows if row.gain_low > 0 and row.p < 0.05]
     unsure = [row.explainer for row in rows if row.gain_low > 0 and row.p >= 0.05]
     worse = [row.explainer for row in rows if row.gain_high < 0 and row.p < 0.05]
-    median = float(np.median(of_order))
-    needed = fills_needed(median, fills)
     seconds = float(np.median([one.seconds for one in found]))
     people = len({name for one in found for name in one.people})
     lines = [
@@ -265,8 +263,8 @@ def render(found: Sequence[Studied], source: str) -> str:
         "",
         f"Reliability of the mean over {fills} fills, median and range over pairs: values {_spread(of_values)}, order "
         f"of the regions {_spread(of_order)}. A map that gave the true values would reach {ceiling:.2f} on average.",
-        _enough(of_values, fills, float(np.median(of_values)), "values"),
-        _enough(of_order, fills, median, "order") if needed != fills else "",
+        _enough(of_values, fills, 1 << k, "values reach"),
+        _enough(of_order, fills, 1 << k, "order reaches"),
         "",
         "Means of Spearman's coefficient over pairs, with 95 % intervals that take people into account. *Gain* is the "
         "paired difference to the centre prior, p is adjusted for the number of explainers (Holm). *Specific* is the "
@@ -304,12 +302,15 @@ def _spread(values: np.ndarray) -> str:
     return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
-def _enough(values: np.ndarray, fills: int, median: float, what: str) -> str:
-    reached = int((values >= 0.8).sum())
-    needed = fills_needed(median, fills)
-    cost = f"; by the Spearman–Brown formula a median of 0.8 takes {needed} fills" if needed else ""
-    reaches = "reaches" if what == "order" else "reach"
-    return f"The {what} {reaches} 0.8 on {reached} of {len(values)} pairs{cost}."
+def _enough(values: np.ndarray, fills: int, passes: int, what: str) -> str:
+    """Say on how many pairs a reliability is enough, and how many fills it takes for the median and the weakest."""
+    reached = int((values >= ENOUGH).sum())
+    needed = [fills_needed(float(value), fills) for value in (np.median(values), values.min())]
+    costs = [f"{n} fills ({n * passes:,} passes)" if n else "more fills than can be told" for n in needed]
+    return (
+        f"The {what} {ENOUGH} on {reached} of {len(values)} pairs with {fills} fills; by the Spearman–Brown formula "
+        f"the median pair needs {costs[0]}, the weakest {costs[1]}."
+    )
 
 
 def _signed(value: float) -> str:
@@ -329,7 +330,7 @@ def _names(names: Sequence[str]) -> str:
 # --- the record and the command
 
 
-def as_record(found: Sequence[Studied], source: str) -> dict[str, object]:
+def as_record(found: Sequence[Studied], source: str) -> dict[str, Any]:
     """Return findings as JSON takes them: pairs and people by number, and numbers to six digits."""
     people = {name: f"person {i}" for i, name in enumerate(dict.fromkeys(n for one in found for n in one.people))}
     rows = []
@@ -408,7 +409,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{pair.id}: {found[pair.id].seconds:.1f} s", flush=True)
     record = as_record([found[pair.id] for pair in chosen], f"{given.source}, `{given.model}`")
     if given.publish:
-        RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        rows = ",\n".join(json.dumps(row) for row in record["pairs"])  # a line for each pair
+        text = f'{{"source": {json.dumps(record["source"])}, "pairs": [\n{rows}\n]}}\n'
+        RECORD.write_text(text, encoding="utf-8")
         write_page(record)
     print(text_of(record))
 

@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from faithface.boards.statistics.needed import n_needed, samples_needed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from faithface.boards.compare import compare
 from faithface.boards.statistics import make_units, rank
+from faithface.boards.statistics.needed import n_needed, samples_needed
 from faithface.boards.statistics.ranking import (
     Designs,
     adjust,

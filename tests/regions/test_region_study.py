@@ -14,6 +14,7 @@ from scipy.stats import spearmanr, ttest_rel
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError
 from faithface.perturb.strangers import build_index
+from faithface.regions import reliability
 from training.region_study import (
     CONTROL,
     PAGE,
@@ -121,6 +122,19 @@ def test_the_page_names_those_that_are_better_and_those_that_are_worse() -> None
     assert "`random`" not in better
     assert "`opposed`" in worse
     assert "20 pairs (10 genuine, 10 impostor) of 30 people, made-up pairs, 10 regions, 4 strangers" in text
+
+
+def test_the_page_says_how_many_fills_are_enough() -> None:
+    found = studied(4)
+    text = render(found, "made-up pairs")
+    own = [reliability(np.array(one.values)) for one in found]
+    reached = sum(value >= 0.8 for value in own)
+    # Spearman and Brown: n fills give n·r / (1 + (n − 1)·r), where one fill has r; the smallest n that reaches 0.8.
+    weakest = min(own)
+    one = weakest / (FILLS - (FILLS - 1) * weakest)
+    n = next(n for n in range(1, 1000) if n * one / (1 + (n - 1) * one) >= 0.8 - 1e-9)
+    assert f"The values reach 0.8 on {reached} of 4 pairs with 4 fills" in text
+    assert f"the weakest {n} fills ({n * 2**K:,} passes)" in text
 
 
 def test_p_values_are_corrected_step_down() -> None:

@@ -29,6 +29,7 @@ from faithface.figures import grey
 from faithface.regions.shapley import RegionValues
 
 WIDE, EDGE, GAP, ROW, LABEL = 11.0, 0.45, 0.12, 0.28, 1.75  # inches; LABEL: the names beside bars
+CAPTION = 13  # letters of a caption to an inch
 FOR, AGAINST, SOFT, INK = "#c2410c", "#1d5fa8", "#5d636c", "#1d1f23"
 SETTINGS: Any = {"font.family": "sans-serif", "font.size": 10, "axes.edgecolor": "#b9b5ac", "svg.fonttype": "none"}
 
@@ -120,7 +121,8 @@ def draw(answer: Answer) -> Figure:
 
 
 def _caption(axes: Axes, text: str) -> None:
-    axes.text(0.5, -0.03, text, fontsize=9, color=SOFT, ha="center", va="top", transform=axes.transAxes)
+    lines = textwrap.wrap(text, int(CAPTION * WIDE * axes.get_position().width))
+    axes.text(0.5, -0.03, "\n".join(lines), fontsize=9, color=SOFT, ha="center", va="top", transform=axes.transAxes)
 
 
 def _regions(axes: Axes, answer: Answer) -> None:
@@ -181,6 +183,6 @@ def _bars(axes: Axes, answer: Answer, values: RegionValues, order: np.ndarray) -
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right", "left"]].set_visible(False)
     said = column_of(answer, values)
-    axes.set_title(
-        f"{said['head']}, {said['reliability']}\n{total_of(values)}", fontsize=9, color=SOFT, loc="left", x=-0.3
-    )
+    text = f"{said['head']}, {said['reliability']}\n{total_of(values)}"
+    left = -LABEL / (WIDE * axes.get_position().width)
+    axes.set_title(text, fontsize=9, color=SOFT, loc="left", x=left)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 
+from faithface.boards.clean import clean_auc
 from faithface.boards.columns import Designs, Matrix, headlines, units_of, values_by_member
 from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
@@ -52,6 +53,7 @@ class Row:
             with a summary of their own.
         beats: by protocol, the controls that it is significantly better than.
         values: by protocol, the headline values by sample; samples without a value are not there.
+        clean_auc: of the model's clean scores; None where it is not known.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Row:
     places: Mapping[str, Place]
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    clean_auc: float | None = None
 
     @property
     def control(self) -> bool:
@@ -177,6 +180,9 @@ def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
         if members[0].record.model.task == "verification":
             means = {p: column.sample.better for p, column in columns.items() if column.sample.summary == "mean"}
             splits = splits_of(frame, titles, means, designs)
+    # The rows of one model have the same samples and scores.
+    most = {one.record.model.name: one for one in sorted(members, key=lambda one: one.values.height)}
+    areas = {name: clean_auc(one) for name, one in most.items()}
     rows = [
         Row(
             title,
@@ -184,6 +190,7 @@ def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
             {p: found.places[title] for p, found in ranked.items() if title in found.places},
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
             values[id(one)],
+            areas[one.record.model.name],
         )
         for title, one in zip(titles, members, strict=True)
     ]

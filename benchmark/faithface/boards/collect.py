@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 
 from faithface.applicability import family_of
-from faithface.boards.clean import clean_auc
 from faithface.boards.provenance import address_of
 from faithface.boards.record import (
     CURVE_SCHEMA,
@@ -405,7 +404,6 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
     card = group.model.object
     judged = [s["correct"] for s in samples if s.get("correct") is not None]
     unknown = {s["label"] for s in samples if s.get("label") is not None and s.get("correct") is None}
-    area = clean_auc(card, samples)
     return ModelRef(
         name=card.name,
         sha256=facts["facts"].get("sha256") or model_digest(card.path),
@@ -417,7 +415,6 @@ def _model(group: Group, facts: dict[str, Any], samples: list[dict[str, Any]]) -
         threshold=facts["threshold"],
         clean_accuracy=float(np.mean(judged)) if judged else None,
         clean_n=len(judged),
-        clean_auc=None if area is None else _json(area),
         unmatched=tuple(sorted(unknown)),
         twin_parity=facts["facts"].get("twin_parity"),
     )

@@ -18,7 +18,7 @@ BLIND = ("random", "centre-prior", "edges")
 
 
 def controls_text(titles: Iterable[str]) -> str:
-    """Return what the controls among some explainers are; "" without any that is known.
+    """Return what some controls are; "" without any that is known.
 
     Examples:
         >>> controls_text(["edges", "inverted:oracle", "random"])
@@ -32,6 +32,8 @@ the map of oracle turned upside down. edges and random never look at the model.'
         return ""
     blind = [title for title in titles if _name(title) in BLIND]
     never = f" {listed(blind)} never look{'s' if len(blind) == 1 else ''} at the model." if blind else ""
+    if len(titles) == 1:
+        return f"{said[0]}.{never}"
     return f"Controls are references, not rivals: {'; '.join(said)}.{never}"
 
 

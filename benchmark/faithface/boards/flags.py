@@ -22,13 +22,12 @@ def implausible(table: Table) -> list[str]:
     Such a model is most often right and its card wrong; all numbers are then those of another network.
     """
     lines = {}
-    for record in (row.record for row in table.rows):
-        model = record.model
+    for row in table.rows:
+        model, area = row.record.model, row.clean_auc
         if model.clean_accuracy is None or model.clean_n < FEWEST:
             continue
         classes = (model.card.get("output") or {}).get("classes") or ()  # a record may say anything
         chance = 0.5 if model.task == "verification" else 1 / max(2, len(classes))
-        area = model.clean_auc
         poor = model.clean_accuracy < chance + MARGIN
         if poor or (area is not None and area < 0.5 + MARGIN):
             found = f"clean accuracy {model.clean_accuracy:.1%}" + ("" if area is None else f", AUC {area:.3f}")

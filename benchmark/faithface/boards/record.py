@@ -92,12 +92,7 @@ class ExplainerRef(_Strict):
 
 
 class ModelRef(_Strict):
-    """The model of a cell, with its whole card.
-
-    ``clean_auc``: area under the ROC curve of the clean scores; null where it is not known,
-    or a side has fewer than five samples.
-    ``unmatched``: classes of the data that the card does not name.
-    """
+    """The model of a cell, with its whole card. ``unmatched``: classes of the data that the card does not name."""
 
     name: str
     sha256: str
@@ -109,7 +104,6 @@ class ModelRef(_Strict):
     threshold: float | None
     clean_accuracy: float | None
     clean_n: int
-    clean_auc: float | None = None
     unmatched: tuple[str, ...] = ()
     twin_parity: float | None
 

@@ -18,6 +18,7 @@ from tabulate import tabulate
 from faithface.boards import escaping
 from faithface.boards.board import APART, Board, Column, Row, Table, passed
 from faithface.boards.claims import claim
+from faithface.boards.controls import controls_text
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
@@ -265,6 +266,9 @@ def markdown(board: Board) -> str:
         "column; controls stand at the foot and are not ranked. The tables are made from the records beside them; "
         "`faithface leaderboard build` on this folder must change nothing."
     )
+    explainers = [row for table in board.tables if table.kind == "explainers" for row in table.rows]
+    if legend := controls_text(row.title for row in explainers if row.control):
+        parts.append(escape(legend))
     spent = 0
     linked = []
     for name, table in zip(unique_names(board), board.tables, strict=True):

@@ -44,13 +44,18 @@ def kept() -> list[Kept]:
     return records()
 
 
-@pytest.fixture
-def board(kept: list[Kept], made: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def built(kept: list[Kept], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board's folder with a gallery and the site that belongs to it."""
-    folder = tmp_path / "board"
+    folder = tmp_path_factory.mktemp("built")
     write_made_gallery(kept, folder)
     write_site(make_board(kept), folder / "site", read_extras(folder))
     return folder
+
+
+@pytest.fixture
+def board(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "board")
 
 
 def build(kept: list[Kept], board: Path, redraw: bool = False) -> dict[str, bytes]:

@@ -135,11 +135,15 @@ def _scatter(shows: Scatter) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda _value, _place: "")
-    for dot in shows.dots:
-        colour = SERIES[dot.colour]
-        if dot.low is not None and dot.high is not None:
-            axes.plot([dot.x, dot.x], [dot.low, dot.high], color=colour, lw=1, alpha=0.45)
-        axes.plot([dot.x], [dot.y], "o", ms=6, mec=colour, mfc=GROUND if dot.hollow else colour, mew=1.5)
+    for number, hollow in sorted({(dot.colour, dot.hollow) for dot in shows.dots}):
+        # Points of one kind at once: one by one, hundreds of them take a second.
+        dots = [dot for dot in shows.dots if (dot.colour, dot.hollow) == (number, hollow)]
+        colour = SERIES[number]
+        bars = [(dot.x, dot.low, dot.high) for dot in dots if dot.low is not None and dot.high is not None]
+        axes.vlines([x for x, _, _ in bars], [low for _, low, _ in bars], [high for _, _, high in bars],
+                    color=colour, lw=1, alpha=0.45, zorder=1.9)  # fmt: skip
+        axes.plot([dot.x for dot in dots], [dot.y for dot in dots], "o", ms=6, mec=colour, mew=1.5,
+                  mfc=GROUND if hollow else colour)  # fmt: skip
     axes.margins(x=0.12, y=0.1)
     if shows.named:
         _labels(figure, axes, [(dot.x, dot.y, dot.name) for dot in shows.dots])

@@ -13,6 +13,7 @@ Place in the flow: ``write`` puts on disk what :func:`site_files` yields. Calls 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from markupsafe import Markup, escape
 
 from faithface.boards.board import Board, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.controls import controls_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
@@ -149,10 +151,15 @@ def _environment() -> Environment:
     return environment
 
 
+@functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs."""
-    pieces = re.split(r"(?<=[-(,=@:/_])", flat(text))
-    return Markup("<wbr>").join(escape(piece) for piece in pieces if piece)
+    """Return a name, escaped, that a browser may break after its signs (none of them stands in an escape).
+
+    Examples:
+        >>> breakable("a-b(c<d)")
+        Markup('a-<wbr>b(<wbr>c&lt;d)')
+    """
+    return Markup(re.sub(r"([-(,=@:/_])(?=.)", r"\1<wbr>", str(escape(flat(text)))))
 
 
 def flat(text: str) -> str:
@@ -390,6 +397,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         record_values=links.link(page, links.record_file(record, ".parquet")) if record.values else "",
         where=place(record),
         bands=_bands(site.extras.cell(record)),
+        control=controls_text([record.explainer.spec]),
     )
 
 
