@@ -8,7 +8,8 @@ The fingerprint of an explainer, metric, dataset or fill is a hash of the module
 that defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each
 module the syntax tree counts, without comments and docstrings. Imports inside functions count, those under
 ``TYPE_CHECKING`` do not. A name that is imported from a package counts as the module that defines it, not for
-everything that the package's ``__init__`` collects. """
+everything that the package's ``__init__`` collects.
+"""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ from faithface.boards.orders import rank_agreement
 from faithface.run.suite import load_suite
 
 GENUINE, IMPOSTOR = "gap-specific@1(pairs=genuine)", "gap-specific@1(pairs=impostor)"
+PART_SWAPS = {f"part swap, {kind}": f"part-swap@1(pairs={kind})" for kind in ("genuine", "impostor")}
 ALIKE, UNALIKE = "gap-similarity-score@1(grid=14,points=11)", "gap-dissimilarity-score@1(grid=14,points=11)"
 GAP = "gap@1(grid=14,points=11)"
 CONTRIBUTION = "contribution-correlation@1"
@@ -120,13 +121,12 @@ def pair_information() -> str:
     parts = []
     for suite, model, dataset in PAIR_BOARDS:
         table = published(suite).table(model, dataset)
-        columns = {protocol: against_zero(table, protocol) for protocol in (GENUINE, IMPOSTOR)}
+        wanted = {"genuine": GENUINE, "impostor": IMPOSTOR, **PART_SWAPS}
+        wanted = {kind: protocol for kind, protocol in wanted.items() if samples_of(table, protocol)}
+        columns = {protocol: against_zero(table, protocol) for protocol in wanted.values()}
         names = [row.title for row in ordered(table, IMPOSTOR, lambda row: not row.control and bool(row.values))]
         fixed = _specs(table, ["random"])
-        head = [
-            "explainer",
-            *(f"{kind} (n = {samples_of(table, p)})" for kind, p in (("genuine", GENUINE), ("impostor", IMPOSTOR))),
-        ]
+        head = ["explainer", *(f"{kind} (n = {samples_of(table, p)})" for kind, p in wanted.items())]
         parts.append(
             f"{_place(suite, model, dataset)}:\n\n"
             + markdown(head, with_tests(columns, names) + with_tests(columns, fixed))

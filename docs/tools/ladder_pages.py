@@ -22,17 +22,17 @@ TEXT = {
         "wrong."
     ),
     Tier.CONFORMS: (
-        "No check of severity *error* fails on anything that the plugin registers. `faithface check` runs the checks, on "
-        "small networks whose evidence is known by construction. Exceptions that the plugin's own tests list in "
+        "No check of severity *error* fails on anything that the plugin registers. `faithface check` runs the checks, "
+        "on small networks whose evidence is known by construction. Exceptions that the plugin's own tests list in "
         "`expected_failures` do not count here: they are the author's word."
     ),
     Tier.DOCUMENTED: (
         "The plugin says what it is: its distribution to whoever installs it, its objects to whoever reads a board."
     ),
     Tier.VALIDATED: (
-        "Somebody has seen the numbers again. `faithface check DISTRIBUTION --board FOLDER` looks for published records "
-        "with their attestations, and for audits, in the folders that it is given. What a record says of itself does not "
-        "count."
+        "Somebody has seen the numbers again. `faithface check DISTRIBUTION --board FOLDER` looks for published "
+        "records with their attestations, and for audits, in the folders that it is given. What a record says of "
+        "itself does not count."
     ),
 }
 

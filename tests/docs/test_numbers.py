@@ -14,7 +14,7 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _NOT_MEASURED = re.compile(
     r"arXiv:\d+\.\d+|\d{4}\.\d{5}|Python \d+\.\d+(?: or \d+\.\d+)?|Apache-\d\.\d|\]\([^)]*\)"
-    r"|95 % (?:interval|confidence)"
+    r"|95 % (?:interval|confidence)|(?:at|the) 5 %"
 )
 _NUMBER = re.compile(r"(?<![\w.])[−+-]?\d+\.\d+|\d+(?:\.\d+)? ?%|(?<![\w.])\d+ (?:times|× )")
 _PROOF = re.compile(r"`(?:python -m|faithface|tox|pytest) [^`]+`|`?leaderboards/[\w./-]+`?")

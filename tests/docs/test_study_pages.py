@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from training import audit_page, masked_twins, measure_orders, measure_real_pairs, measure_specific
+from training import audit_page, masked_twins, measure_optimum, measure_orders, measure_specific
 from training.evaluate_zoo import with_table
 
 PAGES: dict[str, tuple[Any, Any]] = {
     "ten maps": (audit_page, audit_page.tables),
+    "optimum": (measure_optimum, measure_optimum.table),
     "faults": (measure_specific, measure_specific.faults_table),
     "orders": (measure_orders, measure_orders.tables),
     "twins": (masked_twins, masked_twins.table),
-    "real pairs": (measure_real_pairs, measure_real_pairs.tables),
 }
 
 
@@ -72,3 +72,13 @@ def test_the_specific_part_of_a_truth_that_all_samples_share_is_nothing() -> Non
         np.testing.assert_allclose(fixed[name], 0, atol=1e-12)
         assert own[name].mean() > 0
     assert own["parts"].mean() > 0.5
+
+
+def test_no_share_of_the_best_gap_exceeds_one_and_greedy_is_within_two_per_cent() -> None:
+    record = json.loads(measure_optimum.RECORD.read_text(encoding="utf-8"))
+    for rows in record.values():
+        for row in rows:
+            shares = [value for name, value in row.items() if name not in measure_optimum.OTHER and value is not None]
+            assert len(shares) >= len(measure_optimum.EXPLAINERS) - 1
+            assert max(shares) <= 1
+            assert 0.98 <= row["greedy"] <= 1

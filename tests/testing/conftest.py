@@ -1,4 +1,4 @@
-"""One thread for the tests of the kit: its networks are so small that threads wait longer than they work.
+"""One thread for the tests of the kit: on its small networks, threads wait for each other longer than they work.
 
 Place in the flow: pytest reads it for this folder, and ``tests/docs`` uses it too. On a machine that does other work
 the same checks took 2.5 times the processor time with two threads.

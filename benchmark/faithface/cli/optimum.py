@@ -6,9 +6,12 @@ Place in the flow: calls ``perturb.optimum`` and the registry; opens the model.
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any
 
 import typer
+
+ROUNDING = 1e-6
 
 
 def optimum(
@@ -49,8 +52,8 @@ def optimum(
         row = _best(network, samples, i, kind, one_fill, grid)
         for name, found in maps.items():
             gap = _gap(network, samples.take([i]), found.take([i]), kind, one_fill, grid)
-            row[name] = round(gap / row["best_gap"], 4) if row["best_gap"] > 0 else None
-        rows.append(row)
+            row[name] = _share(gap, row["best_gap"])
+        rows.append({**row, "best_gap": round(row["best_gap"], 6)})
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
@@ -68,15 +71,25 @@ def _best(network: Any, samples: Any, index: int, kind: str, fill: str, grid: in
     bound = greedy(score, grid * grid, sign=sign)
     row: dict[str, Any] = {"sample": samples.ids[index], "fill": fill}
     if grid > 4:
-        return {**row, "best_gap": round(sign * bound.gap, 6), "greedy": "bound"}
+        return {**row, "best_gap": sign * bound.gap, "greedy": "bound"}
     found = optimum(network, samples, index, fill, grid)
     best = found.best.gap if sign > 0 else -found.worst.gap
     return {
         **row,
-        "best_gap": round(best, 6),
-        "greedy": round(sign * bound.gap / best, 4) if best > 0 else None,
+        "best_gap": best,
+        "greedy": _share(sign * bound.gap, best),
         "passes": found.passes,
     }
+
+
+def _share(gap: float, best: float) -> float | None:
+    """Return a gap as a share of the best one; None without either: an oracle has no map where there is no truth.
+
+    Both are sums of float32 scores: what exceeds the best one by no more than their rounding is the best one.
+    """
+    if not (best > 0 and math.isfinite(gap)):
+        return None
+    return round(1.0 if best < gap <= best + ROUNDING else gap / best, 4)
 
 
 def _gap(network: Any, samples: Any, maps: Any, kind: str, fill: str, grid: int) -> float:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -172,9 +172,10 @@ def any_image(trial: Trial) -> str | None:
     height, width = trial.model.size
     noise = np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
     shown = {f"{v:g} everywhere": np.full((height, width, 3), v, np.float32) for v in (0.0, 0.5, 1.0)}
+    given: list[Any] = list(trial.samples.items)
     items = [
         dataclasses.replace(item, **{_face_of(item): Face(f"any-{k}", image.copy)})
-        for k, (item, image) in enumerate(zip(trial.samples.items, [*shown.values(), noise], strict=False))
+        for k, (item, image) in enumerate(zip(given, [*shown.values(), noise], strict=False))
     ]
     samples = load_samples(trial.model, items, threshold=trial.samples.threshold, dataset=trial.samples.dataset)
     with restored(trial.traces):
