@@ -70,7 +70,7 @@ def in_a_browser(*pages: Path) -> None:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for path in pages:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
-            page.goto(path.as_uri())
+            page.goto(path.as_uri(), timeout=120_000)
             page.wait_for_selector("html[data-ready=yes]", state="attached", timeout=120_000)
             page.wait_for_timeout(2000)
             for choice in CHOICES:
