@@ -18,6 +18,7 @@ from faithface.cli import main
 from faithface.errors import UsageError
 from faithface.gallery import HIDDEN, Wanted, band_of, choose, facts_of, write_gallery
 from faithface.plugins import Registry, load_registry
+from faithface.run.lock import RunLock
 from faithface.run.plan import make_plan
 from faithface.run.request import Request
 from faithface.run.store import FILE, open_run
@@ -184,6 +185,47 @@ def test_a_run_that_stopped_shows_the_cells_that_are_finished_and_names_the_othe
     with open_run(tmp_path / "run") as store:
         assert {c["id"]: c["status"] for c in store.cells()} == before
     assert not (tmp_path / "run" / "records").exists()
+
+
+def test_watching_writes_the_pages_again_as_cells_finish(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = Interrupts(1)
+    whole = with_extras(registry, stops)
+    plan = make_plan(request_of(tmp_path, ("ramp", "random", stops)), whole)
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        execute(plan, run)
+    monkeypatch.setattr("faithface.plugins.load_registry", lambda: whole)
+    site = run / VIEW / "site"
+    lock = RunLock(run)  # as of somebody who goes on with the run
+    seen: list[tuple[str, set[str], int]] = []
+
+    def look(_seconds: float) -> None:
+        """Note what the pages say; the second time finish the run, the third time its writer ends."""
+        nonlocal lock
+        index = site / "index.html"
+        cells = {page.stem for page in (site / "cells").rglob("*.html")}
+        seen.append((index.read_text(), cells, index.stat().st_mtime_ns))
+        assert len(seen) < 4, "nobody works on the run, and it is still watched"
+        if len(seen) > 1:
+            lock.release()
+        if len(seen) == 2:
+            execute(plan, run)
+            lock = RunLock(run)
+
+    monkeypatch.setattr("time.sleep", look)
+    assert main(["view", str(run), "--watch", "--no-open", "--samples", "1"]) == 0
+    (first, some, written), (_, _, unchanged), (after, every, _) = seen
+    assert f"{len(some)} of 3 cells finished" in first
+    assert 'http-equiv="refresh"' in first
+    assert len(some) < 3
+    assert unchanged == written, "nothing had finished"
+    assert every == {"ramp", "random", "interrupts"}
+    assert "Not finished" not in after
+    last = (site / "index.html").read_text()
+    assert "Not finished" not in last
+    assert 'http-equiv="refresh"' not in last
 
 
 def test_what_is_neither_a_run_nor_a_board_is_one_clear_line(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Which explainers agree with the exact region values on real pairs: a table of ``docs/explanation/region-shapley.md``.
 
-Place in the flow: ``python -m training.region_study --dataset pairs:FACES.csv@FOLDER`` scores pairs and keeps what it
-has found in a file, pair by pair, so that it can be interrupted; ``--page`` writes the table. Calls ``regions``,
-``explaining``, and the boards' statistics for paired comparisons.
+Place in the flow: ``python -m training.region_study --dataset pairs:FACES.csv@FOLDER --found FOUND.jsonl`` scores pairs
+and keeps what it has found in a file, pair by pair, so that it can be interrupted; ``--publish`` makes it the record
+``leaderboards/audit/regions.json``, without the names of the images. Without a data set the table is written again from
+the record. Calls ``regions``, ``explaining``, and the boards' statistics for paired comparisons.
 
 Half of the pairs are genuine, half impostor. They are drawn so that each person stands in as few of them as possible.
 Genuine pairs are judged by the probe's similarity map, impostor pairs by its dissimilarity map, whose sums should be
@@ -18,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,9 +34,10 @@ from faithface.perturb.strangers import FaceIndex, build_index
 from faithface.plugins import Registry, load_registry
 from faithface.regions import agreement, make_fills, region_sums, region_values, regions_of, reliability
 from faithface.regions.agreement import specific_agreement
-from faithface.regions.shapley import fills_needed
+from faithface.regions.shapley import ENOUGH, fills_needed
 from faithface.seeds import rng_for
 from training.simulate_statistics import replace
+from training.train_zoo import ROOT
 
 EXPLAINERS = (
     "occlusion",
@@ -50,7 +53,8 @@ EXPLAINERS = (
     "random",
 )
 CONTROL = "centre-prior"
-PAGE = Path("docs/explanation/region-shapley.md")
+PAGE = ROOT / "docs" / "explanation" / "region-shapley.md"
+RECORD = ROOT / "leaderboards" / "audit" / "regions.json"
 SECTION = "study"
 
 
@@ -251,8 +255,6 @@ def render(found: Sequence[Studied], source: str) -> str:
     better = [row.explainer for row in rows if row.gain_low > 0 and row.p < 0.05]
     unsure = [row.explainer for row in rows if row.gain_low > 0 and row.p >= 0.05]
     worse = [row.explainer for row in rows if row.gain_high < 0 and row.p < 0.05]
-    median = float(np.median(of_order))
-    needed = fills_needed(median, fills)
     seconds = float(np.median([one.seconds for one in found]))
     people = len({name for one in found for name in one.people})
     lines = [
@@ -261,8 +263,8 @@ def render(found: Sequence[Studied], source: str) -> str:
         "",
         f"Reliability of the mean over {fills} fills, median and range over pairs: values {_spread(of_values)}, order "
         f"of the regions {_spread(of_order)}. A map that gave the true values would reach {ceiling:.2f} on average.",
-        _enough(of_values, fills, float(np.median(of_values)), "values"),
-        _enough(of_order, fills, median, "order") if needed != fills else "",
+        _enough(of_values, fills, 1 << k, "values reach"),
+        _enough(of_order, fills, 1 << k, "order reaches"),
         "",
         "Means of Spearman's coefficient over pairs, with 95 % intervals that take people into account. *Gain* is the "
         "paired difference to the centre prior, p is adjusted for the number of explainers (Holm). *Specific* is the "
@@ -283,6 +285,9 @@ def render(found: Sequence[Studied], source: str) -> str:
         f"Better than the centre prior ({_signed(control.mean)}): {_names(better)}."
         + (f" Better before the correction for many comparisons only: {_names(unsure)}." if unsure else "")
         + f" Worse: {_names(worse)}. For the others the difference may be chance.",
+        "",
+        "What is specific to a pair, of which the centre prior knows nothing, is followed by (interval above zero): "
+        f"{_names([row.explainer for row in rows if row.specific_low > 0])}.",
     ]
     return "\n".join(line for line, before in zip(lines, ["x", *lines], strict=False) if line or before)
 
@@ -297,11 +302,15 @@ def _spread(values: np.ndarray) -> str:
     return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
-def _enough(values: np.ndarray, fills: int, median: float, what: str) -> str:
-    reached = int((values >= 0.8).sum())
-    needed = fills_needed(median, fills)
-    cost = f"; by the Spearman–Brown formula a median of 0.8 takes {needed} fills" if needed else ""
-    return f"The {what} reach 0.8 on {reached} of {len(values)} pairs{cost}."
+def _enough(values: np.ndarray, fills: int, passes: int, what: str) -> str:
+    """Say on how many pairs a reliability is enough, and how many fills it takes for the median and the weakest."""
+    reached = int((values >= ENOUGH).sum())
+    needed = [fills_needed(float(value), fills) for value in (np.median(values), values.min())]
+    costs = [f"{n} fills ({n * passes:,} passes)" if n else "more fills than can be told" for n in needed]
+    return (
+        f"The {what} {ENOUGH} on {reached} of {len(values)} pairs with {fills} fills; by the Spearman–Brown formula "
+        f"the median pair needs {costs[0]}, the weakest {costs[1]}."
+    )
 
 
 def _signed(value: float) -> str:
@@ -318,27 +327,67 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
 
 
-# --- the command
+# --- the record and the command
+
+
+def as_record(found: Sequence[Studied], source: str) -> dict[str, Any]:
+    """Return findings as JSON takes them: pairs and people by number, and numbers to six digits."""
+    people = {name: f"person {i}" for i, name in enumerate(dict.fromkeys(n for one in found for n in one.people))}
+    rows = []
+    for number, one in enumerate(found):
+        rows.append(
+            {
+                **asdict(one),
+                "pair": f"pair {number}",
+                "people": [people[name] for name in one.people],
+                "values": [_rounded(row) for row in one.values],
+                "seconds": round(one.seconds, 1),
+                "sums": {name: _rounded(sums) for name, sums in one.sums.items()},
+            }
+        )
+    return {"source": source, "pairs": rows}
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def text_of(record: Mapping[str, Any]) -> str:
+    """Return the section of the page that a record gives."""
+    return render([_studied(row) for row in record["pairs"]], record["source"])
+
+
+def _studied(row: Mapping[str, Any]) -> Studied:
+    return Studied(**{**row, "people": tuple(row["people"])})
 
 
 def read(path: Path) -> dict[str, Studied]:
     """Return what an earlier call has found, by pair."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows: list[Mapping[str, object]] = [json.loads(line) for line in lines]
-    return {str(row["pair"]): Studied(**{**row, "people": tuple(row["people"])}) for row in rows}  # type: ignore[arg-type]
+    rows = [json.loads(line) for line in lines]
+    return {row["pair"]: _studied(row) for row in rows}
+
+
+def write_page(record: Mapping[str, Any]) -> None:
+    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), SECTION, text_of(record)), encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="resnet29")
-    parser.add_argument("--dataset", required=True, help="aligned pairs")
+    parser.add_argument("--dataset", help="aligned pairs; none: the page is written from the record")
     parser.add_argument("--source", default="aligned photographs", help="what the page calls the data set")
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--fills", type=int, default=8)
     parser.add_argument("--explainer", action="append", help="repeatable; default: the list of this module")
-    parser.add_argument("--found", type=Path, required=True, help="where findings are kept: .jsonl")
-    parser.add_argument("--page", type=Path, help=f"write the table into this page, such as {PAGE}")
+    parser.add_argument("--found", type=Path, help="where findings are kept: .jsonl")
+    parser.add_argument("--publish", action="store_true", help="write the record and the page")
     given = parser.parse_args(arguments)
+    if given.dataset is None:
+        write_page(json.loads(RECORD.read_text(encoding="utf-8")))
+        return
+    if given.found is None:
+        parser.error("--dataset needs --found, where findings are kept")
     registry = load_registry()
     dataset = registry.dataset(given.dataset).object
     index = build_index(dataset)
@@ -358,10 +407,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with given.found.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(found[pair.id])) + "\n")
             print(f"{pair.id}: {found[pair.id].seconds:.1f} s", flush=True)
-    text = render([found[pair.id] for pair in chosen], f"{given.source}, `{given.model}`")
-    if given.page:
-        given.page.write_text(replace(given.page.read_text(encoding="utf-8"), SECTION, text), encoding="utf-8")
-    print(text)
+    record = as_record([found[pair.id] for pair in chosen], f"{given.source}, `{given.model}`")
+    if given.publish:
+        rows = ",\n".join(json.dumps(row) for row in record["pairs"])  # a line for each pair
+        text = f'{{"source": {json.dumps(record["source"])}, "pairs": [\n{rows}\n]}}\n'
+        RECORD.write_text(text, encoding="utf-8")
+        write_page(record)
+    print(text_of(record))
 
 
 if __name__ == "__main__":

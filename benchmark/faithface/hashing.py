@@ -4,11 +4,11 @@ Place in the flow: ``run.plan`` puts a fingerprint beside every cell and ``run.d
 ``boards`` writes it into records. May call ``card``, ``contract`` and ``errors``. Reads source files and imports
 nothing.
 
-The fingerprint of an explainer, metric or dataset is a hash of the modules that can change its numbers: the one that
-defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each module
-the syntax tree counts, without comments and docstrings. Imports inside functions count, those under ``TYPE_CHECKING``
-do not. A name that is imported from a package counts as the module that defines it, not for everything that the
-package's ``__init__`` collects.
+The fingerprint of an explainer, metric, dataset or fill is a hash of the modules that can change its numbers: the one
+that defines its class, and what that imports, directly or not, from its own distribution or from faithface. Of each
+module the syntax tree counts, without comments and docstrings. Imports inside functions count, those under
+``TYPE_CHECKING`` do not. A name that is imported from a package counts as the module that defines it, not for
+everything that the package's ``__init__`` collects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract import Dataset, Explainer, Fill, Metric
 from faithface.errors import UsageError
 
 OURS = frozenset({"faithface", "faithface_plugins"})
@@ -116,9 +116,9 @@ def fingerprint_of(thing: Any, distribution: str = "") -> str:
     """Return the fingerprint of a registered object, 64 hex digits.
 
     Args:
-        thing: an explainer, metric or dataset: its class counts, and those of the explainers, metrics and datasets
-            among its attributes; a model card: how the network is fed and read counts; or a suite's path: its content
-            counts.
+        thing: an explainer, metric, dataset or fill: its class counts, and those of the explainers, metrics, datasets
+            and fills among its attributes; a model card: how the network is fed and read counts; or a suite's path:
+            its content counts.
         distribution: the package that provided it, whose other modules count too.
 
     Returns:
@@ -134,10 +134,10 @@ def fingerprint_of(thing: Any, distribution: str = "") -> str:
 
 
 def _parts(thing: Any) -> Iterator[Any]:
-    """Yield the explainers, metrics and datasets that an object holds."""
+    """Yield the explainers, metrics, datasets and fills that an object holds."""
     for value in getattr(thing, "__dict__", {}).values():
         for one in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(one, Explainer | Metric | Dataset):
+            if isinstance(one, Explainer | Metric | Dataset | Fill):
                 yield one
 
 

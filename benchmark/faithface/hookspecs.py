@@ -1,4 +1,4 @@
-"""The plugin contract: five hooks that return objects (never register by side effect), and three that are called later.
+"""The plugin contract: six hooks that return objects (never register by side effect), and three that are called later.
 
 Place in the flow: read by ``plugins.py``; plugin authors import ``faithface.hookimpl`` and write functions of these
 names in a module that their distribution names under the entry-point group ``faithface``::
@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract import Dataset, Explainer, Fill, Metric
 
 PROJECT = "faithface"
 
@@ -84,6 +84,19 @@ def faithface_metrics() -> Iterable[Metric]:
 
 
 @hookspec
+def faithface_fills() -> Iterable[Fill]:
+    """Return fills: instances of :class:`faithface.Fill`, which replace the pixels that a metric removes.
+
+    Example::
+
+        @faithface.hookimpl
+        def faithface_fills():
+            return [Inpainted()]
+    """
+    raise NotImplementedError  # pluggy calls implementations only
+
+
+@hookspec
 def faithface_suites() -> Iterable[Path]:
     """Return paths of suite files (TOML); the file's stem is the suite's name.
 
@@ -100,7 +113,11 @@ def faithface_suites() -> Iterable[Path]:
 def faithface_cell_finished(record: Any) -> None:
     """Receive one cell's record (``record.record``) and values (``record.values``) when a run has written them.
 
-    Called once for each cell of the run, before ``faithface_run_finished``. What it raises is a warning.
+    Called once for each cell, when all cells of the run are done and their records lie on disk, before
+    ``faithface_run_finished``. Not when a cell's own last sample is scored: a record also holds what only the whole run
+    knows (metrics that compare several training runs, what is not applicable anywhere), and the records of a run appear
+    together. A run that is interrupted calls it for no cell; the command that completes the run calls it for all, those
+    that were done before included. What it raises is a warning.
 
     Example::
 

@@ -21,7 +21,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -30,11 +30,12 @@ import pluggy
 
 from faithface import hookspecs
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract import Dataset, Explainer, Fill, Metric
+from faithface.contract.fill import RESERVED
 from faithface.contract.version import check_contract
 from faithface.errors import FaithfaceError, UsageError, nearest
 from faithface.plugin_files import plugin_files
-from faithface.specs import canonical, configure, parse_spec, split_argument
+from faithface.specs import canonical, configure, parameters, parse_spec, split_argument
 
 GROUP = "faithface"
 CORE = "faithface"
@@ -74,11 +75,13 @@ class Resolved(Generic[T]):
         spec: canonical text, such as ``fggb(reading=signed)``.
         object: the configured object.
         provenance: of the registered object.
+        parts: by parameter, the provenance of a registered object that is its value, such as a metric's fill.
     """
 
     spec: str
     object: T
     provenance: Provenance
+    parts: Mapping[str, Provenance] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ _KINDS: dict[str, _Kind] = {
     "models": _Kind("faithface_models", ModelCard, lambda o: o.name, _NAME),
     "datasets": _Kind("faithface_datasets", Dataset, lambda o: o.name, _NAME),
     "metrics": _Kind("faithface_metrics", Metric, lambda o: o.id, _NAME + r"@[1-9][0-9]*"),
+    "fills": _Kind("faithface_fills", Fill, lambda o: o.name, _NAME),
     "suites": _Kind("faithface_suites", Path, lambda o: o.stem, _NAME),
 }
 
@@ -142,6 +146,7 @@ class Registry:
     suites: dict[str, Registered[Path]]
     rows: tuple[PluginRow, ...]
     listeners: tuple[Listener, ...] = ()
+    fills: dict[str, Registered[Fill]] = field(default_factory=dict)
 
     def explainer(self, text: str) -> Resolved[Explainer]:
         """Resolve ``name``, ``name(parameter=value)`` or ``name:argument``.
@@ -177,8 +182,27 @@ class Registry:
                     f'metric "{spec.name}" has no version; a number names its protocol: write {versions[-1]}'
                 )
         found = _lookup(self.metrics, spec.name, "metric")
-        made = configure(found.object, spec.params, f'metric "{spec.name}"')
-        return Resolved(canonical(spec.name, made, found.object), made, found.provenance)
+        made = configure(found.object, spec.params, f'metric "{spec.name}"', {Fill: self._fill})
+        parts = {
+            name: self.fills[value.name].provenance
+            for name, value in parameters(made).items()
+            if isinstance(value, Fill) and value.name in self.fills
+        }
+        return Resolved(canonical(spec.name, made, found.object), made, found.provenance, parts)
+
+    def fill(self, text: str) -> Resolved[Fill]:
+        """Resolve ``inpainted`` or ``inpainted(steps=20)``: a fill that a plugin brings."""
+        spec = parse_spec(text)
+        found = _lookup(self.fills, spec.name, "fill")
+        made = configure(found.object, spec.params, f'fill "{spec.name}"')
+        return Resolved(str(made), made, found.provenance)
+
+    def _fill(self, text: str, words: tuple[str, ...]) -> Fill:
+        """Return the fill that a metric's parameter names; ``words`` are the parameter's other values."""
+        name = parse_spec(text).name
+        if name not in self.fills:
+            raise UsageError(f'fill "{name}" is not known; {nearest(name, [*words, *self.fills])}')
+        return self.fill(text).object
 
     def dataset(self, text: str) -> Resolved[Dataset]:
         """Resolve ``planted-pad``, ``planted-pad(n=50)``, ``folder:PATH`` or ``pairs:CSV@ROOT(aligned=false)``."""
@@ -431,4 +455,22 @@ def _checked(made: Any, spec: _Kind, kind: str, provenance: Provenance) -> Regis
             "lower-case name@version, such as deletion@1" if kind == "metrics" else "a lower-case name such as grad-cam"
         )
         raise UsageError(f"{spec.hook} returned a {kind[:-1]} named '{name}'; expected {shape}")
+    if isinstance(made, Fill):
+        _check_fill(made, provenance)
     return Registered(name, made, provenance)
+
+
+def _check_fill(fill: Fill, provenance: Provenance) -> None:
+    """Refuse a fill whose name means something else, or that records could not name."""
+    if fill.name in RESERVED:
+        raise UsageError(f'fill "{fill.name}" of {provenance} has the name of a builtin fill; give it another one')
+    cls = type(fill).__name__
+    try:
+        default = type(fill)()
+    except TypeError as error:
+        raise UsageError(f'fill "{fill.name}": {error}; give each parameter of {cls} a default') from None
+    if default != fill:
+        raise UsageError(
+            f'fill "{fill.name}" is registered with parameters that are not the defaults of {cls}; records name a fill '
+            f"by what differs from the defaults: return {cls}(), or write a subclass with other defaults"
+        )

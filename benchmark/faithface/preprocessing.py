@@ -10,6 +10,7 @@ impostor pairs, of the positive class's probability between the two sides of a c
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +21,9 @@ from faithface.card import InputCard, ModelCard
 from faithface.contract import Dataset, Pair, Sample
 from faithface.errors import NotApplicable, UsageError
 from faithface.loading import read_face
+from faithface.model.draft import POSITIVE_WORDS
 from faithface.model.onnx_model import open_model
-from faithface.tasks import class_probabilities, pair_similarity
+from faithface.tasks import auc, class_probabilities, pair_similarity
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # On pixels in 0..1; 0..255 is std = 1/255.
@@ -126,16 +128,30 @@ def _both_sides(card: ModelCard, dataset: Dataset, limit: int) -> tuple[Sequence
             sides.append(None)
     chosen = [[i for i, side in enumerate(sides) if side is wanted][: limit // 2] for wanted in (True, False)]
     if not all(chosen):
+        if card.task == "verification":
+            raise UsageError(f'dataset "{dataset.name}" needs genuine and impostor pairs; it has one kind of pair')
         labels = sorted({str(getattr(item, "label", "")) for item in items})
-        told = f"its labels are {', '.join(labels)}" if card.task != "verification" else "it has one kind of pair"
         raise UsageError(
-            f'dataset "{dataset.name}" does not separate the two sides: {told}; the card\'s classes are '
-            f"{list(card.output.classes)} with positive '{positive}'"
-            if card.task != "verification"
-            else f'dataset "{dataset.name}" needs genuine and impostor pairs: {told}'
+            f'dataset "{dataset.name}" does not separate the two sides: its labels are {", ".join(labels)}; the '
+            f"card's classes are {list(card.output.classes)} with positive '{positive}'{_how_to_name(card, labels)}"
         )
     at = [*chosen[0], *chosen[1]]
     return [items[i] for i in at], np.array([True] * len(chosen[0]) + [False] * len(chosen[1]))
+
+
+def _how_to_name(card: ModelCard, labels: Sequence[str]) -> str:
+    """Say which lines of a card name the classes as the data do; "" where there is no simple answer."""
+    if len(labels) != 2 or len(card.output.classes) != 2:
+        return ""
+    found = [label for label in labels if any(word in label.lower() for word in POSITIVE_WORDS)]
+    bad = found[0] if len(found) == 1 else labels[1]
+    other = next(label for label in labels if label != bad)
+    turned = card.output.positive == card.output.classes[0]
+    classes = ", ".join(f'"{name}"' for name in ((bad, other) if turned else (other, bad)))
+    return (
+        f'. Name the card\'s classes as the data do: classes = [{classes}], positive = "{bad}" (an AUC far below 0.5 '
+        "then says that they are turned round)"
+    )
 
 
 def positive_columns(card: ModelCard, dataset: Dataset) -> list[int]:
@@ -175,15 +191,6 @@ def _scores(
     return class_probabilities(card, raw)[:, list(columns)].sum(dim=1).double().numpy()
 
 
-def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Return the probability that a positive sample scores higher than a negative one; ties count one half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores)
-    p, n = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
-
-
 def balanced_error(scores: np.ndarray, positive: np.ndarray) -> float:
     """Return the smallest mean of the two error rates over all thresholds (a score on it counts as positive)."""
     high, low = np.sort(scores[positive]), np.sort(scores[~positive])
@@ -216,7 +223,9 @@ def fits_text(fits: Sequence[Fit], samples: str) -> str:
         near = [fit.name for fit in fits if fit is not own and fit.auc > own.auc - CLEAR]
         lead = own.auc - max((fit.auc for fit in fits if fit is not own), default=0.0)
         if near:
-            lines.append(f"no other fits better than the card's; within {CLEAR} of AUC of it: {', '.join(near)}")
+            text = f"no other fits better than the card's; within {CLEAR} of AUC of it: {', '.join(near)}"
+            lines += textwrap.wrap(text, 80)
+            lines.append("these images do not tell them apart: take more, or ask who trained the network")
         else:
             lines.append(f"the card's fits best, by {lead:.3f} of AUC")
     turned = [fit for fit in fits if fit.auc <= 0.5 - 5 * CLEAR]

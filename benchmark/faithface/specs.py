@@ -18,6 +18,8 @@ from typing import Any
 
 from faithface.errors import UsageError, nearest
 
+Named = typing.Mapping[type, typing.Callable[[str, tuple[str, ...]], Any]]
+
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
@@ -141,13 +143,15 @@ def parameters(obj: Any) -> dict[str, Any]:
     }
 
 
-def configure(obj: Any, params: typing.Iterable[tuple[str, str]], what: str) -> Any:
+def configure(obj: Any, params: typing.Iterable[tuple[str, str]], what: str, named: Named | None = None) -> Any:
     """Return ``obj`` with parameters replaced by values parsed to the type of each field.
 
     Args:
         obj: a frozen dataclass instance, the registered default.
         params: (name, text) pairs; ``-`` and ``_`` are the same.
         what: how to name the object in an error, such as ``explainer "fggb"``.
+        named: by type, how a parameter of ``Literal[…] | type`` finds what a text names that is none of the words; it
+            receives the text and the words.
 
     Raises:
         UsageError: an unknown parameter (the nearest is suggested) or a value of the wrong type. A ``ValueError``
@@ -164,14 +168,14 @@ def configure(obj: Any, params: typing.Iterable[tuple[str, str]], what: str) -> 
         if dashed not in known:
             raise UsageError(f'{what} has no parameter "{key}"; {nearest(dashed, known)}')
         field = dashed.replace("-", "_")
-        changes[field] = _parse_value(text, hints[field], f'parameter "{dashed}" of {what}')
+        changes[field] = _parse_value(text, hints[field], f'parameter "{dashed}" of {what}', named or {})
     try:
         return dataclasses.replace(obj, **changes)
     except ValueError as error:
         raise UsageError(f"{what}: {error}") from error
 
 
-def _parse_value(text: str, hint: Any, what: str) -> Any:
+def _parse_value(text: str, hint: Any, what: str, named: Named) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         for choice in args:
@@ -181,9 +185,14 @@ def _parse_value(text: str, hint: Any, what: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if type(None) in args and text.lower() in ("none", ""):
             return None
-        return _parse_value(text, next(a for a in args if a is not type(None)), what)
+        first = next(a for a in args if a is not type(None))
+        words = typing.get_args(first) if typing.get_origin(first) is typing.Literal else ()
+        for kind in args:
+            if kind in named and text not in words:
+                return named[kind](text, words)
+        return _parse_value(text, first, what, named)
     if origin is tuple:
-        return tuple(_parse_value(part.strip(), args[0], what) for part in text.split("+") if part.strip())
+        return tuple(_parse_value(part.strip(), args[0], what, named) for part in text.split("+") if part.strip())
     if hint is bool:
         if text.lower() in ("true", "yes", "1"):
             return True

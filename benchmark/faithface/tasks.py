@@ -237,3 +237,17 @@ def equal_error_rate(scores: np.ndarray, same: np.ndarray) -> tuple[float, float
     threshold = equal_error_threshold(scores, same)
     matched = scores >= threshold
     return float(matched[~same].mean() + (~matched[same]).mean()) / 2, threshold
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Return the probability that a positive sample scores higher than a negative one; ties count one half.
+
+    Args:
+        scores: N numbers, all finite.
+        positive: N bools, neither all True nor all False.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores)
+    p, n = int(positive.sum()), int((~positive).sum())
+    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))

@@ -18,7 +18,7 @@ from faithface.boards.board import Board, make_board
 from faithface.boards.collect import records_so_far
 from faithface.boards.record import RECORDS, Kept, copy_record, read_records, write_records
 from faithface.boards.site import Progress, read_extras, write_site
-from faithface.boards.site.write import SITE
+from faithface.boards.site.links import SITE
 from faithface.errors import UsageError
 from faithface.gallery import GALLERY, Wanted, write_gallery
 from faithface.plugins import Registry

@@ -5,11 +5,11 @@ Place in the flow: a test holds the page against :func:`tables`. Reads the decla
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from faithface.testing import of_datasets, of_explainers, of_metrics, of_models, of_suites
+from faithface.testing import of_datasets, of_explainers, of_fills, of_metrics, of_models, of_suites
 
 PAGE = Path(__file__).resolve().parents[1] / "reference" / "testing.md"
 START, END = "<!-- checks: written by docs/tools/check_tables.py -->", "<!-- checks end -->"
@@ -18,27 +18,20 @@ KINDS: dict[str, Sequence[Any]] = {
     "metrics": of_metrics.CHECKS,
     "models": of_models.CHECKS,
     "datasets": of_datasets.CHECKS,
+    "fills": of_fills.CHECKS,
     "suites": of_suites.CHECKS,
 }
 
 
+def table(checks: Iterable[Any]) -> str:
+    """Return checks as a table."""
+    rows = [f"| `{c.name}` | {c.severity} | {c.asks} | {c.advice[:1].upper()}{c.advice[1:]}. |" for c in checks]
+    return "\n".join(["| check | severity | asks | if it fails |", "| --- | --- | --- | --- |", *rows])
+
+
 def tables() -> str:
     """Return a section with a table for each kind."""
-    parts = []
-    for kind, checks in KINDS.items():
-        rows = [f"| `{c.name}` | {c.severity} | {c.asks} | {c.advice[:1].upper()}{c.advice[1:]}. |" for c in checks]
-        parts.append(
-            "\n".join(
-                [
-                    f"## Checks of {kind}",
-                    "",
-                    "| check | severity | asks | if it fails |",
-                    "| --- | --- | --- | --- |",
-                    *rows,
-                ]
-            )
-        )
-    return "\n\n".join(parts)
+    return "\n\n".join(f"## Checks of {kind}\n\n{table(checks)}" for kind, checks in KINDS.items())
 
 
 def main() -> None:

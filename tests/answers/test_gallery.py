@@ -122,7 +122,9 @@ def test_the_page_shows_the_three_and_the_ranking(made: dict[str, Any]) -> None:
     page = render_page(answer)
     assert answer.ranking is not None
     for one in answer.ranking.candidates:
-        assert f"{one.similarity:.3f}" in page
+        assert f"{one.similarity:.3f}".replace("-", "−") in page
+    assert f"orange speaks for {answer.ranking.mate.person}</span>" in page
+    assert f"blue for {answer.ranking.other.person}</span>" in page
     assert "Who is most similar" in page
     assert page.count("<image href=") == 4  # probe, mate, other, and the regions
     assert "Swap the images" not in page
@@ -182,3 +184,22 @@ def test_a_search_can_be_a_picture(made: dict[str, Any], tmp_path: Path, suffix:
     labels = {label.get_text() for axes in draw(answer).axes for label in axes.get_yticklabels()}
     for name, value, margin in zip(answer.regions.names, answer.values[0].mean, answer.values[0].margin, strict=True):
         assert f"{name}  {value:+.4f} ± {margin:.4f}".replace("-", "−") in labels
+
+
+def test_nothing_that_a_picture_says_is_cut_off(made: dict[str, Any]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    from faithface.answers.picture import draw
+
+    figure = draw(ask(made, mate="p0"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    ticks = {tick for axes in figure.axes for tick in axes.get_xticklabels()}  # those out of the axis are not drawn
+    said = [one for one in figure.findobj(Text) if one.get_text().strip() and one not in ticks]
+    boxes = [(one.get_text(), one.get_window_extent(canvas.get_renderer())) for one in said]
+    assert [text for text, box in boxes if box.x0 < 0 or box.x1 > figure.bbox.x1 + 1] == []
+    # Captions of neighbouring pictures do not touch.
+    captions = sorted((box.x0, box.x1) for text, box in boxes if text.endswith(".png") or text.startswith("orange"))
+    assert len(captions) == 4
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(captions))

@@ -18,7 +18,7 @@ from faithface.errors import UsageError
 from faithface.loading import dataset_scores
 from faithface.model import open_model
 from faithface.plugins import load_registry
-from tests.support.runs import Ramp, with_extras, write_card, write_folder, write_pairs
+from tests.support.runs import Ramp, with_extras, write_card, write_constant, write_folder, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +160,17 @@ def test_the_command(made: dict[str, Any], tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "new" / "report.html"
     options = ["--samples", "2", "--judged", "0", "--compare", "0", "--measured-by", "centre-prior"]
     assert main(["report", made["verification"], "--dataset", made["pairs"], *options, "-o", str(out)]) == 0
-    assert capsys.readouterr().out.startswith(f"{out}: tiny-verification-0 decides ")
+    assert capsys.readouterr().out.startswith(f"{out}: tiny-verification-0 is right on ")
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_network_of_one_output_is_named_for_it(made: dict[str, Any], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"samples": 2, "judged": 2, "fills": 1, "compare": 0, "crop": "arcface"}
+    asked = {"explainers": ["ramp"], "measured_by": "ramp", "registry": made["registry"]}
+    found = make_report(str(write_constant(tmp_path)), made["folder"], **options, **asked)
+    assert "Every sample gets the same score" in found.problems[0]
+    assert "1 thing to look at" in found.sentence()
+    assert any("does the score move when regions are replaced" in line for line in found.cautions)
 
 
 @pytest.mark.parametrize(

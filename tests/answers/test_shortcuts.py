@@ -24,7 +24,7 @@ from faithface.model import open_model
 from faithface.plugins import load_registry
 from faithface.regions.partition import PLACES, regions_of_places
 from tests.support.networks import export
-from tests.support.runs import write_card, write_folder, write_pairs
+from tests.support.runs import write_card, write_constant, write_folder, write_pairs
 
 SIDE = 32
 NAMES = ("cue", "tag", "glasses")
@@ -241,6 +241,27 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
     players = players_of(data, fresh, (SIDE, SIDE), None)
     with pytest.raises(RunError, match="does not move whatever is replaced"):
         score_players(model, data, fresh, players, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("pad", "the score does not move whatever is replaced"),
+        # Whoever is shown, it takes him for the same person, so nobody is a stranger.
+        ("verification", "more are not used, because the network takes them for one of the two"),
+    ],
+)
+def test_a_network_of_one_output_gets_no_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, said: str
+) -> None:
+    card = write_constant(tmp_path, task)
+    data = f"folder:{write_folder(tmp_path / 'pad')}" if task == "pad" else write_pairs(tmp_path, people=6)
+    arguments = ["--crop", "arcface", "--limit", "4", "--fills", "1", "--compare", "0", "-o", str(tmp_path / "p.html")]
+    assert main(["shortcuts", str(card), "--dataset", data, *arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1
+    assert said in error
+    assert not (tmp_path / "p.html").exists()
 
 
 def test_a_set_of_one_class_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from html.parser import HTMLParser
@@ -26,7 +27,17 @@ from faithface.regions.partition import ARCFACE
 from faithface.regions.shapley import RegionValues
 from faithface.tasks import cosine
 from tests.support.networks import build, export
-from tests.support.runs import SIZE, Fails, Ramp, with_extras, write_card, write_folder, write_pairs, write_quarters
+from tests.support.runs import (
+    SIZE,
+    Fails,
+    Ramp,
+    with_extras,
+    write_card,
+    write_constant,
+    write_folder,
+    write_pairs,
+    write_quarters,
+)
 
 POINTS = (np.array(ARCFACE.landmarks) + 0.5) * (SIZE / 112) - 0.5
 
@@ -139,6 +150,8 @@ def test_a_classifier_is_held_against_blur(made: dict[str, Any]) -> None:
         blurred = np.stack([gaussian_filter(pixels[..., c], sigma, mode="reflect") for c in range(3)])
         score = float(model.scores(torch.from_numpy(blurred)[None])[0, column])
         assert answer.values[0].filled[f] == pytest.approx(score, abs=1e-5)
+    # The lead says how much of the probability no region accounts for.
+    assert f"With the whole face blurred it is {answer.values[0].filled.mean():.3f}." in render_page(answer)
 
 
 def test_a_set_of_one_kind_of_pair_gives_no_decision_and_says_so(made: dict[str, Any], tmp_path: Path) -> None:
@@ -146,7 +159,7 @@ def test_a_set_of_one_kind_of_pair_gives_no_decision_and_says_so(made: dict[str,
     (tmp_path / "impostors.csv").write_text("\n".join([rows[0], *(row for row in rows if ",0," in row)]))
     answer = ask(made, dataset=f"pairs:{tmp_path / 'impostors.csv'}@{made['crops']}", fills=2)
     assert (answer.decision, answer.threshold) == ("scored", None)
-    assert sentence(answer).startswith(f"Similarity {answer.score:.3f}: ")
+    assert sentence(answer).startswith(f"Similarity {answer.score:.3f}: ".replace("-", "−"))
     assert any("pairs of one kind only" in caution for caution in answer.cautions)
     assert "pairs of one kind only" in render_page(answer)
 
@@ -213,6 +226,39 @@ def test_a_region_is_named_only_where_its_interval_excludes_zero() -> None:
     assert standing_out(values, names, -1) == []
 
 
+@pytest.mark.parametrize(
+    ("decision", "fill", "mean", "said"),
+    [
+        ("scored", "blur", [0.0, -0.2, 0.3, 0.0], "Similarity {score}: the nose raises it; the eyes lower it."),
+        ("scored", "blur", [0.0, 0.2, 0.1, 0.0], "Similarity {score}: the eyes raise it."),
+        (
+            "scored",
+            "blur",
+            [0.0, -0.2, 0.0001, 0.0],
+            "Similarity {score}: the eyes lower it.",
+        ),  # no claim on the others
+        ("accepted", "blur", [0.0, 0.0, 0.3, 0.0], "Accepted: the nose carries the match."),
+        (
+            "accepted",
+            "blur",
+            [0.0, -0.2, 0.0, 0.0],
+            "Accepted: no region carries the match by itself; the eyes weaken it.",
+        ),
+        ("accepted", "stranger", [0.0, 0.2, -0.1, 0.0], "Accepted: the eyes agree; the nose differs."),
+        ("rejected", "stranger", [0.0, 0.2, -0.1, 0.0], "Rejected: the nose differs most; the eyes agree."),
+    ],
+)
+def test_a_pair_is_told_in_a_sentence(
+    made: dict[str, Any], decision: str, fill: str, mean: list[float], said: str
+) -> None:
+    spread = 1e-4 * np.array([[1.0, -1, 1, -1], [-1, 1, -1, 1], [0, 0, 0, 0]])
+    values = RegionValues(fill, np.array(mean) + spread, 0.4, np.zeros(3), 24)
+    answer = ask(made, fill="blur", fills=1)
+    names = dataclasses.replace(answer.regions, names=("jaw", "eyes", "nose", "hair"))
+    told = dataclasses.replace(answer, decision=decision, values=(values,), regions=names, score=-0.25)
+    assert sentence(told) == said.format(score="−0.250")
+
+
 # --- what is refused, on the command line
 
 
@@ -276,11 +322,7 @@ def test_images_that_hold_no_face_of_the_right_size_are_refused(
 
 
 def test_a_network_whose_score_does_not_move_gets_no_page(made: dict[str, Any], tmp_path: Path) -> None:
-    card = write_card(tmp_path, "pad")
-    net = build("cnn", 2, SIZE)
-    torch.nn.init.zeros_(net.head.weight)
-    (onnx,) = tmp_path.glob("*.onnx")
-    export(net, (3, SIZE, SIZE), onnx)
+    card = write_constant(tmp_path)
     with pytest.raises(FaithfaceError, match="does not change when regions are replaced"):
         why([made["crops"] / "p0_0.png"], str(card), masks=made["masks"], fills=2)
 

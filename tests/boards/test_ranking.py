@@ -13,10 +13,10 @@ from scipy import stats
 
 from faithface.boards.compare import compare
 from faithface.boards.statistics import make_units, rank
+from faithface.boards.statistics.needed import n_needed, samples_needed
 from faithface.boards.statistics.ranking import (
     Designs,
     adjust,
-    n_needed,
     pairwise,
     places,
     rank_intervals,
@@ -287,6 +287,28 @@ def test_n_needed_of_a_huge_and_of_a_constant_difference() -> None:
     assert n_needed(1e6, 1.0, 40, 39.0) == 2
     assert n_needed(0.5, 0.0, 40, 39.0) == 40
     assert n_needed(0.5, 0.1, 40, 39.0) == n_needed(-0.5, 0.1, 40, 39.0)
+
+
+def test_samples_needed_of_many_pairs_are_those_of_each_by_search() -> None:
+    rng = np.random.default_rng(3)
+    difference, error = rng.normal(0, 1, 60), rng.uniform(0.05, 1.5, 60)
+    n = rng.integers(10, 80, 60)
+    df = (n - 1) * rng.uniform(0.3, 1, 60)  # people who occur in several samples
+    difference[:3], error[3], df[4] = (0.0, math.nan, 1e-9), 0.0, 0.0
+    found = samples_needed(difference, error, n, df, 0.01)
+    assert found[[0, 1, 2, 3, 4]].tolist() == [0, 0, 0, n[3], 0]
+
+    def reached(k: int, samples: int) -> bool:
+        freedom = (df[k] + 1) * samples / n[k] - 1
+        shift = abs(difference[k]) / error[k] * math.sqrt(samples / n[k])
+        return bool(freedom > 0 and stats.nct.sf(stats.t.ppf(1 - 0.01 / 2, freedom), freedom, shift) >= 0.8)
+
+    for k in range(5, 60):
+        if found[k] == 0:  # more than a million
+            assert not reached(k, 1_000_000)
+        else:
+            assert reached(k, int(found[k]))
+            assert not reached(k, int(found[k]) - 1)
 
 
 def test_a_place_says_how_many_samples_would_separate_it_from_the_next() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faithface.boards.board import Column, Row, Table, make_board
+from faithface.boards.board import Board, Column, Row, Table, make_board
 from faithface.boards.claims import claim
 from faithface.boards.pairs import compare_records
 from faithface.boards.record import Number, Origin, Record, read_records
@@ -70,8 +70,8 @@ def test_a_failure_is_a_reason_and_never_a_number(board: Path) -> None:
 @pytest.mark.parametrize(
     ("places", "said"),
     [
-        ((("a", 0.9, 1), ("b", 0.5, 2)), "a is significantly better than every other method."),
-        ((("a", 0.9, 1), ("b", 0.8, 1)), "a has the best number, but is not told apart from b."),
+        ((("a", 0.9, 1), ("b", 0.5, 2)), "Of the methods, a is significantly better than every other."),
+        ((("a", 0.9, 1), ("b", 0.8, 1)), "Of the methods, a has the best number, but is not told apart from b."),
         ((("a", 0.9, 1), ("b", 0.8, 1), ("c", 0.7, 1)), "is not told apart from b and c."),
         ((("a", 0.9, None), ("b", 0.8, None)), "Too few samples or people to rank"),
         ((("a", 0.9, 1),), "a is the only method."),
@@ -85,15 +85,59 @@ def test_the_sentence_claims_what_the_classes_allow(
 
 def test_a_method_that_beats_no_control_is_said_to(record: Record) -> None:
     made = table(record, ("a", 0.9, 1), ("b", 0.5, 2))
-    assert claim(made, made.columns[0]).endswith("It is not significantly better than the control random.")
+    assert claim(made, made.columns[0]).endswith("Of the controls, it is not significantly better than random.")
     better = dataclasses.replace(made.rows[0], beats={"gap@1": frozenset({"random"})})
     made = dataclasses.replace(made, rows=(better, *made.rows[1:]))
     assert "control" not in claim(made, made.columns[0])
 
 
-def test_the_samples_needed_are_said_where_the_first_two_are_tied(record: Record) -> None:
-    made = table(record, ("a", 0.9, 1), ("b", 0.8, 1), needed=57)
-    assert "To separate the first two takes about 57 samples." in claim(made, made.columns[0])
+@pytest.mark.parametrize(
+    ("size", "samples", "said"),
+    [
+        (40, 40, "would take about 57 samples like these 30; the dataset has about 30."),  # 30 of 40 are judged
+        (76, 40, "would take about 57 samples like these 30."),  # 76 · 30 / 40 = 57
+        (75, 40, "the dataset has about 56."),
+    ],
+)
+def test_the_samples_needed_are_said_and_whether_the_dataset_has_them(
+    record: Record, size: int, samples: int, said: str
+) -> None:
+    data = record.dataset.model_copy(update={"size": size, "samples": samples})
+    made = table(record.model_copy(update={"dataset": data}), ("a", 0.9, 1), ("b", 0.8, 1), needed=57)
+    assert said in claim(made, made.columns[0])
+
+
+def test_methods_too_few_to_rank_are_marked_where_others_have_a_letter(record: Record) -> None:
+    made = table(record, ("a", 0.9, None), ("b", 0.8, None))
+    text = table_text(dataclasses.replace(made, columns=(Column("other@1", number("other@1")), *made.columns)))
+    few = [line.split() for line in text.splitlines() if line.split()[:1] in (["a"], ["b"], ["random"])]
+    assert few == [["a", "0.9000", "–"], ["b", "0.8000", "–"], ["random", "0.1000"]]
+    assert "–: too few to rank" in text
+    whole = table(record, ("a", 0.9, 1), ("b", 0.8, 2))
+    text = table_text(dataclasses.replace(whole, columns=(Column("other@1", number("other@1")), *whole.columns)))
+    assert "too few" not in text
+    assert ["b", "0.8000", "b"] in [line.split() for line in text.splitlines()]
+
+
+def test_controls_are_apart_in_every_table_and_say_what_they_are_once(record: Record) -> None:
+    rows = [row(record, "a", Place("a", 0.9, 1, 1, 1, None), frozenset())]
+    rows += [row(record, name, None, None, control=True) for name in ("edges", "inverted:oracle", "mine")]
+    columns = (Column("gap@1", number()), Column("gap@1", number()))
+    made = Table("explainers", columns, tuple(rows))
+    board = Board("s", 1, "", (made, made), ())
+    text = board_text(board)
+    lines = [line.strip() for line in text.splitlines()]
+    for part in text.split("gap@1, higher")[1:]:
+        assert part.index("controls, not ranked") < part.index("inverted:oracle")
+    assert [line for line in lines if line.startswith("a ")]
+    legend = " ".join(text.rsplit("\n\n", 1)[1].split())
+    assert legend == (
+        "Controls are references, not rivals: edges marks contrast in the image; inverted:oracle is the map of oracle "
+        "turned upside down. edges never looks at the model."
+    )
+    assert text.count("upside down") == 1
+    compact = compact_lines(made, made.columns[:1], 80, "also")
+    assert [line.split()[0] for line in compact[-5:]] == ["a", "controls", "edges", "inverted:oracle", "mine"]
 
 
 def test_long_protocol_names_break_at_hyphens_and_stay_in_their_columns(record: Record) -> None:

@@ -299,9 +299,24 @@ def test_an_unreadable_image_is_named_and_skipped_or_an_error_in_strict_mode(fai
     said = faithface(*command)
     assert said.code == 0
     assert "skipped: spoilt/attack/im01.png is not an image" in said.err
+    said = faithface(*command, "--quiet", "--out", "quiet")
+    assert said.code == 0
+    assert said.err.count("spoilt/attack/im01.png is not an image") == 1  # a sample less is never silent
     said = faithface(*command, "--strict")
     assert said.code == 2
     assert "im01.png is not an image" in said.error
+
+
+def test_a_folder_of_one_class_is_scored_by_what_needs_no_other(faithface: Any, made: Path) -> None:
+    import shutil
+
+    shutil.copytree(made / "classes" / "attack", "alone/attack")
+    command = ["run", "--model", made / "pad.toml", "--dataset", "folder:alone", *ramp(made)[5:]]
+    said = faithface(*command, "--metric", "deletion@1(grid=4,points=3)")
+    assert said.code == 0
+    assert "only one class, attack" in said.err
+    assert said.out.count("n = 10") >= 2  # both metrics, of all images
+    assert "10 of 10 samples" in said.out
 
 
 def test_cuda_asked_for_and_absent_is_a_usage_error(

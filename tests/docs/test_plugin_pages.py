@@ -100,6 +100,18 @@ def test_the_tutorial_s_method_conforms_and_a_flipped_sign_is_found() -> None:
         assert report.failed_checks() == failed, str(report)
 
 
+def test_the_tutorial_s_method_is_on_the_board(capsys: pytest.CaptureFixture[str]) -> None:
+    (text,) = python_blocks(TUTORIAL)
+    Path("mine.py").write_text(f"{text}\n\n@faithface.hookimpl\ndef faithface_explainers():\n    return [Mine()]\n")
+    run, build = [line for line in command_lines(TUTORIAL) if line[0] in ("run", "leaderboard")]
+    quick = [word for word in run if word != "demo"]
+    assert main(["--plugin", "mine.py", *quick, *SMALL, "--limit", "2"]) == 0
+    board = capsys.readouterr().out
+    assert all(f" {name} " in board for name in ("mine", "grad-cam", "random"))
+    assert main(build) == 0
+    assert " mine " in Path("leaderboards/adhoc/v0/README.md").read_text(encoding="utf-8")
+
+
 def _loaded(path: Path) -> dict[str, Any]:
     from faithface.plugin_files import load_file
 

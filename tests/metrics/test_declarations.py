@@ -18,7 +18,7 @@ from faithface.loading import load_samples
 from faithface.metrics import METRICS
 from faithface.metrics.curves import METRICS as CURVES
 from faithface.metrics.curves import Gap, GapDissimilarity, GapSimilarity
-from faithface.metrics.curves.base import Alter, ClassCurve, ClassFill, Fill, PairCurve
+from faithface.metrics.curves.base import Alter, ClassCurve, ClassFillName, FillName, PairCurve
 from faithface.perturb import curves as engine_curves
 from faithface.perturb import fills
 from faithface.specs import configure, parse_spec
@@ -77,8 +77,8 @@ def test_the_table_has_its_rows_and_pairs_know_their_defaults() -> None:
 
 
 def test_fills_and_sides_are_those_of_the_engine() -> None:
-    assert typing.get_args(Fill) == typing.get_args(fills.Fill)
-    assert typing.get_args(ClassFill) == typing.get_args(fills.ClassFill)
+    assert typing.get_args(FillName) == typing.get_args(fills.FillName)
+    assert typing.get_args(ClassFillName) == typing.get_args(fills.ClassFillName)
     assert typing.get_args(Alter) == typing.get_args(typing.get_type_hints(engine_curves)["alter"])
 
 

@@ -35,6 +35,13 @@ def batch_norm(g: Graph, x: str) -> str:
     return str(g.op("BatchNormalization", x, *(g.const(part) for part in parts), epsilon=0.0))
 
 
+def turned(g: Graph, x: str, kind: str = "Gather") -> str:
+    """The channels in the other order, as a network in OpenCV's order does it."""
+    if kind == "Gather":
+        return str(g.op("Gather", x, g.const([2, 1, 0], np.int64), axis=1))
+    return str(g.op("Slice", x, *(g.const([v], np.int64) for v in (-1, -10, 1, -1))))
+
+
 BEGINS: dict[str, tuple[Callable[[Graph, str], str], float | None]] = {
     "x / 127.5 - 1": (lambda g, x: g.op("Sub", g.op("Div", x, g.const(127.5)), g.const(1.0)), 255),
     "(x - 127.5) * 0.0078125": (lambda g, x: g.op("Mul", g.op("Sub", x, g.const(127.5)), g.const(1 / 128)), 255),
@@ -44,6 +51,14 @@ BEGINS: dict[str, tuple[Callable[[Graph, str], str], float | None]] = {
     "ImageNet, 0..1": (imagenet, 1),
     "2x - 1": (lambda g, x: g.op("Add", g.op("Mul", g.const(2.0), x), g.const(-1.0)), 1),
     "1 - x": (lambda g, x: g.op("Sub", g.const(1.0), x), 1),
+    "RGB turned to BGR, then x / 127.5 - 1": (
+        lambda g, x: g.op("Sub", g.op("Div", turned(g, x), g.const(127.5)), g.const(1.0)),
+        255,
+    ),
+    "ImageNet's, then turned": (lambda g, x: turned(g, imagenet(g, x, 255.0)), 255),
+    "turned by a slice, then ImageNet's": (lambda g, x: imagenet(g, turned(g, x, "Slice"), 255.0), 255),
+    "hardly anything": (lambda g, x: g.op("Mul", x, g.const(128 / 127.5)), None),  # the shift is made outside
+    "turned only": (lambda g, x: turned(g, x), None),
     "nothing": (lambda g, x: x, None),
     "a convolution first": (lambda g, x: g.op("Mul", g.conv(x, 3, 3), g.const(0.5)), None),
 }
@@ -63,6 +78,7 @@ def test_a_drafted_card_gives_the_network_what_it_is_made_for(begin: str, layout
     draft = inspect_model(tmp_path / "net.onnx").draft
     top = BEGINS[begin][1]
     given = tomllib.loads(draft)["input"]
+    assert ("turns the channels round" in draft) is ("turned" in begin)
     if top is None:
         assert (given["mean"], given["std"]) == ([0.5], [0.5])  # the usual guess
         return
@@ -83,6 +99,17 @@ def test_scale_and_shift_are_those_of_the_whole_chain() -> None:
     assert found is not None
     np.testing.assert_allclose(found.scale, [1 / (255 * s) for s in IMAGENET[1]], rtol=1e-5)
     np.testing.assert_allclose(found.shift, [-m / s for m, s in zip(*IMAGENET, strict=True)], rtol=1e-5)
+
+
+def test_scale_and_shift_are_in_the_order_of_the_input() -> None:
+    """Behind a turn the graph's numbers belong to the other channels; before it to their own."""
+    turn_first = leading_scaling(network("turned by a slice, then ImageNet's").graph)
+    turn_last = leading_scaling(network("ImageNet's, then turned").graph)
+    assert turn_first is not None
+    assert turn_last is not None
+    np.testing.assert_allclose(turn_first.scale, [1 / (255 * s) for s in IMAGENET[1][::-1]], rtol=1e-5)
+    np.testing.assert_allclose(turn_last.scale, [1 / (255 * s) for s in IMAGENET[1]], rtol=1e-5)
+    np.testing.assert_allclose(turn_last.shift, [-m / s for m, s in zip(*IMAGENET, strict=True)], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("begin", "fits", "differs"), [("x / 127.5 - 1", 1 / 255, 0.5), ("2x - 1", 1.0, 1 / 255)])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ import torch
 from faithface.card import InputCard, ModelCard
 from faithface.contract import Dataset, Face, Sample
 from faithface.errors import UsageError
-from faithface.preprocessing import auc, balanced_error, candidates, fits_text, try_preprocessings
+from faithface.preprocessing import Fit, balanced_error, candidates, fits_text, try_preprocessings
+from faithface.tasks import auc
 from tests.support.graphs import Graph, card_for
 
 
@@ -62,6 +65,17 @@ def test_the_right_preprocessing_wins_and_the_text_says_by_how_much(tmp_path: Pa
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_preprocessings_that_the_images_do_not_tell_apart_are_named(tmp_path: Path) -> None:
+    own = Fit("the card's", InputCard(size=(16, 16)), 1.0, 0.0, 3.0)
+    others = [replace(own, name=f"another, number {i}", auc=0.985) for i in range(6)]
+    text = fits_text([own, *others, replace(own, name="far", auc=0.9)], "reds")
+    told = text[text.index("no other fits") :].replace("\n", " ")
+    assert "far" not in told
+    assert all(one.name in told for one in others)
+    assert told.endswith("these images do not tell them apart: take more, or ask who trained the network")
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_classes_that_are_turned_round_are_named(tmp_path: Path) -> None:
     card = redness(tmp_path)
     turned = card.output.model_copy(update={"classes": ("attack", "bona-fide")})
@@ -70,8 +84,17 @@ def test_classes_that_are_turned_round_are_named(tmp_path: Path) -> None:
 
 
 def test_labels_that_are_not_the_cards_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"its labels are live, spoof; .*'bona-fide', 'attack'"):
-        try_preprocessings(redness(tmp_path), Reds(labels=("live", "spoof")))
+    """With lines that, put into the card, answer the question."""
+    card = redness(tmp_path)
+    with pytest.raises(UsageError, match=r"its labels are live, spoof; .*'bona-fide', 'attack'") as refused:
+        try_preprocessings(card, Reds(labels=("live", "spoof")))
+    lines = re.search(r'classes = (\[.*?\]), positive = "(\w+)"', str(refused.value))
+    assert lines is not None
+    named = {"classes": tuple(json.loads(lines[1])), "positive": lines[2]}
+    assert lines[2] == "spoof"
+    output = card.output.model_copy(update=named)
+    fits = try_preprocessings(card.model_copy(update={"output": output}), Reds(labels=("live", "spoof")))
+    assert [fit.auc for fit in fits] == [fit.auc for fit in try_preprocessings(card, Reds())]
 
 
 def test_the_cards_own_preprocessing_is_not_tried_twice(tmp_path: Path) -> None:

@@ -152,6 +152,33 @@ def test_a_run_with_a_file_records_it_and_tells_its_listeners(workers: str, caps
     assert sys.modules["mine"].TOLD == [("slope", 2), ("run", 1, 0)]
 
 
+def test_cells_are_told_of_when_all_records_lie_there_and_again_when_more_is_added() -> None:
+    there = 'sorted(path.stem for path in Path("r/records").rglob("*.json"))'
+    told = LATER.replace("len(record.values)))", f"{there}))").replace(
+        "TOLD = []", "from pathlib import Path\n\nTOLD = []"
+    )
+    write(FILE + told)
+    words = [
+        "run",
+        "--plugin",
+        "mine.py",
+        "--model",
+        "planted-pad-guided-0",
+        "--dataset",
+        "planted-pad",
+        "--limit",
+        "2",
+    ]
+    words += ["--metric", "entropy@1", "--workers", "0", "--out", "r", "--quiet", "--explainer", "slope"]
+    assert main(words) == 0
+    assert sys.modules["mine"].TOLD == [("slope", ["slope"]), ("run", 1, 0)]
+    assert main([*words, "--explainer", "centre-prior"]) == 0
+    whole = ["centre-prior", "slope"]
+    again = sys.modules["mine"].TOLD[2:]
+    assert sorted(again[:-1]) == [(name, whole) for name in whole]
+    assert again[-1] == ("run", 2, 0)
+
+
 def test_a_listener_that_fails_is_a_warning() -> None:
     add_plugin_files([write(FILE + LATER.replace('TOLD.append(("run", run.cells, len(run.failures)))', "1 / 0"))])
     with pytest.warns(RuntimeWarning, match=r"mine\.py.*faithface_run_finished raised ZeroDivisionError"):

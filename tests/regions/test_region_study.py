@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,20 @@ from scipy.stats import spearmanr, ttest_rel
 from faithface.contract import Dataset, Face, Pair
 from faithface.errors import UsageError
 from faithface.perturb.strangers import build_index
-from training.region_study import CONTROL, Studied, choose_pairs, holm, read, render, summarise
+from faithface.regions import reliability
+from training.region_study import (
+    CONTROL,
+    PAGE,
+    RECORD,
+    Studied,
+    as_record,
+    choose_pairs,
+    holm,
+    read,
+    render,
+    summarise,
+    text_of,
+)
 
 K, FILLS = 10, 4
 
@@ -111,6 +124,19 @@ def test_the_page_names_those_that_are_better_and_those_that_are_worse() -> None
     assert "20 pairs (10 genuine, 10 impostor) of 30 people, made-up pairs, 10 regions, 4 strangers" in text
 
 
+def test_the_page_says_how_many_fills_are_enough() -> None:
+    found = studied(4)
+    text = render(found, "made-up pairs")
+    own = [reliability(np.array(one.values)) for one in found]
+    reached = sum(value >= 0.8 for value in own)
+    # Spearman and Brown: n fills give n·r / (1 + (n − 1)·r), where one fill has r; the smallest n that reaches 0.8.
+    weakest = min(own)
+    one = weakest / (FILLS - (FILLS - 1) * weakest)
+    n = next(n for n in range(1, 1000) if n * one / (1 + (n - 1) * one) >= 0.8 - 1e-9)
+    assert f"The values reach 0.8 on {reached} of 4 pairs with 4 fills" in text
+    assert f"the weakest {n} fills ({n * 2**K:,} passes)" in text
+
+
 def test_p_values_are_corrected_step_down() -> None:
     p = {"a": 0.04, "b": 0.01, "c": 0.03, "d": float("nan")}
     corrected = holm(p)
@@ -125,3 +151,19 @@ def test_findings_are_read_back_as_they_were(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(asdict(one)) + "\n" for one in found))
     assert list(read(path).values()) == found
     assert read(tmp_path / "none.jsonl") == {}
+
+
+def test_the_record_says_the_same_without_names(tmp_path: Path) -> None:
+    found = [
+        replace(one, values=[[round(v, 4) for v in row] for row in one.values], people=("person 7", one.people[0]))
+        for one in studied(6)
+    ]
+    record = as_record(found, "photographs")
+    assert not any(one.pair in json.dumps(record) for one in found)
+    assert text_of(json.loads(json.dumps(record))) == render(found, "photographs")
+    assert record["pairs"][0]["people"][0] == "person 0"
+
+
+def test_the_page_shows_what_is_recorded() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert text_of(json.loads(RECORD.read_text(encoding="utf-8"))) in page

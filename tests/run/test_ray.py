@@ -18,7 +18,7 @@ from faithface.run.export import run_values
 from faithface.run.plan import make_plan
 from faithface.run.request import Request
 from faithface.run.store import open_run
-from tests.support.runs import MeanRelevance, Ramp
+from tests.support.runs import MeanRelevance, Ramp, Slow, Told
 
 pytest.importorskip("ray", reason="Ray is the extra 'cluster'")
 
@@ -86,3 +86,22 @@ def test_lost_workers_are_replaced_and_a_shard_that_kills_them_all_fails_its_cel
     if failed:
         assert cell["reason"].code is ReasonCode.WORKER_LOST
         assert "4 workers were lost on shard 0" in cell["reason"].detail
+
+
+@pytest.mark.slow
+def test_a_worker_tells_what_it_is_at_within_a_batch(
+    tmp_path: Path, pad_card: str, folder: str, registry: Registry
+) -> None:
+    from faithface.run.executors.ray import RayExecutor
+
+    plan = make_plan(Request((pad_card,), (folder,), (Slow(), Ramp()), (MeanRelevance(),), limit=4), registry)
+    told, executor = Told(), RayExecutor(workers=1)
+    try:
+        assert execute_plan(plan, tmp_path / "r", told, executor).exit_code == 0
+    finally:
+        executor.close()
+    assert {event.process for event in told.events} == {0}
+    (slow,) = (work.cell for work in told.work if work.explainer == "slow")
+    during = [event.forward for event in told.events if event.step.kind == "explain" and event.step.cell == slow]
+    assert any(0 < passes < 25 for passes in during)
+    assert during == sorted(during)  # counted from the beginning of the step, not of the run

@@ -28,8 +28,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import onnxruntime  # noqa: F401 - so that no fork has to import it
+import onnxscript.optimizer  # noqa: F401
+
+import faithface.metrics
+import faithface.run.executors.worker  # noqa: F401
 from faithface.api import execute
 from faithface.boards.publish import add_runs
+from faithface.model._torchvision import import_onnx2pytorch
 from faithface.plugins import load_registry
 from faithface.run import driver
 from faithface.run.executors import Job
@@ -259,6 +265,8 @@ def kills(ways: dict[str, int], seed: int = 0, tell: Callable[[str], Any] = prin
                 if problem:
                     wrong += 1
                     tell(problem)
+                if done % 10 == 0:
+                    tell(f"{way}: {done} of {count}")
             tell(f"{way}: {done} kills")
     return wrong
 
@@ -268,6 +276,7 @@ def main() -> int:
         # Making the network's file starts the threads of torch, for which a forked driver would wait in vain.
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "tests.soak.kills", *sys.argv[1:]])
+    import_onnx2pytorch()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--driver", type=int, default=50)
     parser.add_argument("--worker", type=int, default=50)

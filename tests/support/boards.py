@@ -67,58 +67,59 @@ def records(
     names = [f"{texts.get('sample', 'sample')}-{i:03d}" for i in range(n)]
     hard = rng.normal(0, 1, (metrics, n))  # what makes a sample hard for all
     t_half = float(stdtrit(n - 1, 0.975) / n**0.5)  # every sample is a unit of its own
+    protocols = [
+        Number(
+            protocol=f"metric-{k}@1(grid=14)",
+            id=f"metric-{k}@1",
+            family=FAMILIES[k % len(FAMILIES)],
+            question=f"Question {k}?",
+            value_name="",
+            status=Status.OK,
+            reason="",
+            number=0.0,
+            low=0.0,
+            high=0.0,
+            n=n,
+            better="lower" if k % 2 else "higher",
+            range=(None, None),
+            best=None,
+            which="all",
+            summary="mean",
+            parameters={"grid": "14"},
+            source=texts.get("source", "Somebody 2024"),
+            origin=ORIGIN,
+        )
+        for k in range(metrics)
+    ]
+    rows = pl.DataFrame(
+        {
+            "protocol": [one.protocol for one in protocols for _ in names],
+            "value_name": [""] * (metrics * n),
+            "sample": names * metrics,
+            "value": [0.0] * (metrics * n),
+            "reason": [""] * (metrics * n),
+            "flag": [""] * (metrics * n),
+            "units": [[name] for name in names] * metrics,
+            "label": ["a"] * (metrics * n),
+            "score": [0.8] * (metrics * n),
+            "correct": [True] * (metrics * n),
+        },
+        schema=VALUE_SCHEMA,
+    )
     kept = []
     for m, model in enumerate(models):
         for e, explainer in enumerate([*methods, *controls]):
             control = e >= len(methods)
             level = {"oracle": 1.0, "random": -1.0}.get(explainer, -2.0) if control else -0.3 * e
-            numbers, frames = [], []
-            for k in range(metrics):
-                better = "lower" if k % 2 else "higher"
-                values = (level + hard[k] + rng.normal(0, 0.1, n)) * (-1 if better == "lower" else 1)
-                mean, half = float(values.mean()), float(t_half * values.std(ddof=1))
-                numbers.append(
-                    Number(
-                        protocol=f"metric-{k}@1(grid=14)",
-                        id=f"metric-{k}@1",
-                        family=FAMILIES[k % len(FAMILIES)],
-                        question=f"Question {k}?",
-                        value_name="",
-                        status=Status.OK,
-                        reason="",
-                        number=mean,
-                        low=mean - half,
-                        high=mean + half,
-                        n=n,
-                        better=better,
-                        range=(None, None),
-                        best=None,
-                        which="all",
-                        summary="mean",
-                        parameters={"grid": "14"},
-                        source=texts.get("source", "Somebody 2024"),
-                        origin=ORIGIN,
-                    )
-                )
-                frames.append(
-                    pl.DataFrame(
-                        {
-                            "protocol": [f"metric-{k}@1(grid=14)"] * n,
-                            "value_name": [""] * n,
-                            "sample": names,
-                            "value": values,
-                            "reason": [""] * n,
-                            "flag": [""] * n,
-                            "units": [[name] for name in names],
-                            "label": ["a"] * n,
-                            "score": [0.8] * n,
-                            "correct": [True] * n,
-                        },
-                        schema=VALUE_SCHEMA,
-                    )
-                )
+            signs = np.array([-1 if k % 2 else 1 for k in range(metrics)])[:, None]
+            values = (level + hard + rng.normal(0, 0.1, (metrics, n))) * signs
+            halves = t_half * values.std(axis=1, ddof=1)
+            numbers = [
+                one.model_copy(update={"number": mean, "low": mean - half, "high": mean + half})
+                for one, mean, half in zip(protocols, values.mean(axis=1).tolist(), halves.tolist(), strict=True)
+            ]
             task = tasks[m % len(tasks)]
-            values_frame = pl.concat(frames)
+            values_frame = rows.with_columns(value=pl.Series(values.ravel()))
             digest = hashlib.sha256(values_frame["value"].to_numpy().tobytes()).hexdigest()
             record = Record(
                 suite=SuiteRef(

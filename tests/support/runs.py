@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from PIL import Image
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Metric, Protocol, Samples, Scores, Value
 from faithface.plugins import Provenance, Registered, Registry
-from tests.support.networks import faces, tiny
+from faithface.run.driver import Silent
+from faithface.run.forecast import Work
+from faithface.run.results import CellShard, Measured, Progress
+from tests.support.networks import build, export, faces, tiny
 
 SIZE = 32
 
@@ -48,6 +52,17 @@ def write_images(folder: Path, count: int, seed: int = 0) -> list[Path]:
         paths.append(folder / f"im{i:02d}.png")
         Image.fromarray(np.rint(face.read() * 255).astype(np.uint8)).save(paths[-1])
     return paths
+
+
+def write_constant(folder: Path, task: str = "pad") -> Path:
+    """As :func:`write_card`, of a network that gives every image the same output."""
+    card = write_card(folder, task)
+    net = build("cnn", 16 if task == "verification" else 2, SIZE)
+    torch.nn.init.zeros_(net.head.weight)
+    torch.nn.init.ones_(net.head.bias)
+    (path,) = folder.glob("*.onnx")
+    export(net, (3, SIZE, SIZE), path)
+    return card
 
 
 def write_folder(root: Path, count: int = 20) -> Path:
@@ -257,3 +272,26 @@ class DiesAlone(Explainer):
         if len(samples) == 1:
             os._exit(3)
         return Ramp().explain(model, samples)
+
+
+class Told(Silent):
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.work: Sequence[Work] = ()
+        self.found: list[Measured] = []
+        self.events: list[Progress] = []
+        self.shards: list[CellShard] = []
+
+    def begin(self, work: Sequence[Work]) -> bool:
+        self.work = work
+        return True
+
+    def measured(self, found: Measured) -> None:
+        self.found.append(found)
+
+    def progress(self, event: Progress) -> None:
+        self.events.append(event)
+
+    def timed(self, shard: CellShard) -> None:
+        self.shards.append(shard)

@@ -11,7 +11,7 @@ from typing import Any
 from faithface.plugins import Registry
 
 LIGHT = {
-    "masks": 800,
+    "masks": 400,
     "samples": 200,
     "segments": 16,
     "noisy": 4,

@@ -27,7 +27,7 @@ QUICK = [c.name for c in of_explainers.CHECKS if c.name not in SLOW]
 QUICK_METRICS = [c.name for c in of_metrics.CHECKS if c.name not in SLOW]
 FEW = (*of_explainers.VALID, "not-negative", "informative", "right-sign", "beats-random")
 FEW_METRICS = (*of_metrics.VALID, "in-range")
-COSTLY = {"minplus", "xface", "fame", "rise", "road@1", "degradation@1", "geometry@1", "noise-stability@1"}
+COSTLY = {"minplus", "xface", "fame", "rise", "corrrise", "road@1", "degradation@1", "geometry@1", "noise-stability@1"}
 """What takes thousands of passes for a map or value is asked the first questions only."""
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from faithface.boards.attest import attestation_of, write_attestation
+from faithface.boards.record import RECORDS, read_records, write_records
 from faithface.cli.main import main
 from faithface.hashing import fingerprint_of
 from faithface.plugins import PluginRow, Provenance, Registered, load_registry
 from faithface.testing import TinyDataset
 from faithface.testing.ladder import Tier, examine, known_tier
 from tests.plugins_host.test_plugins import row_of
+from tests.support.boards import records
 from tests.testing.broken import BrokenDataset
 
 LAB = Provenance("lab", "1.0", "main")
@@ -20,8 +24,6 @@ LAB = Provenance("lab", "1.0", "main")
 
 def registry_with(*datasets, status: str = "ok"):
     """A registry in which a distribution "lab" has brought some datasets."""
-    import dataclasses
-
     registry = load_registry(only=[])
     row = PluginRow(
         "lab", "1.0", "main", status, {"datasets": [d.name for d in datasets]}, "" if status == "ok" else "broken"
@@ -71,18 +73,23 @@ def test_without_a_licence_it_only_conforms(tmp_path: Path) -> None:
     assert [m.reason for m in standing.needed] == ["names no licence"]
 
 
-def entry(folder: Path, fingerprint: str, trust: str) -> Path:
-    part = {"name": "tiny-pad", "origin": {"fingerprint": fingerprint}}
-    other = {"name": "x", "origin": {"fingerprint": ""}}
-    told = {"dataset": part, "explainer": other, "model": other, "suite": {"name": "s"}, "trust": trust}
-    path = folder / "records" / "m" / "d" / "e.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(told))
+def entry(folder: Path, fingerprint: str, level: str) -> Path:
+    """Write a board of one record, of a dataset with this code; attested unless nobody ran it again."""
+    (one,) = records(["alpha"], [], ["net-a"], 1, 4, tasks=["pad"])
+    origin = one.record.dataset.origin.model_copy(update={"fingerprint": fingerprint})
+    data = one.record.dataset.model_copy(update={"name": "tiny-pad", "origin": origin})
+    write_records([dataclasses.replace(one, record=one.record.model_copy(update={"dataset": data}))], folder / RECORDS)
+    if level != "self-reported":
+        (kept,) = read_records(folder / RECORDS)
+        compared = {"seed": 1, "samples": ("a",), "protocols": ("m@1",), "values": 1, "largest": 0.1}
+        where = {"device": "cpu", "system": "Linux", "versions": {"faithface": "0.1.0"}}
+        independent = level == "independent"
+        write_attestation(folder, attestation_of(kept.record, independent, "A Laboratory", where, **compared))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("code", "trust", "tier", "words"),
+    ("code", "level", "tier", "words"),
     [
         ("same", "re-run", Tier.VALIDATED, ""),
         ("same", "independent", Tier.VALIDATED, ""),
@@ -90,14 +97,22 @@ def entry(folder: Path, fingerprint: str, trust: str) -> Path:
         ("other", "re-run", Tier.DOCUMENTED, "no board entry of this code"),
     ],
 )
-def test_an_entry_validates_the_code_that_made_it(
-    tmp_path: Path, code: str, trust: str, tier: Tier, words: str
+def test_an_entry_that_was_run_again_validates_the_code_that_made_it(
+    tmp_path: Path, code: str, level: str, tier: Tier, words: str
 ) -> None:
     data = TinyDataset("pad")
     fingerprint = fingerprint_of(data, "lab") if code == "same" else "0" * 64
-    standing = examine("lab", registry_with(data), boards=[entry(tmp_path / "board", fingerprint, trust)])
+    standing = examine("lab", registry_with(data), boards=[entry(tmp_path / "board", fingerprint, level)])
     assert standing.tier is tier
     assert all(words in m.reason for m in standing.needed)
+
+
+def test_what_a_record_says_of_itself_validates_nothing(tmp_path: Path) -> None:
+    data = TinyDataset("pad")
+    board = entry(tmp_path / "board", fingerprint_of(data, "lab"), "self-reported")
+    (path,) = (board / RECORDS).rglob("*.json")
+    path.write_text(path.read_text().replace('"self-reported"', '"independent"'))
+    assert examine("lab", registry_with(data), boards=[board]).tier is Tier.DOCUMENTED
 
 
 def test_a_tier_is_known_for_the_checked_code_only() -> None:
@@ -114,6 +129,8 @@ def test_the_command_prints_the_tier_and_exits_by_it(capsys: pytest.CaptureFixtu
     assert main(["check", "faithface-resnet29", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["tier"] == "documented" or told["missing"]
+    assert main(["check", "faithface-resnet29", "--max-examples", "0"]) == 0
+    assert f"rules: reference/ladder/{'validated' if told['tier'] == 'documented' else ''}" in capsys.readouterr().out
     assert main(["check", "faithface-resnet92"]) == 2
     assert 'did you mean "faithface-resnet29"' in capsys.readouterr().err
     assert main(["check", "lab-x", "--path", "nonsense"]) == 2

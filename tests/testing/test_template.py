@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,8 @@ import pytest
 
 from faithface.cli.main import main
 from faithface.errors import UsageError
-from faithface.testing.template import KINDS, new_plugin, template_folder
+from faithface.testing import template
+from faithface.testing.template import KINDS, new_plugin, template_folder, update_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,7 +82,7 @@ def test_a_plugin_of_each_kind_builds_installs_passes_its_tests_and_leaves_no_tr
     out = run(
         place.python, "-m", "pytest", "-q", "--import-mode=importlib", "--max-examples", "1", *tests, cwd=tmp_path
     )
-    assert "10 passed" in out
+    assert f"{2 * len(KINDS)} passed" in out
     told = place.faithface("check", "lab-suite", cwd=tmp_path)
     assert "lab-suite: documented" in told
     assert "for validated:" in told
@@ -116,6 +118,45 @@ def test_the_command_says_what_comes_next(tmp_path: Path, capsys: pytest.Capture
 def test_a_wrong_name_or_kind_is_refused(name: str, kind: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=words):
         new_plugin(name, kind, tmp_path)
+
+
+def test_an_author_takes_later_changes_of_the_template_and_keeps_what_is_his(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = new_plugin("my-thing", "explainer", tmp_path)
+    assert update_plugin(folder) == []
+    own = {
+        "my_thing/explainer.py": "# mine",
+        "my_thing/more.py": "# mine",
+        "README.md": "mine",
+        "pyproject.toml": "# mine",
+    }
+    for path, text in own.items():
+        (folder / path).write_text(text)
+    later = tmp_path / "later"
+    shutil.copytree(template_folder(), later)
+    for path in later.rglob("*.jinja"):
+        if path.name != "{{_copier_conf.answers_file}}.jinja":
+            path.write_text(path.read_text() + "# of the later template\n")
+    monkeypatch.setattr(template, "template_folder", lambda: later)
+    assert main(["new-plugin", "my-thing", "--update", "--out", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.split()
+    assert told == ["changed:", ".github/workflows/test.yml", "tests/test_plugin.py"]
+    assert {path: (folder / path).read_text() for path in own} == own
+    assert (folder / "tests" / "test_plugin.py").read_text().endswith("# of the later template\n")
+    assert main(["new-plugin", "my-thing", "--update", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "nothing changed\n"
+    (folder / "my_thing" / "explainer.py").unlink()
+    assert update_plugin(folder) == ["my_thing/explainer.py"]
+
+
+def test_only_a_plugin_of_the_template_can_be_updated(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="was not made by `faithface new-plugin`"):
+        update_plugin(tmp_path)
+    folder = new_plugin("my-thing", "metric", tmp_path)
+    (folder / template.ANSWERS).write_text("name: my-thing\n")
+    with pytest.raises(UsageError, match="does not say kind"):
+        update_plugin(folder)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

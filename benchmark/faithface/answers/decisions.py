@@ -19,9 +19,9 @@ from scipy import stats
 from faithface.contract import Dataset, FaceModel, Pair, Sample
 from faithface.errors import RunError, UsageError
 from faithface.loading import dataset_scores, read_face
-from faithface.preprocessing import auc, positive_columns
+from faithface.preprocessing import positive_columns
 from faithface.tasks import accepted as accepted_at
-from faithface.tasks import class_probabilities, equal_error_rate, threshold_on
+from faithface.tasks import auc, class_probabilities, equal_error_rate, threshold_on
 
 SHOWN = 4  # samples of an outcome, the least certain and the most certain in halves
 

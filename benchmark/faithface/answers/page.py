@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 from skimage.measure import approximate_polygon, find_contours, label
 
-from faithface.answers.shell import data_uri, fill_template, signed, write_text
+from faithface.answers.shell import data_uri, fill_template, plain, signed, write_text
 from faithface.answers.why import Answer, ExplainerMap
 from faithface.answers.wording import TRUSTED, sentence
 from faithface.figures import grey, overlay, scale_of
@@ -76,6 +76,7 @@ def render_page(answer: Answer) -> str:
         height=size[0],
         width=size[1],
         outlines=_outlines(answer),
+        tints=tints(answer),
         columns=[column_of(answer, value) for value in answer.values],
         rows=[
             (
@@ -126,23 +127,38 @@ def lead_of(answer: Answer) -> str:
         return (
             f"{card.name} compared {answer.names[0]} with {ranking.images} images of {len(ranking.candidates)} people "
             f"in {ranking.folder}. {ranking.mate.person} comes {place} with a similarity of "
-            f"{ranking.mate.similarity:.3f} ({ranking.mate.image}); the best of anybody else is "
-            f"{ranking.other.person} with {ranking.other.similarity:.3f} ({ranking.other.image})."
+            f"{plain(ranking.mate.similarity)} ({ranking.mate.image}); the best of anybody else is "
+            f"{ranking.other.person} with {plain(ranking.other.similarity)} ({ranking.other.image})."
         )
     if not answer.are_pairs:
-        return f"{card.name} calls {answer.names[0]} {answer.predicted} with probability {answer.score:.3f}."
-    text = f"{card.name} gives {answer.names[0]} and {answer.names[1]} a {answer.score_name} of {answer.score:.3f}"
+        said = f"{card.name} calls {answer.names[0]} {answer.predicted} with probability {answer.score:.3f}."
+        return f"{said} {_left(answer)}"
+    text = f"{card.name} gives {answer.names[0]} and {answer.names[1]} a {answer.score_name} of {plain(answer.score)}"
     if answer.threshold is None:
         text += "; no threshold is known, so nothing is accepted or rejected."
     else:
         relation = "at least" if answer.decision == "accepted" else "below"
-        text += f", {relation} the threshold {answer.threshold:.3f} ({answer.threshold_from})."
+        text += f", {relation} the threshold {plain(answer.threshold)} ({answer.threshold_from})."
     if answer.known_same is not None:
         right = answer.known_same == (answer.decision == "accepted")
         truth = "one person" if answer.known_same else "two people"
         verdict = "" if answer.decision == "scored" else f": the decision is {'right' if right else 'wrong'}"
         text += f" The data set says that they show {truth}{verdict}."
     return text
+
+
+def _left(answer: Answer) -> str:
+    """Return what is left of a class's probability when every region is replaced: no region accounts for that much."""
+    values = answer.values[0]
+    means = {"blur": "the whole face blurred", "stranger": "another face in its place"}
+    return f"With {means.get(values.fill, 'every region replaced')} it is {values.filled.mean():.3f}."
+
+
+def tints(answer: Answer) -> tuple[str, str]:
+    """Return what orange and blue regions do."""
+    if answer.ranking is None:
+        return "raises the score", "lowers it"
+    return f"speaks for {answer.ranking.mate.person}", f"for {answer.ranking.other.person}"
 
 
 def _candidates(answer: Answer) -> list[dict[str, object]]:
@@ -158,7 +174,7 @@ def _candidates(answer: Answer) -> list[dict[str, object]]:
             "place": place,
             "person": one.person,
             "image": one.image,
-            "text": f"{one.similarity:.3f}",
+            "text": plain(one.similarity),
             "width": round(4 + 96 * (one.similarity - low) / span, 1),
             "kind": "mate" if one.person == ranking.mate.person else "",
         }
@@ -191,9 +207,9 @@ def column_of(answer: Answer, values: RegionValues) -> dict[str, str]:
 
 def total_of(values: RegionValues) -> str:
     """Return the values' sum, and what it equals."""
-    filled = f"{values.filled.mean():.4f}"
-    filled = f"({filled})" if filled.startswith("-") else filled
-    return f"{signed(values.values.sum(axis=1).mean())} = {values.clean:.4f} − {filled}".replace("-", "−")
+    filled = plain(values.filled.mean(), 4)
+    filled = f"({filled})" if filled.startswith("−") else filled
+    return f"{signed(values.values.sum(axis=1).mean())} = {plain(values.clean, 4)} − {filled}"
 
 
 def cautions_of(answer: Answer) -> list[str]:
@@ -340,11 +356,11 @@ def _distribution(answer: Answer) -> dict[str, object] | None:
         "axis": axis,
         "groups": drawn,
         "score": place(score),
-        "score_text": f"{score:.3f}",
+        "score_text": plain(score),
         "threshold": None if answer.threshold is None else place(answer.threshold),
-        "threshold_text": None if answer.threshold is None else f"{answer.threshold:.3f}",
-        "low": f"{low:.2f}",
-        "high": f"{high:.2f}",
+        "threshold_text": None if answer.threshold is None else plain(answer.threshold),
+        "low": plain(low, 2),
+        "high": plain(high, 2),
         "step": 100 / BINS,
         "ranked": "; ".join(ranked),
     }

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from skimage.measure import find_contours
 
-from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, middle_of, order_of, total_of
-from faithface.answers.shell import signed
+from faithface.answers.page import VERDICTS, cautions_of, column_of, lead_of, middle_of, order_of, tints, total_of
+from faithface.answers.shell import plain, signed
 from faithface.answers.why import Answer
 from faithface.answers.wording import sentence
 from faithface.errors import RunError
@@ -29,6 +29,7 @@ from faithface.figures import grey
 from faithface.regions.shapley import RegionValues
 
 WIDE, EDGE, GAP, ROW, LABEL = 11.0, 0.45, 0.12, 0.28, 1.75  # inches; LABEL: the names beside bars
+CAPTION = 13  # letters of a caption to an inch
 FOR, AGAINST, SOFT, INK = "#c2410c", "#1d5fa8", "#5d636c", "#1d1f23"
 SETTINGS: Any = {"font.family": "sans-serif", "font.size": 10, "axes.edgecolor": "#b9b5ac", "svg.fonttype": "none"}
 
@@ -114,13 +115,14 @@ def draw(answer: Answer) -> Figure:
             lines.append(f"{number:>6}   {one.explainer}: {VERDICTS[one.verdict]} (ceiling {one.ceiling:.2f})")
         sheet.text(lines, 0.2, family="DejaVu Sans Mono", fontsize=8.5)
         sheet.y += 0.35
-    sheet.text(["Before you believe this picture"], 0.25, fontweight="bold", color=INK)
+    sheet.text(["Before you rely on this picture"], 0.25, fontweight="bold", color=INK)
     sheet.text(cautions, 0.18, fontsize=8.5, color=SOFT)
     return sheet.figure
 
 
 def _caption(axes: Axes, text: str) -> None:
-    axes.text(0.5, -0.03, text, fontsize=9, color=SOFT, ha="center", va="top", transform=axes.transAxes)
+    lines = textwrap.wrap(text, int(CAPTION * WIDE * axes.get_position().width))
+    axes.text(0.5, -0.03, "\n".join(lines), fontsize=9, color=SOFT, ha="center", va="top", transform=axes.transAxes)
 
 
 def _regions(axes: Axes, answer: Answer) -> None:
@@ -141,7 +143,7 @@ def _regions(axes: Axes, answer: Answer) -> None:
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
     axes.axis("off")
-    _caption(axes, "orange raises, blue lowers the score")
+    _caption(axes, "orange {}, blue {}".format(*tints(answer)))
 
 
 def _scores(axes: Axes, answer: Answer) -> None:
@@ -153,9 +155,9 @@ def _scores(axes: Axes, answer: Answer) -> None:
     for (name, scores), colour in zip(groups.items(), ("#4d7c0f", "#7e22ce", AGAINST, FOR) * 4, strict=False):
         axes.hist(scores, edges.tolist(), density=True, alpha=0.5, color=colour, label=f"{name} ({len(scores)})")
     if answer.are_pairs:
-        axes.axvline(answer.score, color=INK, lw=2.5, label=f"this pair {answer.score:.3f}")
+        axes.axvline(answer.score, color=INK, lw=2.5, label=f"this pair {plain(answer.score)}")
     if answer.threshold is not None:
-        axes.axvline(answer.threshold, color=SOFT, ls="--", label=f"threshold {answer.threshold:.3f}")
+        axes.axvline(answer.threshold, color=SOFT, ls="--", label=f"threshold {plain(answer.threshold)}")
     axes.set_yticks([])
     axes.tick_params(labelsize=8, colors=SOFT)
     axes.spines[["left", "top", "right"]].set_visible(False)
@@ -181,6 +183,6 @@ def _bars(axes: Axes, answer: Answer, values: RegionValues, order: np.ndarray) -
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right", "left"]].set_visible(False)
     said = column_of(answer, values)
-    axes.set_title(
-        f"{said['head']}, {said['reliability']}\n{total_of(values)}", fontsize=9, color=SOFT, loc="left", x=-0.3
-    )
+    text = f"{said['head']}, {said['reliability']}\n{total_of(values)}"
+    left = -LABEL / (WIDE * axes.get_position().width)
+    axes.set_title(text, fontsize=9, color=SOFT, loc="left", x=left)

@@ -27,6 +27,7 @@ from faithface.model import open_model
 from faithface.plugins import Registry, load_registry
 from faithface.preprocessing import CLEAR, Fit, try_preprocessings
 from faithface.regions.partition import Regions, regions_of
+from faithface.regions.shapley import STILL
 from faithface.run.paths import short
 
 SAMPLES = 16  # for the five measures
@@ -87,7 +88,7 @@ class Report:
     def sentence(self) -> str:
         """Return one sentence: the decisions, and whether the card is right."""
         d = self.decisions
-        right = f"{self.card.name} decides {d.accuracy.share:.1%} of {d.n} samples of {self.dataset} rightly"
+        right = f"{self.card.name} is right on {d.accuracy.share:.1%} of {d.n} samples of {self.dataset}"
         if not self.problems:
             return f"{right}; nothing contradicts its card"
         return f"{right}; {len(self.problems)} thing{'s' * (len(self.problems) > 1)} to look at"
@@ -222,7 +223,10 @@ def _problems(card: ModelCard, d: Decisions, fits: Sequence[Fit]) -> list[str]:
             f"The card's preprocessing is probably wrong: {fits[0].name} reaches an AUC of {fits[0].auc:.3f}, the "
             f"card's {own.auc:.3f}. The command “faithface inspect” with this set prints the lines for the card."
         )
-    if d.auc < 0.5 - CLEAR:
+    every = np.concatenate([d.accepts, d.rejects])
+    if float(np.ptp(every)) < STILL:
+        said.append(f"Every sample gets the same score ({every[0]:.3f}): is the network's output constant?")
+    elif d.auc < 0.5 - CLEAR:
         said.append(f"The AUC is {d.auc:.3f}, below chance: are the card's classes in the order of the outputs?")
     elif d.auc < 0.5 + 5 * CLEAR:
         said.append(f"The AUC is {d.auc:.3f}: on this set the network hardly tells the two sides apart.")

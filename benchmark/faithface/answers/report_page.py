@@ -13,7 +13,7 @@ import numpy as np
 from faithface.answers.decisions import OUTCOMES, Decisions, Rate
 from faithface.answers.measures import MEASURES
 from faithface.answers.report import Report
-from faithface.answers.shell import data_uri, fill_template, signed, write_text
+from faithface.answers.shell import data_uri, fill_template, plain, signed, write_text
 from faithface.answers.trust import Trust
 
 BINS = 40
@@ -56,7 +56,7 @@ def render_report(report: Report) -> str:
                     {
                         "name": one.sample,
                         "pictures": [data_uri(picture) for picture in one.pictures],
-                        "score": f"{one.score:.3f}",
+                        "score": plain(one.score),
                         "distance": signed(one.distance, 3),
                     }
                     for one in d.outcomes[name]
@@ -105,7 +105,7 @@ def _figures(d: Decisions) -> list[dict[str, str]]:
         {
             "name": "equal error rate",
             "value": f"{d.eer:.1%}",
-            "more": f"at {d.eer_threshold:.3f}",
+            "more": f"at {plain(d.eer_threshold)}",
             "meaning": "where both error rates meet",
         },
         {"name": "AUC", "value": f"{d.auc:.3f}", "more": "0.5 is chance", "meaning": "area under the ROC curve"},
@@ -128,9 +128,9 @@ def _curve(d: Decisions) -> dict[str, object]:
     return {
         "groups": groups,
         "threshold": at,
-        "text": f"{d.threshold:.3f}",
-        "low": f"{low:.2f}",
-        "high": f"{high:.2f}",
+        "text": plain(d.threshold),
+        "low": plain(low, 2),
+        "high": plain(high, 2),
         "step": 100 / BINS,
     }
 
@@ -161,12 +161,12 @@ def _measures(report: Report) -> list[dict[str, object]]:
                 "name": name,
                 "protocol": protocol,
                 "meaning": meaning,
-                "text": f"{own.value:.3f}" if np.isfinite(own.value) else "–",
-                "more": f"{own.low:.3f} to {own.high:.3f}" if np.isfinite(own.low) else "",
+                "text": plain(own.value) if np.isfinite(own.value) else "–",
+                "more": f"{plain(own.low)} to {plain(own.high)}" if np.isfinite(own.low) else "",
                 "why": own.why,
                 "at": place(own.value) if np.isfinite(own.value) else None,
                 "zoo": [
-                    {"number": n, "name": family, "text": f"{value:.3f}", "at": place(value)}
+                    {"number": n, "name": family, "text": plain(value), "at": place(value)}
                     for n, family, value in zoo
                     if np.isfinite(value)
                 ],

@@ -46,6 +46,11 @@ def signed(value: float, digits: int = 4) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def plain(value: float, digits: int = 3) -> str:
+    """Return a number without a plus sign; the minus is the typographic one."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
 def data_uri(image: np.ndarray) -> str:
     """Return an image H×W×3 in [0, 1] as a PNG that stands in the page itself."""
     buffer = io.BytesIO()

@@ -1,6 +1,6 @@
 """The sentence at the top of a page: a decision in plain language, from the exact values alone.
 
-Place in the flow: between ``why`` and ``page``. Imports ``why``'s Answer and numpy.
+Place in the flow: between ``why`` and ``page``. Imports ``why``'s Answer, ``shell`` and numpy.
 
 A region is named only where its interval over fills excludes zero; a single fill (the partner) has no interval, there
 the regions that make up most of the difference are named. No single region is named where the order of regions
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from faithface.answers.shell import plain
 from faithface.answers.why import Answer
 from faithface.regions.shapley import RegionValues
 
@@ -24,10 +25,13 @@ def sentence(answer: Answer) -> str:
     """Return one sentence that says what was decided and which regions made the difference."""
     if not answer.are_pairs:
         name = answer.predicted[:1].upper() + answer.predicted[1:]
-        return f"{name} (probability {answer.score:.2f}): {_classified(answer)}."
+        sure = "above 0.99" if answer.score >= 0.995 else f"{answer.score:.2f}"
+        return f"{name} (probability {sure}): {_classified(answer)}."
     if answer.ranking is not None:
         return _searched(answer)
-    head = {"accepted": "Accepted", "rejected": "Rejected", "scored": f"Similarity {answer.score:.3f}"}[answer.decision]
+    head = {"accepted": "Accepted", "rejected": "Rejected", "scored": f"Similarity {plain(answer.score)}"}[
+        answer.decision
+    ]
     return f"{head}: {_rejected(answer) if answer.decision == 'rejected' else _accepted(answer)}."
 
 
@@ -53,12 +57,24 @@ def _accepted(answer: Answer) -> str:
     names = answer.regions.names
     agree, differ = standing_out(values, names, +1), standing_out(values, names, -1)
     if values.fill == "blur":
-        said = f"{_list(agree)} carry the match" if agree else "no region carries the match by itself"
-        return said + (f"; {_list(differ)} {_verb(differ, 'weakens', 'weaken')} it" if differ else "")
+        return _blurred(answer.decision == "scored", agree, differ)
     if not agree and not differ:
         return "no region stands out against other people's"
     said = f"{_list(agree)} {_verb(agree, 'agrees', 'agree')}" if agree else "no region agrees clearly"
     return said + (f"; {_list(differ)} {_verb(differ, 'differs', 'differ')}" if differ else "")
+
+
+def _blurred(scored: bool, agree: list[str], differ: list[str]) -> str:
+    """What detail does for a pair: without a threshold there is a similarity, but no match."""
+    if scored:
+        said = [f"{_list(agree)} {_verb(agree, 'raises', 'raise')} it"] if agree else []
+        said += [f"{_list(differ)} {_verb(differ, 'lowers', 'lower')} it"] if differ else []
+        return "; ".join(said) or "no region stands out"
+    said = ["no region carries the match by itself"]
+    if agree:
+        said = [f"{_list(agree)} {_verb(agree, 'carries', 'carry')} the match"]
+    said += [f"{_list(differ)} {_verb(differ, 'weakens', 'weaken')} it"] if differ else []
+    return "; ".join(said)
 
 
 def _rejected(answer: Answer) -> str:

@@ -10,19 +10,23 @@ protocol's id, version and parameters do.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from faithface.boards.columns import Designs, Matrix, headlines, units_of
+from faithface.boards.clean import clean_auc
+from faithface.boards.columns import Designs, Matrix, headlines, units_of, values_by_member
 from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
-from faithface.boards.statistics import Place, beaten, pairwise, places
+from faithface.boards.statistics import Place, pairwise, places
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
+# By the id of a record in memory: its headline values by protocol and sample.
+Values = dict[int, dict[str, dict[str, float]]]
 # Families that are shown and never ranked, in the order of their columns, which come after those that judge.
 APART = ("gate", "description", "cost")
 
@@ -49,6 +53,7 @@ class Row:
             with a summary of their own.
         beats: by protocol, the controls that it is significantly better than.
         values: by protocol, the headline values by sample; samples without a value are not there.
+        clean_auc: of the model's clean scores; None where it is not known.
     """
 
     title: str
@@ -56,6 +61,7 @@ class Row:
     places: Mapping[str, Place]
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    clean_auc: float | None = None
 
     @property
     def control(self) -> bool:
@@ -131,25 +137,26 @@ def make_board(kept: Sequence[Kept]) -> Board:
     several = [members for members in by_explainer.values() if len({k.record.model.name for k in members}) > 1]
     # A suite of one explainer and many models is a board of models; one-line tables beside it would say nothing more.
     single = bool(several) and all(len(members) == 1 for members in by_model.values())
-    tables = [] if single else [_table("explainers", members) for members in by_model.values()]
-    tables += [_table("models", members) for members in several]
+    # With many explainers, tables of models say something new only of families that were trained several times: their
+    # spread. Networks of one run each stand beside each other in the tables of explainers, line by line.
+    several = [members for members in several if single or _trained_again(members)]
+    values: Values = {}
+    tables = [] if single else [_table("explainers", members, values) for members in by_model.values()]
+    tables += [_table("models", members, values) for members in several]
     descriptions = sorted({k.record.suite.description for k in kept if k.record.suite.description})
     return Board(
         name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered)
     )
 
 
-def values_of(kept: Kept) -> dict[str, dict[str, float]]:
-    """Return a record's headline values by protocol and sample."""
-    frame = kept.values.filter((pl.col("value_name") == "") & pl.col("value").is_not_null())
-    values: dict[str, dict[str, float]] = {}
-    rows = zip(frame["protocol"].to_list(), frame["sample"].to_list(), frame["value"].to_list(), strict=True)
-    for protocol, sample, value in rows:
-        values.setdefault(protocol, {})[sample] = value
-    return values
+def _trained_again(members: Sequence[Kept]) -> bool:
+    """Say whether a family has several runs among the records."""
+    runs = Counter((one.record.model.task, one.record.model.family) for one in members)
+    return max(runs.values()) > 1
 
 
-def _table(kind: str, members: Sequence[Kept]) -> Table:
+def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
+    """Return a table; ``values`` holds those of the records in tables before it, and gets those of its own."""
     # What is made for another task is no row here; what should have applied and did not is one, with its reason.
     members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
     columns: dict[str, Column] = {}
@@ -159,25 +166,31 @@ def _table(kind: str, members: Sequence[Kept]) -> Table:
                 columns.setdefault(number.protocol, Column(number.protocol, number))
     columns = dict(sorted(columns.items(), key=lambda item: _apart(item[1])))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
+    if kind == "explainers" or any(id(one) not in values for one in members):
+        frame = headlines(members, titles)
+        values |= {id(one): v for one, v in zip(members, values_by_member(frame, len(members)), strict=True)}
     ranked: Mapping[str, _Ranking] = {}
     splits: tuple[Split, ...] = ()
     units: dict[str, Sequence[str]] = {}
     if kind == "explainers":
         controls = {title for title, one in zip(titles, members, strict=True) if one.record.explainer.control}
-        frame = headlines(members, titles)
         units = dict(units_of(frame))
         designs = Designs(units)
         ranked = _rankings(columns, frame, controls, designs)
         if members[0].record.model.task == "verification":
             means = {p: column.sample.better for p, column in columns.items() if column.sample.summary == "mean"}
             splits = splits_of(frame, titles, means, designs)
+    # The rows of one model have the same samples and scores.
+    most = {one.record.model.name: one for one in sorted(members, key=lambda one: one.values.height)}
+    areas = {name: clean_auc(one) for name, one in most.items()}
     rows = [
         Row(
             title,
             one.record,
             {p: found.places[title] for p, found in ranked.items() if title in found.places},
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
-            values_of(one),
+            values[id(one)],
+            areas[one.record.model.name],
         )
         for title, one in zip(titles, members, strict=True)
     ]
@@ -240,8 +253,9 @@ def _ranking(column: Column, frame: pl.DataFrame, controls: set[str], designs: D
     ranked = places(methods, among, higher)
     if len(methods) == len(everybody.titles):
         return _Ranking({place.name: place for place in ranked})
-    wins = beaten(everybody.titles, found, higher)
-    beats = {title: frozenset(wins[title] & controls) for title in methods}
+    better = found.better(higher)
+    known = [k for k, title in enumerate(everybody.titles) if title in controls]
+    beats = {everybody.titles[i]: frozenset(everybody.titles[k] for k in known if better[i, k]) for i in chosen}
     return _Ranking({place.name: place for place in ranked}, beats)
 
 

@@ -1,12 +1,12 @@
 """What a maintainer's continuous integration runs on all published boards: validate, rebuild, diff, verify a sample.
 
 Place in the flow: ``faithface leaderboard check`` prints :func:`check_boards` and takes its exit code. Calls
-``validate``, ``history``, ``changes`` and, where asked, ``verify``.
+``validate``, ``site.check``, ``history``, ``changes`` and, where asked, ``verify``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,10 +18,12 @@ from faithface.boards.frozen import FROZEN, VERSION, versions
 from faithface.boards.history import suite_page
 from faithface.boards.inside import MetricOf, no_metric
 from faithface.boards.record import RECORDS, Kept, read_records
+from faithface.boards.site.links import SITE
 from faithface.boards.validate import validate_board
 from faithface.boards.verify import NO_VALUES, Outcome, Verified
 from faithface.errors import FaithfaceError, UsageError
 
+Audit = Callable[[Path], Mapping[str, str]]
 Verify = Callable[[Sequence[Kept]], Sequence[Verified]]
 
 
@@ -29,6 +31,7 @@ class Step(StrEnum):
     """What was done to a board."""
 
     VALIDATE = "validate"
+    SITE = "site"
     PAGE = "page"
     DIFF = "diff"
     VERIFY = "verify"
@@ -53,7 +56,11 @@ class Result:
 
 
 def check_boards(
-    folders: Sequence[Path], metric_of: MetricOf = no_metric, verify: Verify | None = None, strict: bool = False
+    folders: Sequence[Path],
+    metric_of: MetricOf = no_metric,
+    verify: Verify | None = None,
+    strict: bool = False,
+    audit: Audit | None = None,
 ) -> list[Result]:
     """Check boards.
 
@@ -62,6 +69,7 @@ def check_boards(
         metric_of: gives the metric of a protocol where it is installed.
         verify: runs a sample of records again; None: that step is not done.
         strict: whether records that cannot be verified here fail the check; those that differ always do.
+        audit: gives the audit's verdicts that a board's site shows; None: there is no audit.
 
     Raises:
         UsageError: there is no board.
@@ -73,6 +81,8 @@ def check_boards(
         name = board.as_posix()
         results.append(_validated(board, metric_of))
         whole = results[-1].passed
+        if whole and (board / SITE).is_dir():
+            results.append(_site(board, audit(board) if audit is not None else {}))
         suite = board.resolve().parent
         if VERSION.fullmatch(board.resolve().name) and suite not in suites:
             suites.append(suite)
@@ -109,6 +119,13 @@ def _validated(board: Path, metric_of: MetricOf) -> Result:
     except UsageError as error:
         return Result(board.as_posix(), Step.VALIDATE, False, (str(error),))
     return Result(board.as_posix(), Step.VALIDATE, not findings, tuple(str(one) for one in findings))
+
+
+def _site(board: Path, audit: Mapping[str, str]) -> Result:
+    from faithface.boards.site.check import site_findings
+
+    found = site_findings(board, read_records(board / RECORDS), audit)
+    return Result(board.as_posix(), Step.SITE, not found, tuple(str(one) for one in found))
 
 
 def _page(suite: Path, name: str) -> Result:

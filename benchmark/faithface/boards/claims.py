@@ -1,13 +1,12 @@
 """What the numbers of a protocol allow to say, in one sentence.
 
-Place in the flow: ``terminal`` and ``render`` print it under a table. Calls ``board`` only.
+Place in the flow: ``terminal`` and ``render`` print it under a table. Calls ``board`` and ``controls``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from faithface.boards.board import APART, Column, Row, Table, passed
+from faithface.boards.controls import listed
 from faithface.reasons import Status
 
 
@@ -29,21 +28,32 @@ def claim(table: Table, column: Column) -> str:
     best, *others = placed
     tied = [row.title for row in others if row.places[column.protocol].tie_class == 1]
     if tied:
-        said = f"{best.title} has the best number, but is not told apart from {_listed(tied)}."
-        needed = best.places[column.protocol].needed
-        if needed is not None:
-            said += f" To separate the first two takes about {needed} samples."
+        said = f"Of the methods, {best.title} has the best number, but is not told apart from {listed(tied)}."
+        if needed := needed_text(best, column):
+            said += f" To tell the first two apart would take {needed}."
     elif others:
-        said = f"{best.title} is significantly better than every other method."
+        said = f"Of the methods, {best.title} is significantly better than every other."
     else:
         said = f"{best.title} is the only method."
     beaten = best.beats.get(column.protocol)
     unbeaten = [row.title for row in table.rows if row.control and beaten is not None and row.title not in beaten]
     unbeaten = [title for title in unbeaten if title != "oracle"]
     if unbeaten:
-        controls = "controls" if len(unbeaten) > 1 else "control"
-        said += f" It is not significantly better than the {controls} {_listed(unbeaten)}."
+        said += f" Of the controls, it is not significantly better than {listed(unbeaten)}."
     return said
+
+
+def needed_text(row: Row, column: Column) -> str:
+    """Return how many samples would tell a method from the next one, and whether the dataset has them; "": not known.
+
+    The number is of samples that the protocol judges, which may be a part of the dataset (genuine pairs, one class).
+    """
+    place, number, data = row.places.get(column.protocol), row.number(column.protocol), row.record.dataset
+    if place is None or place.needed is None or number is None:
+        return ""
+    said = f"about {place.needed:,} samples like these {number.n:,}"
+    there = data.size * number.n // data.samples if data.samples else 0
+    return f"{said}; the dataset has about {there:,}" if there < place.needed else said
 
 
 def with_number(table: Table, column: Column) -> list[Row]:
@@ -58,11 +68,3 @@ def with_number(table: Table, column: Column) -> list[Row]:
         return row.control, value is None, sign * (value or 0.0), row.title
 
     return sorted(rows, key=key)
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    shown = list(names[:most])
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    if more or len(shown) == 1:
-        return ", ".join(shown) + more
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"

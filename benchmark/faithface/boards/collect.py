@@ -348,6 +348,10 @@ def _numbers(
             "parameters": _parameters(asked),
             "source": protocol.source,
             "origin": _origin(metric),
+            "parts": {
+                name: _origin(Resolved(name, getattr(asked, name.replace("-", "_")), provenance))
+                for name, provenance in metric.parts.items()
+            },
         }
         if status is not Status.OK:
             yield Number(**common, status=status, **_why(reason))

@@ -76,16 +76,36 @@ class Designs:
 
 
 def headlines(members: Sequence[Kept], titles: Sequence[str]) -> pl.DataFrame:
-    """Return the headline values that are there, of several records: ``title`` and ``WANTED``.
+    """Return the headline values that are there, of several records: ``title``, ``member`` and ``WANTED``.
 
-    ``title_code`` and ``sample_code`` number titles and samples in the order of their names: numbers are quicker to
-    group by.
+    ``member`` is the record's place; ``title_code`` and ``sample_code`` number titles and samples in the order of their
+    names: numbers are quicker to group by.
     """
-    frame = pl.concat([one.values for one in members])
-    named = np.repeat(np.array(titles, dtype=object), [len(one.values) for one in members])
-    frame = frame.with_columns(title=pl.Series(named.tolist(), dtype=pl.String))
-    frame = frame.filter((pl.col("value_name") == "") & pl.col("value").is_not_null()).select("title", *WANTED)
-    return frame.with_columns(title_code=pl.col("title").rank("dense"), sample_code=pl.col("sample").rank("dense"))
+    code = {title: number for number, title in enumerate(sorted(set(titles)))}
+    member = np.repeat(np.arange(len(members)), [len(one.values) for one in members])
+    frame = pl.concat([one.values for one in members]).with_columns(member=pl.Series(member, dtype=pl.Int64))
+    frame = frame.filter((pl.col("value_name") == "") & pl.col("value").is_not_null()).select("member", *WANTED)
+    at = frame["member"]
+    return frame.with_columns(
+        title=pl.Series(titles, dtype=pl.String).gather(at),
+        title_code=pl.Series([code[title] for title in titles], dtype=pl.Int64).gather(at),
+        sample_code=pl.col("sample").rank("dense"),
+    )
+
+
+def values_by_member(frame: pl.DataFrame, count: int) -> list[dict[str, dict[str, float]]]:
+    """Return the values of each of ``count`` records by protocol and sample, from rows of :func:`headlines`."""
+    found: list[dict[str, dict[str, float]]] = [{} for _ in range(count)]
+    member, protocol = frame["member"].to_list(), frame["protocol"].to_list()
+    sample, value = frame["sample"].to_list(), frame["value"].to_list()
+    runs = frame.select(pl.struct("member", "protocol").rle_id().rle().struct.field("len")).to_series().to_list()
+    start = 0
+    for length in runs:
+        end = start + length
+        mine = found[member[start]].setdefault(protocol[start], {})
+        mine.update(zip(sample[start:end], value[start:end], strict=True))
+        start = end
+    return found
 
 
 def units_of(frame: pl.DataFrame) -> dict[str, list[str]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from faithface.boards.statistics.design import make_design, make_units
 from faithface.boards.statistics.means import LEVEL, ROUNDING, p_values, quantile, standard_error, too_few
-from faithface.boards.statistics.ranking import n_needed
+from faithface.boards.statistics.needed import n_needed
 
 SHOWN = 5
 

@@ -31,6 +31,7 @@ class Check(StrEnum):
     RELATION = "relation"
     CURVE = "curve"
     TABLES = "tables"
+    SITE = "site"
     FROZEN = "frozen"
     ATTESTATION = "attestation"
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +161,8 @@ class Number(_Strict):
             that were written before they were kept.
         tolerance: how far a sample's value may be from that of a re-run (``Protocol.tolerance``); None: it is not
             expected to come out the same.
+        parts: by parameter, where a plugin's object that is its value came from, such as a fill; absent from the file
+            where there is none.
     """
 
     protocol: str
@@ -187,6 +190,7 @@ class Number(_Strict):
     parameters: dict[str, str]
     source: str
     origin: Origin
+    parts: dict[str, Origin] = Field(default={}, exclude_if=operator.not_)
 
 
 class Record(_Strict):

@@ -6,16 +6,19 @@ Imports tabulate.
 
 from __future__ import annotations
 
+import collections
 import csv
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import quote
 
 from tabulate import tabulate
 
 from faithface.boards import escaping
 from faithface.boards.board import APART, Board, Column, Row, Table, passed
 from faithface.boards.claims import claim
+from faithface.boards.controls import controls_text
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
@@ -23,6 +26,7 @@ from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 
 ARROW = {"higher": "↑", "lower": "↓"}
+LONGEST = 300_000  # letters of tables after which a page only links to further ones: GitHub shows no long files
 SHORT = 3  # protocols of a table that GitHub shows without scrolling
 JUDGED = {
     "all": "all samples",
@@ -40,14 +44,22 @@ HEADINGS = (
 def board_files(board: Board) -> dict[str, str]:
     """Return a board's files by relative path: ``README.md`` and one CSV per table."""
     files = {"README.md": markdown(board)}
-    names = [table_name(table) for table in board.tables]
-    for name, table in zip(names, board.tables, strict=True):
-        # Two model files of one name, or two revisions of one dataset, have a table each.
-        unique = name if names.count(name) == 1 else f"{name}-{setting_hash(table)}"
-        files[f"tables/{unique}.csv"] = table_csv(table)
+    for name, table in zip(unique_names(board), board.tables, strict=True):
+        files[f"tables/{name}.csv"] = table_csv(table)
         if table.splits:
-            files[f"tables/{unique}--decisions.csv"] = splits_csv(table)
+            files[f"tables/{name}--decisions.csv"] = splits_csv(table)
     return files
+
+
+def unique_names(board: Board) -> list[str]:
+    """Return the file name of each table, without suffix.
+
+    Two model files of one name, or two revisions of one dataset, have a table each.
+    """
+    names = [table_name(table) for table in board.tables]
+    times = collections.Counter(names)
+    pairs = zip(names, board.tables, strict=True)
+    return [name if times[name] == 1 else f"{name}-{setting_hash(table)}" for name, table in pairs]
 
 
 def setting_hash(table: Table) -> str:
@@ -117,11 +129,13 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
         *(f"{c.protocol} {ARROW[c.sample.better]}{apart(c)}" for c in columns),
     ]
     lines: list[list[str]] = []
+    runs = collections.Counter(row.record.model.family for row in table.rows)
     family = ""
     for row in table.rows:
         if table.kind == "models" and row.record.model.family != family:
             family = row.record.model.family
-            lines.append(family_line(table, family))
+            if runs[family] > 1:
+                lines.append(family_line(table, family))
         cells = [cell_text(row.number(c.protocol), row.rank(c.protocol)) for c in columns]
         lines.append([f"{row.title} (control)" if row.control else row.title, *cells])
     return pipe(lines, headers)
@@ -252,7 +266,16 @@ def markdown(board: Board) -> str:
         "column; controls stand at the foot and are not ranked. The tables are made from the records beside them; "
         "`faithface leaderboard build` on this folder must change nothing."
     )
-    for table in board.tables:
+    explainers = [row for table in board.tables if table.kind == "explainers" for row in table.rows]
+    if legend := controls_text(row.title for row in explainers if row.control):
+        parts.append(escape(legend))
+    spent = 0
+    linked = []
+    for name, table in zip(unique_names(board), board.tables, strict=True):
+        if spent > LONGEST:
+            linked.append(f"* [{escape(heading(table))}](tables/{quote(name)}.csv)")
+            continue
+        before = len(parts)
         columns = shown_columns(table)
         warned = [f"**{escape(line)}**" for line in implausible(table)]
         parts += [
@@ -274,6 +297,9 @@ def markdown(board: Board) -> str:
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
         parts.append(f"<details><summary>Protocols</summary>\n\n{protocol_markdown(table)}\n\n</details>")
+        spent += sum(len(part) for part in parts[before:])
+    if linked:
+        parts += [f"## {len(linked)} more tables", "\n".join(linked)]
     parts += published(board.records)
     parts.append(where(board.records))
     return "\n\n".join(parts) + "\n"
@@ -353,37 +379,38 @@ def table_csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
+    known: dict[str, str] = {"": ""}  # a table repeats its protocols in every row
     for row in table.rows:
-        writer.writerows(_lines(row))
+        writer.writerows(_lines(row, known))
     return out.getvalue()
 
 
-def _lines(row: Row) -> Iterator[list[str]]:
+def _lines(row: Row, known: dict[str, str]) -> Iterator[list[str]]:
+    def cell(text: str) -> str:
+        if text not in known:
+            known[text] = escaping.csv_cell(text)
+        return known[text]
+
     record = row.record
-    names = (
-        record.suite.name,
-        str(record.suite.version),
-        record.model.name,
-        record.dataset.spec,
-        record.explainer.spec,
-    )
-    before = [escaping.csv_cell(text) for text in names]
-    after = ["yes" if row.control else "no", escaping.csv_cell(record.where.device)]
-    for number in record.numbers:
-        place = row.places.get(number.protocol) if number.value_name == "" else None
-        numbers = ("" if v is None else f"{v:.9g}" for v in (number.number, number.low, number.high))
+    suite = (record.suite.name, str(record.suite.version))
+    before = [cell(text) for text in (*suite, record.model.name, record.dataset.spec, record.explainer.spec)]
+    after = ["yes" if row.control else "no", cell(record.where.device)]
+    for one in record.numbers:
+        place = row.places.get(one.protocol) if one.value_name == "" else None
         yield [
             *before,
-            escaping.csv_cell(number.protocol),
-            escaping.csv_cell(number.value_name),
-            number.better,
-            number.status.value,
-            *numbers,
-            str(number.n),
-            str(number.invalid),
-            str(number.flagged),
+            cell(one.protocol),
+            cell(one.value_name),
+            one.better,
+            one.status.value,
+            "" if one.number is None else f"{one.number:.9g}",
+            "" if one.low is None else f"{one.low:.9g}",
+            "" if one.high is None else f"{one.high:.9g}",
+            str(one.n),
+            str(one.invalid),
+            str(one.flagged),
             "" if place is None else place.text,
             "" if place is None or place.tie_class is None else str(place.tie_class),
             *after,
-            escaping.csv_cell(number.reason),
+            cell(one.reason),
         ]

@@ -10,24 +10,28 @@ marks the tie class of each method: ``a`` is the class of the best.
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
 
 from faithface.boards.board import APART, Board, Column, Row, Table, passed
 from faithface.boards.claims import claim, with_number
+from faithface.boards.controls import controls_text
 from faithface.boards.escaping import cell_width, plain
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
 
 WIDTH = 80
 NAME = 22  # columns for an explainer's name
-RANKED = "also (number and tie class; a is the class of the best)"
+RANKED = "also (number and tie class; a is the class of the best{})"
+UNRANKED = "–"  # stands for the letter where there are too few samples to rank
 SHOWN = {
     "gate": "gates (passed or failed, not ranked)",
     "description": "descriptions of maps (not ranked)",
     "cost": "cost (not ranked)",
 }
+CONTROLS = "  controls, not ranked (explained below)"
 CELL = 13  # columns for a number and its class in the compact table
 
 
@@ -39,7 +43,11 @@ def board_text(board: Board, width: int = WIDTH, wide: bool = False) -> str:
         wide: show every protocol in full.
     """
     width = max(60, width)
-    return "\n\n".join(table_text(table, width, wide) for table in board.tables)
+    parts = [table_text(table, width, wide) for table in board.tables]
+    controls = [row.title for table in board.tables if table.kind == "explainers" for row in table.rows if row.control]
+    if legend := controls_text(controls):
+        parts.append("\n".join(_wrap(legend, width)))
+    return "\n\n".join(parts)
 
 
 def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
@@ -58,7 +66,9 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     rest = [column for column in columns if column not in full]
     judging = [column for column in rest if column.sample.family not in APART]
     if judging:
-        lines += ["", *compact_lines(table, judging, width, RANKED)]
+        few = any(_too_few(row, column) for row in table.rows for column in judging)
+        title = RANKED.format("; –: too few to rank" if few else "")
+        lines += ["", *compact_lines(table, judging, width, title)]
     for family, title in SHOWN.items():
         part = [column for column in rest if column.sample.family == family]
         if part:
@@ -83,7 +93,7 @@ def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
         lines.append(_full_line(row, column, name, width))
     controls = [row for row in rows if row.control]
     if controls:
-        lines.append("  controls, not ranked")
+        lines.append(CONTROLS)
         lines += [_full_line(row, column, name, width) for row in controls]
     lines += [f"  {line}" for line in _wrap(claim(table, column), width - 2)]
     return lines
@@ -92,7 +102,7 @@ def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
 def _full_line(row: Row, column: Column, name: int, width: int) -> str:
     number = row.number(column.protocol)
     place = row.places.get(column.protocol)
-    rank = "–" if place is None or place.best is None else place.text
+    rank = "" if row.control else "–" if place is None or place.best is None else place.text
     if number is None or number.number is None:
         why = "–" if number is None else (number.reason or str(number.status))
         return f"  {'':>5}  {_name(row.title, name)}  {_cut(why, width - name - 12)}"
@@ -114,11 +124,11 @@ def compact_lines(table: Table, columns: Sequence[Column], width: int, title: st
         for level in range(deep):
             texts = [head[level - deep + len(head)] if level >= deep - len(head) else "" for head in heads]
             lines.append((f"  {'':<{name}}" + "".join(f" {text:>{CELL}}" for text in texts)).rstrip())
-        for row in table.rows:
-            cells = [_short_cell(row, column) for column in part]
-            mark = "(control)" if row.control and len(row.title) + 10 <= name else ""
-            title = f"{_cut(row.title, name)} {mark}".strip()
-            lines.append((f"  {_name(title, name)}" + "".join(f" {cell:>{CELL}}" for cell in cells)).rstrip())
+        for control, rows in itertools.groupby(table.rows, key=lambda row: row.control):
+            lines += ["  controls"] if control else []
+            for row in rows:
+                cells = [_short_cell(row, column) for column in part]
+                lines.append((f"  {_name(row.title, name)}" + "".join(f" {cell:>{CELL}}" for cell in cells)).rstrip())
         lines.append("")
     return lines[:-1]
 
@@ -131,8 +141,15 @@ def _short_cell(row: Row, column: Column) -> str:
     if gate is not None:
         return f"{'passed' if gate else 'failed'}  "
     place = row.places.get(column.protocol)
-    letter = " " if place is None or place.tie_class is None else _letter(place.tie_class)
+    if place is None:
+        return f"{figure(number.number)}  "
+    letter = UNRANKED if place.tie_class is None else _letter(place.tie_class)
     return f"{figure(number.number)} {letter}"
+
+
+def _too_few(row: Row, column: Column) -> bool:
+    place = row.places.get(column.protocol)
+    return place is not None and place.tie_class is None
 
 
 def _letter(tie_class: int) -> str:
@@ -156,9 +173,7 @@ def _heads(column: Column) -> list[str]:
 
 
 def _width_of_names(rows: Sequence[Row]) -> int:
-    return min(
-        NAME, max((cell_width(plain(row.title)) for row in rows), default=4) + 10 * any(row.control for row in rows)
-    )
+    return min(NAME, max((cell_width(plain(row.title)) for row in rows), default=4))
 
 
 def _cut(text: str, width: int) -> str:

@@ -52,13 +52,15 @@ def build(
     site: Annotated[bool, typer.Option("--site/--no-site", help="Write the board's site too.")] = True,
     samples: Annotated[int, typer.Option(min=0, help="Samples of a run with pictures, per model and dataset.")] = 8,
     audit: Annotated[Path | None, typer.Option(metavar="FILE", help=AUDIT_HELP)] = None,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw all figures of the site, unchanged ones too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the boards' folders as JSON.")] = False,
 ) -> None:
     """Add the records of runs to <out>/<suite>/v<N>/ and make its tables and site; or remake those of a board.
 
     Tables are a pure function of a board's records, the site of its records, gallery and audit: `faithface
-    leaderboard build leaderboards/demo/v0` must change nothing. Pictures come from runs with --keep-maps; faces are
-    shown only of datasets that allow it.
+    leaderboard build leaderboards/demo/v0` must change nothing. A figure is drawn again where its data, the drawing
+    code or what lies on its page has changed; `leaderboard check` draws all of them and compares. Pictures come from
+    runs with --keep-maps; faces are shown only of datasets that allow it.
     A frozen board is never changed.
     """
     from faithface.boards.frozen import board_at
@@ -80,7 +82,7 @@ def build(
     made = {path: rebuild(path) for path in [*boards, *(add_runs(runs, out) if out is not None else [])]}
     done = list(made)
     if site:
-        write_sites(made, runs, samples, audit)
+        write_sites(made, runs, samples, audit, redraw)
     if as_json:
         typer.echo(json.dumps({"boards": [str(path) for path in done]}))
     else:
@@ -88,11 +90,13 @@ def build(
             typer.echo(str(path / "README.md"))
 
 
-def write_sites(made: Mapping[Path, Board], runs: Sequence[Path], samples: int, audit: Path | None) -> None:
+def write_sites(
+    made: Mapping[Path, Board], runs: Sequence[Path], samples: int, audit: Path | None, redraw: bool = False
+) -> None:
     """Write the site of each board, with the galleries of the runs that went into it."""
     from faithface.boards.record import RECORDS, read_records
     from faithface.boards.site import read_extras, write_site
-    from faithface.boards.site.write import SITE
+    from faithface.boards.site.links import SITE
 
     for path, board in made.items():
         for run in runs:
@@ -103,7 +107,7 @@ def write_sites(made: Mapping[Path, Board], runs: Sequence[Path], samples: int, 
             kept = [k for k in read_records(run / RECORDS) if (k.record.suite.name, k.record.suite.version) == suite]
             for line in write_gallery(run, kept, path, Wanted(samples), load_registry):
                 print(f"faithface: {line}", file=sys.stderr)
-        write_site(board, path / SITE, read_extras(path), verdicts_for(path, audit))
+        write_site(board, path / SITE, read_extras(path), verdicts_for(path, audit), redraw=redraw)
 
 
 @board_app.command()
@@ -176,7 +180,7 @@ def check(
     registry = load_registry()
     asked = Asked(sample, seed)
     again = (lambda kept: list(verify_records(kept, registry, asked))) if sample else None
-    results = check_boards(sources, installed_metrics(), again, strict)
+    results = check_boards(sources, installed_metrics(), again, strict, lambda board: verdicts_for(board, None))
     for one in results:
         typer.echo(f"{'ok  ' if one.passed else 'FAIL'} {one.board}: {one.step}")
         for line in one.lines:

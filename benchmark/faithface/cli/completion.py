@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def names(kind: str) -> Callable[[str], list[str]]:
-    """Return a completer of the names of a kind: ``explainers``, ``models``, ``datasets``, ``metrics``, ``suites``."""
+    """Return a completer of the names of a kind, such as ``explainers`` or ``suites``."""
 
     def complete(incomplete: str) -> list[str]:
         from faithface.plugins import load_registry

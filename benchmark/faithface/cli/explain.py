@@ -69,18 +69,20 @@ def inspect(
     if dataset:
         typer.echo(_preprocessings(path, dataset, device, as_json))
         return
+    if not path.suffix and not path.exists():
+        raise UsageError(f"{path}: no such file; `faithface models {path}` describes a registered model of this name")
     said = inspect_guarded(path, device, allow_outside)
     typer.echo(json.dumps(said["report"], indent=1, ensure_ascii=False) if as_json else said["text"])
 
 
 def _preprocessings(path: Path, dataset: str, device: str, as_json: bool) -> str:
-    from faithface.card import load_card
     from faithface.plugins import load_registry
     from faithface.preprocessing import fits_text, try_preprocessings
 
-    if path.suffix.lower() != ".toml":
+    if path.suffix.lower() == ".onnx":
         raise UsageError(f"--dataset needs a card, got {path}: save the draft that `faithface inspect {path}` prints")
-    fits = try_preprocessings(load_card(path), load_registry().dataset(dataset).object, device)
+    registry = load_registry()
+    fits = try_preprocessings(registry.model(str(path)).object, registry.dataset(dataset).object, device)
     if as_json:
         rows = [{"name": f.name, "auc": f.auc, "error": f.error, "input": f.input.model_dump()} for f in fits]
         return json.dumps(rows, indent=1, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``faithface plugins``, and ``faithface explainers|models|datasets|metrics|suites [NAME]``: what is registered.
+"""``faithface plugins``, and ``faithface explainers|models|datasets|metrics|fills|suites [NAME]``: what is registered.
 
 Place in the flow: reads the registry and prints; opens no model. Of a dataset that is described one sample is read.
 """
@@ -322,6 +322,29 @@ def metrics(name: Name = None, as_json: Json = False) -> None:
     show("metrics", name, as_json, row, full)
 
 
+def fills(name: Name = None, as_json: Json = False) -> None:
+    """List the fills that plugins bring, or describe one; faithface's own are on the page of each metric."""
+
+    def row(fill: Any) -> dict[str, Any]:
+        told = fill.filling
+        return {
+            "name": fill.name,
+            "version": told.version,
+            "tasks": sorted(told.tasks),
+            "sees_mask": told.sees_mask,
+            "aligned": told.aligned,
+            "seeded": told.seeded,
+            "summary": summary(fill),
+        }
+
+    def full(fill: Any) -> dict[str, Any]:
+        facts = row(fill)
+        facts.pop("summary")
+        return {**facts, "parameters": defaults(fill), "source": fill.filling.source}
+
+    show("fills", name, as_json, row, full)
+
+
 def suites(name: Name = None, as_json: Json = False) -> None:
     """List the suites, or describe one."""
     from faithface.run.suite import load_suite
@@ -350,5 +373,5 @@ def suites(name: Name = None, as_json: Json = False) -> None:
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (plugins, explainers, models, datasets, metrics, suites):
+    for command in (plugins, explainers, models, datasets, metrics, fills, suites):
         app.command()(command)

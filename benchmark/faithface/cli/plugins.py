@@ -17,12 +17,20 @@ from faithface.errors import UsageError
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Name of the distribution, such as cell-drop.")],
-    kind: Annotated[str, typer.Option(help="explainer, model, dataset, metric or suite.")] = "explainer",
+    kind: Annotated[str, typer.Option(help="explainer, model, dataset, metric, fill or suite.")] = "explainer",
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the new folder goes.")] = Path("."),
+    update: Annotated[
+        bool, typer.Option("--update", help="Bring later changes of the template into the folder that is there.")
+    ] = False,
 ) -> None:
     """Write a plugin that works: package, example, test, README and CI file."""
     from faithface.testing.template import new_plugin as write
+    from faithface.testing.template import update_plugin
 
+    if update:
+        changed = update_plugin(out / name)
+        typer.echo("\n".join(["changed:", *(f"  {path}" for path in changed)]) if changed else "nothing changed")
+        return
     folder = write(name, kind, out)
     example = folder / name.replace("-", "_")
     typer.echo(f"{folder}: a plugin with one {kind}, in {example}")
@@ -53,7 +61,7 @@ def check(
     The exit code is 1 where a check of severity error failed, else 0.
     """
     from faithface.plugins import load_registry
-    from faithface.testing.ladder import Tier, examine
+    from faithface.testing.ladder import PAGE, Tier, examine
 
     standing = examine(
         distribution,
@@ -74,6 +82,7 @@ def check(
             typer.echo(f"for {standing.next}:")
             for one in standing.needed:
                 typer.echo(f"  {one}")
+            typer.echo(f"rules: {PAGE.format(standing.next)} of the documentation")
     return 1 if standing.tier in (Tier.FAILS, Tier.RUNS) else 0
 
 

@@ -25,10 +25,17 @@ from faithface.run.results import Progress as Now
 from faithface.run.status import span
 
 
+class Quiet(Silent):
+    """No progress; what makes the numbers those of fewer samples, such as a file that was skipped, is still said."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+
 def make_reporter(quiet: bool) -> Reporter:
-    """Return the reporter that fits: none, bars on a terminal, or plain lines."""
+    """Return the reporter that fits: remarks only, bars on a terminal, or plain lines."""
     if quiet:
-        return Silent()
+        return Quiet()
     return Bars() if sys.stderr.isatty() else Lines()
 
 

@@ -135,7 +135,7 @@ def run(
     pdb: Annotated[
         bool, typer.Option("--pdb", help="Open Python's debugger where a plugin raises; needs --workers 0.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; skipped files are still named.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome and all numbers as JSON.")] = False,
 ) -> int:
     """Explain and score: a suite, or models, datasets, explainers and metrics given by name.

@@ -1,7 +1,7 @@
 """What a plugin author writes against: Explainer, Metric, Dataset, their samples, and the model that they see.
 
 Place in the flow: every other part of faithface uses these types; this package imports only ``card``, ``errors``,
-``lazy``, ``reasons``, ``seeds`` and ``tasks``. Nothing here touches a file, a session or a network.
+``lazy``, ``reasons``, ``seeds``, ``specs`` and ``tasks``. Nothing here touches a file, a session or a network.
 
 The types in the order in which a run meets them::
 
@@ -9,6 +9,7 @@ The types in the order in which a run meets them::
     load_samples(...) -> Samples                a batch: pixels at the model's input size, clean scores, seeds
     Explainer.explain(model, samples) -> Maps   one relevance map per face
     Metric.score(model, samples, maps) -> Scores    one float per sample and named value
+    Fill.fill(model, removal) -> images         what replaces the pixels that a metric removes
 
 What an explainer or a metric *is* is declared in its class value ``method`` (:class:`Method`) or ``protocol``
 (:class:`Protocol`). Both are frozen dataclasses, and their fields are their parameters: what users may *set* with
@@ -18,6 +19,7 @@ What an explainer or a metric *is* is declared in its class value ``method`` (:c
 from faithface.contract.cache import Cache
 from faithface.contract.dataset import Dataset, Face, Mask, Pair, Sample
 from faithface.contract.explainer import Explainer, Method
+from faithface.contract.fill import Fill, Filling, Removal
 from faithface.contract.maps import PAIR_MAPS, Cost, Maps
 from faithface.contract.metric import Better, Metric, Protocol, Scores, Value
 from faithface.contract.model import MADE, Activations, FaceModel
@@ -41,6 +43,8 @@ __all__ = [
     "Face",
     "FaceModel",
     "Feed",
+    "Fill",
+    "Filling",
     "HostFeed",
     "Maps",
     "Mask",
@@ -49,6 +53,7 @@ __all__ = [
     "Pair",
     "Passes",
     "Protocol",
+    "Removal",
     "Sample",
     "Samples",
     "Scores",

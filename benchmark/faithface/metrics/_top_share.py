@@ -19,6 +19,7 @@ from faithface.contract import (
     Explainer,
     Face,
     FaceModel,
+    Fill,
     Maps,
     Metric,
     Protocol,
@@ -99,7 +100,7 @@ class TopShare(Metric):
     keep: ClassVar[bool]
 
     share: float = 0.10
-    fill: TopFill = "black"
+    fill: TopFill | Fill = "black"
     grid: int = 14
     reading: Reading = "input"
     which: ClassSide = "positive"
@@ -114,7 +115,7 @@ class TopShare(Metric):
             raise ValueError(f"reading=published fills with black; got fill={self.fill}: remove one of them")
 
     def check(self, card: ModelCard, dataset: Dataset, explainer: Explainer | None = None) -> None:
-        check_fill(self.fill, dataset, card.task == "verification")
+        check_fill(self.fill, dataset, card.task == "verification", masks=False)
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         chosen = _maps.judged(samples, maps)

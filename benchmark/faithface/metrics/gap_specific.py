@@ -17,6 +17,7 @@ from faithface.contract import (
     Dataset,
     Explainer,
     FaceModel,
+    Fill,
     Maps,
     Metric,
     Protocol,
@@ -132,7 +133,7 @@ class GapSpecific(Metric):
     """
 
     others: int = 2
-    fill: Replacement = "auto"
+    fill: Replacement | Fill = "auto"
     grid: int = 14
     points: int = 11
     pairs: Which = "all"
@@ -172,7 +173,7 @@ class GapSpecific(Metric):
                 ReasonCode.NOT_ALIGNED,
             )
         if self.fill != "auto":
-            check_fill(self.fill, dataset, pairs)
+            check_fill(self.fill, dataset, pairs, masks=False)
 
     def score(self, model: FaceModel, samples: Samples, maps: Maps, explainer: Explainer | None = None) -> Scores:
         explainer = need_explainer(self.id, explainer)

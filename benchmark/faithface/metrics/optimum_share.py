@@ -17,6 +17,7 @@ from faithface.contract import (
     Dataset,
     Explainer,
     FaceModel,
+    Fill,
     Maps,
     Metric,
     Protocol,
@@ -113,7 +114,7 @@ class OptimumShare(Metric):
     """
 
     grid: int = 4
-    fill: Replacement = "auto"
+    fill: Replacement | Fill = "auto"
     pairs: Which = "all"
     which: ClassSide = "positive"
 
@@ -140,7 +141,7 @@ class OptimumShare(Metric):
 
         pairs = card.task == "verification"
         if self.fill != "auto":
-            check_fill(self.fill, dataset, pairs)
+            check_fill(self.fill, dataset, pairs, masks=False)
         elif pairs:
             check_fill("stranger", dataset, pairs)
 
@@ -181,7 +182,7 @@ def cell_order(pixels: np.ndarray, size: tuple[int, int], grid: int) -> np.ndarr
     return along[np.sort(first)]
 
 
-def _achievable(samples: Samples, model: FaceModel, fill: str, grid: int, sign: int) -> Achievable:
+def _achievable(samples: Samples, model: FaceModel, fill: str | Fill, grid: int, sign: int) -> Achievable:
     from faithface.perturb.optimum import greedy_along, node_values, path_of, scorer, shapley_values, subset_scores
 
     cells = grid * grid

@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 
 from faithface.errors import RunError
-from faithface.model.beginnings import leading_scaling
+from faithface.model.beginnings import Scaling, leading_scaling
 from faithface.model.endings import Ending, ending, looks_like_probabilities, output_kind
 from faithface.model.session import Session
 
 MOST_CLASSES = 16  # a network with more outputs than this is assumed to give embeddings
 # Words in names of outputs and in metadata that show for which class a score is high.
-_POSITIVE = ("spoof", "attack", "fake", "synthetic", "deepfake", "morph")
+POSITIVE_WORDS = ("spoof", "attack", "fake", "synthetic", "deepfake", "morph")
 _NEGATIVE = ("live", "bona", "real", "genuine", "pristine")
 _SYNTHETIC = ("fake", "synthetic", "deepfake", "gan", "diffusion")
 
@@ -51,15 +51,19 @@ def draft_card(path: Path, proto: onnx.ModelProto, session: Session) -> str:
     head = [f'name = "{_name(path)}"', _task(path, proto, session, end, units).line(), f'file = "{path.name}"']
     head += ['licence = ""   # yours to fill in', 'source = ""   # yours to fill in']
     known = bool(height and width)
+    inside = leading_scaling(proto.graph)
+    turned = "; the graph turns the channels round, as one trained on RGB does that takes BGR" * bool(
+        inside is not None and inside.turned
+    )
     body = [
         Fact("size", f"[{size[0]}, {size[1]}]", known, "the input's shape" if known else "the file does not fix it"),
         Fact("color", '"GRAY"', True, "one channel")
         if channels == 1
-        else Fact("color", '"RGB"', False, "RGB or BGR; try `faithface inspect CARD --dataset D`"),
+        else Fact("color", '"RGB"', False, f"RGB or BGR{turned}; try `faithface inspect CARD --dataset D`"),
         Fact(
             "layout", f'"{"NHWC" if last else "NCHW"}"', bool(channels), "where the channels are in the input's shape"
         ),
-        *_normalisation(proto),
+        *_normalisation(inside),
     ]
     out = [
         f'name = "{port.name}"   # {"certain: the only output" if len(session.outputs) == 1 else "guess: the first"}'
@@ -68,9 +72,8 @@ def draft_card(path: Path, proto: onnx.ModelProto, session: Session) -> str:
     return "\n".join(["[model]", *head, "", "[input]", *(f.line() for f in body), "", "[output]", *out]) + "\n"
 
 
-def _normalisation(proto: onnx.ModelProto) -> list[Fact]:
+def _normalisation(inside: Scaling | None) -> list[Fact]:
     """Return mean and std: usual ones, or those that leave alone what the graph normalises itself."""
-    inside = leading_scaling(proto.graph)
     if inside is None or inside.takes is None:
         also = "" if inside is None else f"; the graph begins with {inside}"
         usual = f"on pixels in 0..1, in the order of color; try --dataset{also}"
@@ -143,7 +146,7 @@ def _output(
     first, second = ("real", "synthetic") if synthetic else ("bona-fide", "attack")
     if units == 1:
         # [other, the class whose probability it is].
-        for hints, order in ((_POSITIVE, (first, second)), (_NEGATIVE, (second, first))):
+        for hints, order in ((POSITIVE_WORDS, (first, second)), (_NEGATIVE, (second, first))):
             if any(word in words for word in hints):
                 why = f"output '{session.output}' is named after the second, whose score it is"
                 return [kind, _classes(order, False, why), Fact("positive", f'"{second}"', False, "by its name")]

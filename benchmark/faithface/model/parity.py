@@ -34,6 +34,8 @@ GRADIENT_TOLERANCE = 0.05
 ENOUGH = 0.02  # agreement at which no further step is tried
 CHANGE_TOLERANCE = 1e-2  # of how outputs change between images, where gradients cannot be compared
 DIRECTIONS = 6
+IMAGES = (3, 4, 5)
+"""Seeds of the images on which derivatives are compared; the later ones are used where the first does not agree."""
 STEPS = (8e-6, 2e-5, 6e-5, 2.5e-4, 1e-3, 4e-3, 1.6e-2, 6.4e-2)
 """Change of each pixel. The error grows with the step, since a larger one crosses more kinks of ReLU; a step that
 changes the outputs by less than float32's rounding shows nothing. So steps are tried from the smallest that shows
@@ -279,6 +281,23 @@ def compare_slopes(twin: Twin, reference: Reference, images: Tensor) -> Slopes:
     return _UNSTEADY if audible and GRADIENT_TOLERANCE < error <= 2 * varies else Slopes(error)
 
 
+def best_slopes(twin: Twin, reference: Reference) -> Slopes:
+    """Compare directional derivatives on one image, and on others where they do not agree there.
+
+    Close to an image a ReLU network may have so many kinks that no step is small enough; near another one it has fewer.
+    Gradients that are wrong are wrong on all of them.
+    """
+    best: Slopes | None = None
+    for seed in IMAGES:
+        found = compare_slopes(twin, reference, face_like(2, twin.card.input.size, seed)[1:])
+        if best is None or (found.error is not None and (best.error is None or found.error < best.error)):
+            best = found
+        if found is _FLAT or (found.error is not None and not GRADIENT_TOLERANCE < found.error < np.inf):
+            break
+    assert best is not None
+    return best
+
+
 def _rounding(size: float, step: float) -> float:
     """Return the slope that float32's rounding of values of this size seems to have over a step."""
     return 16 * float(np.finfo(np.float32).eps) * size / (2 * step)
@@ -309,7 +328,7 @@ def check_twin(
     found = compare_values(twin, reference, outputs, probe, layer, tolerance)
     if images is not None or not found.accepted:
         return found, reference
-    slopes = compare_slopes(twin, reference, face_like(2, twin.card.input.size, seed=3)[1:])
+    slopes = best_slopes(twin, reference)
     found = replace(found, gradient=slopes.error, unmeasured=slopes.unmeasured)
     if slopes.unmeasured:
         return replace(found, reason=_compare_changes(twin, reference)), reference

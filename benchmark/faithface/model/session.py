@@ -131,7 +131,7 @@ class Session:
         if self.inputs[0].dtype not in _DTYPES or len(self.inputs[0].shape) != 4:
             raise UsageError(
                 f"{what}: input '{self.inputs[0].name}' is {self.inputs[0].dtype} of {len(self.inputs[0].shape)} "
-                "dimensions; expected a float image batch of 4 dimensions"
+                "dimensions; expected a float image batch of 4 dimensions: export the network with such an input"
             )
         self.output = output or names[0]
         self.dtype = _DTYPES[self.inputs[0].dtype]

@@ -1,9 +1,9 @@
 """The differentiable torch twin of an ``.onnx`` file: derived, not written, and proven equal before it is used.
 
 Place in the flow: built by ``onnx_model.py`` when a gradient or an activation is first needed. May call
-``prepare``, ``operators``, ``layers``, ``suffix``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps: prepare the
-graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in front.
-``parity.py`` compares the twin with ONNX Runtime.
+``prepare``, ``operators``, ``layers``, ``suffix``, ``endings``, ``_torchvision``, ``card``, ``errors``. The steps:
+prepare the graph (float32, dequantised, constants folded), convert it (onnx2pytorch), put the card's preprocessing in
+front. ``parity.py`` compares the twin with ONNX Runtime.
 
 Everything here takes images in [0, 1] RGB, N×3×H×W, and gives gradients with respect to those pixels.
 """

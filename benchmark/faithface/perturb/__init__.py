@@ -13,7 +13,7 @@ serve others: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impu
 from faithface.perturb.blended import blended_outputs, covered_outputs
 from faithface.perturb.curves import Curves, area, curves
 from faithface.perturb.engine import run_masking_plan
-from faithface.perturb.fills import FILLS, Fill, fill_images
+from faithface.perturb.fills import FILLS, FillName, fill_images, inpainted
 from faithface.perturb.masking_plan import MaskingPlan, Track, plan_tracks
 from faithface.perturb.prefetch import prefetch
 from faithface.perturb.ranking import Ranking, rank
@@ -21,7 +21,7 @@ from faithface.perturb.ranking import Ranking, rank
 __all__ = [
     "FILLS",
     "Curves",
-    "Fill",
+    "FillName",
     "MaskingPlan",
     "Ranking",
     "Track",
@@ -30,6 +30,7 @@ __all__ = [
     "covered_outputs",
     "curves",
     "fill_images",
+    "inpainted",
     "plan_tracks",
     "prefetch",
     "rank",

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from faithface.contract import FaceModel, Maps, Samples
+from faithface.contract import FaceModel, Fill, Maps, Samples
+from faithface.contract.fill import SIDES
 from faithface.errors import UsageError, nearest
 from faithface.lazy import torch
 from faithface.perturb.engine import run_masking_plan
-from faithface.perturb.fills import altered_images, check_fill, fill_images
+from faithface.perturb.fills import altered_images, check_fill, fill_images, inpainted, sees_mask
 from faithface.perturb.finite import require_finite
-from faithface.perturb.linear import impute_linear
 from faithface.perturb.masking_plan import Track, plan_tracks
 from faithface.perturb.ranking import Ranking, kept_counts, rank, unit_counts
 from faithface.reasons import Reason, ReasonCode
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 Direction = Literal["deletion", "insertion"]
 Alter = Literal["probe", "both"]
 DIRECTIONS: tuple[Direction, ...] = ("deletion", "insertion")
-SIDES = ("", "-b")
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _Setting:
     """What makes two requests for curves the same; the key under which they are shared."""
 
     kind: str
-    fill: str
+    fill: str | Fill
     grid: int
     points: int
     alter: str
@@ -76,7 +75,7 @@ def curves(
     samples: Samples,
     maps: Maps,
     kind: str | None = None,
-    fill: str | None = None,
+    fill: str | Fill | None = None,
     grid: int = 0,
     points: int = 51,
     alter: Alter = "probe",
@@ -87,8 +86,8 @@ def curves(
     Args:
         model, samples, maps: as an explainer received and made them.
         kind: ``relevance`` (classifiers), ``similarity`` or ``dissimilarity`` (pairs); default: the first that fits.
-        fill: see :mod:`faithface.perturb.fills`; default: ``blur`` for classifiers, ``stranger`` for similarity and
-            ``partner`` for dissimilarity maps.
+        fill: see :mod:`faithface.perturb.fills`, or a plugin's :class:`faithface.Fill`; default: ``blur`` for
+            classifiers, ``stranger`` for similarity and ``partner`` for dissimilarity maps.
         grid: 0 = pixels, G = cells of a G×G grid (:func:`faithface.perturb.ranking.rank`).
         points: points of a curve, both ends included.
         alter: pairs: ``probe`` alters image A by its own map; ``both`` alters each image by its own map.
@@ -177,7 +176,7 @@ def _compute(
     # Between the ends, each count is run once, however many points round to it.
     inner = {d: np.setdiff1d(counts[d], [0, units]) for d in directions}
     rows = np.array([i for i in range(len(samples)) if i not in invalid], dtype=np.int64)
-    run = _run_linear if setting.fill == "linear" else _run_lanes
+    run = _run_inpainted if sees_mask(setting.fill) else _run_lanes
     outputs = run(model, samples, rankings, setting, rows, inner)
     clean = samples.clean.scores.double().cpu().numpy()
     filled = samples.cached(_filled_scores, model, setting.fill, setting.sides)
@@ -227,7 +226,7 @@ def _run_lanes(
     return outputs
 
 
-def _run_linear(
+def _run_inpainted(
     model: FaceModel,
     samples: Samples,
     rankings: Sequence[Ranking],
@@ -235,36 +234,36 @@ def _run_linear(
     rows: np.ndarray,
     inner: Mapping[str, np.ndarray],
 ) -> dict[str, Tensor]:
-    """Impute every altered image on its own: the fill depends on the mask, so there is nothing to share."""
-    images = altered_images(samples, setting.sides).cpu().numpy()
+    """Fill every altered image on its own: the fill depends on the mask, so there is nothing to share."""
+    size = tuple(samples.images.shape[-2:])
     outputs: dict[str, Tensor] = {}
     for direction, counts in inner.items():
         parts = []
         for s, ranking in enumerate(rankings):
             for i in rows:
-                masks = [ranking.removed(int(i), int(k)).cpu().numpy().reshape(images.shape[-2:]) for k in counts]
+                masks = [ranking.removed(int(i), int(k)).cpu().numpy().reshape(size) for k in counts]
                 removed = masks if direction == "deletion" else [~mask for mask in masks]
-                made = [impute_linear(images[i, s], m, samples.rng(int(i), f"linear{SIDES[s]}")) for m in removed]
-                if made:
-                    parts.append(model.outputs(torch.from_numpy(np.stack(made)).to(samples.images.device)).cpu())
+                if removed:
+                    made = inpainted(model, samples, setting.fill, int(i), np.stack(removed), s)
+                    parts.append(model.outputs(made).cpu())
         stacked = torch.stack(parts) if parts else torch.zeros((0, 0, 0))
         outputs[direction] = stacked.reshape(setting.sides, len(rows), len(counts), -1) if parts else stacked
     return outputs
 
 
-def _filled_scores(samples: Samples, model: FaceModel, fill: str, sides: int) -> np.ndarray:
+def _filled_scores(samples: Samples, model: FaceModel, fill: str | Fill, sides: int) -> np.ndarray:
     """Return the scores of the fully masked samples (float64 N); called through :meth:`Samples.cached`."""
     if fill == "partner":
         outputs = samples.clean.outputs.flip(1)[:, :sides].transpose(0, 1)
     else:
-        if fill == "linear":
-            images = altered_images(samples, sides).cpu().numpy()
-            full = np.ones(images.shape[-2:], dtype=bool)
-            made = [
-                [impute_linear(images[i, s], full, samples.rng(i, f"linear{SIDES[s]}")) for s in range(sides)]
-                for i in range(len(samples))
-            ]
-            fills = torch.from_numpy(np.array(made, dtype=np.float32)).to(samples.images.device)
+        if sees_mask(fill):
+            full = np.ones((1, *samples.images.shape[-2:]), dtype=bool)
+            fills = torch.stack(
+                [
+                    torch.cat([inpainted(model, samples, fill, i, full, s) for s in range(sides)])
+                    for i in range(len(samples))
+                ]
+            )
         else:
             fills = fill_images(model, samples, fill, sides)
         outputs = model.outputs(fills.flatten(0, 1)).unflatten(0, (len(samples), sides)).transpose(0, 1)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faithface.contract import FaceModel, Samples
+from faithface.contract import FaceModel, Fill, Samples
 from faithface.errors import UsageError
 from faithface.lazy import torch
 from faithface.perturb.curves import _scores
@@ -66,13 +66,13 @@ class Optimum:
 
 
 def optimum(
-    model: FaceModel, samples: Samples, index: int, fill: str, grid: int = 4, points: int = 0, batch: int = 256
+    model: FaceModel, samples: Samples, index: int, fill: str | Fill, grid: int = 4, points: int = 0, batch: int = 256
 ) -> Optimum:
     """Return the best and the worst gap that any map can have on one sample, exactly.
 
     Args:
         index: which sample; of a pair the probe is altered.
-        fill: see :mod:`faithface.perturb.fills`; ``linear`` is not an image and not possible.
+        fill: see :mod:`faithface.perturb.fills`; one that depends on the mask is not possible.
         grid: cells per side, at most 4.
         points: points of the curves, both ends included; 0 = every cell is a step (grid² + 1).
         batch: images per forward call.
@@ -201,7 +201,7 @@ def greedy(score: Score, cells: int, points: int = 0, sign: int = 1) -> Path:
     return Path(np.array(order), float(total))
 
 
-def scorer(model: FaceModel, samples: Samples, index: int, fill: str, grid: int, batch: int = 256) -> Score:
+def scorer(model: FaceModel, samples: Samples, index: int, fill: str | Fill, grid: int, batch: int = 256) -> Score:
     """Return a function from masks over the cells of a grid (bool N×G²; True: the fill shows) to scores, float64 N.
 
     Cells are those of :func:`faithface.perturb.ranking.rank`, the score is that of :func:`~faithface.perturb.curves`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faithface.contract import FaceModel, Samples
+from faithface.contract import FaceModel, Fill, Samples
 from faithface.errors import UsageError
 from faithface.lazy import torch
 from faithface.perturb.curves import _filled_scores, _scores, area
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def gaps_of_several(
-    model: FaceModel, samples: Samples, maps: Tensor, fill: str, grid: int = 0, points: int = 51
+    model: FaceModel, samples: Samples, maps: Tensor, fill: str | Fill, grid: int = 0, points: int = 51
 ) -> np.ndarray:
     """Return area(insertion) − area(deletion) of M maps for each of N samples: float64 M×N.
 
@@ -34,7 +34,7 @@ def gaps_of_several(
 
     Args:
         maps: float32 M×N×H×W, for the sample's image or the pair's probe; a map that is not finite has the gap NaN.
-        fill: see :mod:`faithface.perturb.fills`; ``linear``, which is no image, is not possible here.
+        fill: see :mod:`faithface.perturb.fills`; one that depends on the mask is not possible here.
         grid, points: as in :func:`faithface.perturb.curves.curves`.
 
     Raises:
@@ -45,7 +45,7 @@ def gaps_of_several(
     expected = (n, *samples.images.shape[-2:])
     if tuple(maps.shape[1:]) != expected:
         raise UsageError(f"the maps have shape {tuple(maps.shape)}; expected M×{'×'.join(map(str, expected))}")
-    check_fill(fill, samples.dataset, samples.are_pairs)
+    check_fill(fill, samples.dataset, samples.are_pairs, masks=False)
     maps = maps.to(samples.images.device, torch.float32)
     finite = torch.isfinite(maps).flatten(2).all(dim=2).cpu().numpy()
     with one_thread():

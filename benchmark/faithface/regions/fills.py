@@ -131,9 +131,10 @@ def _draw(
             continue
         chosen.append((face, pixels))
     if len(chosen) < count:
+        taken = f" ({skipped} more are not used, because the network takes them for one of the two)" if skipped else ""
         raise NotApplicable(
-            f'data set "{index.dataset.name}" has {len(chosen)} faces of other people; expected {count} fills: give a '
-            "larger set, or fewer fills (--fills)"
+            f'data set "{index.dataset.name}" has {len(chosen)} faces of other people{taken}; expected {count} fills: '
+            "give a larger set, or fewer fills (--fills)"
         )
     return chosen, skipped
 

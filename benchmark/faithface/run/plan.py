@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from faithface.applicability import explainer_applies, family_of, metric_applies
 from faithface.card import ModelCard
-from faithface.contract import Dataset, Explainer, Metric
+from faithface.contract import Dataset, Explainer, Fill, Metric
 from faithface.errors import UsageError
 from faithface.hashing import fingerprint_of, model_digest, modules_fingerprint
 from faithface.plugins import Provenance, Registry, Resolved
@@ -30,7 +30,7 @@ from faithface.run.choice import choose
 from faithface.run.inputs import digest, package_versions, parameter_files
 from faithface.run.listed import Lister, problem_of, real_of
 from faithface.run.request import LISTS, Request
-from faithface.specs import canonical
+from faithface.specs import canonical, parameters
 
 Named = TypeVar("Named", ModelCard, Dataset, Explainer, Metric)
 RUNNER = ("faithface.run.shard", "faithface.model.onnx_model")
@@ -156,7 +156,12 @@ def resolve(asked: str | Named, by_name: Callable[[str], Resolved[Named]]) -> Re
         default = cls() if not isinstance(asked, ModelCard) else asked
     except (TypeError, ValueError):
         default = None  # a required parameter: then all of them are part of the name
-    return Resolved(canonical(name, asked, default), asked, provenance)
+    parts = {
+        name: Provenance("(an object)", "", f"{type(part).__module__}:{type(part).__qualname__}")
+        for name, part in parameters(asked).items()
+        if isinstance(part, Fill)
+    }
+    return Resolved(canonical(name, asked, default), asked, provenance, parts)
 
 
 def _distinct(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from faithface.testing.findings import Check, Finding, Outcome, Report, Severity
     from faithface.testing.of_datasets import check_dataset
     from faithface.testing.of_explainers import check_explainer
+    from faithface.testing.of_fills import check_fill
     from faithface.testing.of_metrics import check_metric
     from faithface.testing.of_models import check_model
     from faithface.testing.of_suites import check_suite
@@ -34,6 +35,7 @@ _HOMES = {
     "findings": ("Check", "Finding", "Outcome", "Report", "Severity"),
     "of_datasets": ("check_dataset",),
     "of_explainers": ("check_explainer",),
+    "of_fills": ("check_fill",),
     "of_metrics": ("check_metric",),
     "of_models": ("check_model",),
     "of_suites": ("check_suite",),
@@ -52,6 +54,7 @@ __all__ = [
     "TinyDataset",
     "check_dataset",
     "check_explainer",
+    "check_fill",
     "check_metric",
     "check_model",
     "check_suite",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from faithface.testing.findings import (
     require,
 )
 from faithface.testing.located import auc, shifted, turned
+from faithface.testing.shelf import shared_model
 from faithface.testing.subjects import tiny_model, tiny_samples
 from faithface.testing.watching import Traces, grown, restored, watched
 
@@ -39,6 +40,12 @@ RANDOM_AUC = 0.6
 """Area under the curve that a map must reach on known evidence; a random map has 0.5."""
 DISPLACED, TURNED = 0.05, 0.2
 """By how much a displaced or turned map must agree better with the evidence before it is called displaced or turned."""
+
+
+class Named(Protocol):
+    """Tensors by name, one row per sample: maps, or fill images."""
+
+    def named(self) -> dict[str, torch.Tensor]: ...
 
 
 @dataclass
@@ -53,12 +60,19 @@ class Trial:
     task: Task
     max_examples: int = 10
     traces: Traces = field(default_factory=Traces)
+    gives: ClassVar[str] = "maps"
+
+    @property
+    def thing(self) -> Any:
+        return self.explainer
+
+    @property
+    def seeded(self) -> bool:
+        return self.explainer.info.seeded
 
     @cached_property
     def model(self) -> FaceModel:
-        model = tiny_model(self.task)
-        _ = model.twin
-        return model
+        return shared_model(self.task)
 
     @cached_property
     def samples(self) -> Samples:
@@ -79,11 +93,11 @@ class Trial:
         return self.maps.named()
 
 
-def same(first: Maps, second: Maps, at: Sequence[int] | None = None) -> float:
-    """Return the largest difference of two batches of maps, relative to each map's largest value.
+def same(first: Named, second: Named, at: Sequence[int] | None = None) -> float:
+    """Return the largest difference of two batches, relative to each row's largest value.
 
     Args:
-        at: for each map of ``second``, its place in ``first``; None: the same places.
+        at: for each row of ``second``, its place in ``first``; None: the same places.
     """
     worst = 0.0
     for name, values in first.named().items():
@@ -98,7 +112,7 @@ def same(first: Maps, second: Maps, at: Sequence[int] | None = None) -> float:
 
 
 def declares(trial: Trial) -> str | None:
-    thing = trial.explainer
+    thing = trial.thing
     words = (type(thing).__dict__.get("__doc__") or "").strip()
     if not words or words.startswith(f"{type(thing).__name__}("):
         raise CheckFailed(f"{type(thing).__name__} has no docstring; the first line is shown in `faithface explainers`")
@@ -114,10 +128,10 @@ def cites(trial: Trial) -> str | None:
 
 def pickles(trial: Trial) -> str | None:
     try:
-        again = pickle.loads(pickle.dumps(trial.explainer))
+        again = pickle.loads(pickle.dumps(trial.thing))
     except Exception as error:
         raise CheckFailed(f"cannot be sent to a worker process: {type(error).__name__}: {error}") from None
-    require(again == trial.explainer, "a copy made by pickle differs from the original")
+    require(again == trial.thing, "a copy made by pickle differs from the original")
     return None
 
 
@@ -136,8 +150,7 @@ def returns_maps(trial: Trial) -> str | None:
 
 
 def shape(trial: Trial) -> str | None:
-    narrow = tiny_model(trial.task, (40, 24))
-    _ = narrow.twin  # making it is not the explainer's doing
+    narrow = shared_model(trial.task, (40, 24))
     for model, samples in ((trial.model, trial.samples), (narrow, tiny_samples(narrow, 2))):
         maps = trial.maps if model is trial.model else trial.explain(samples, model=model)
         n, size = len(samples), tuple(samples.images.shape[-2:])
@@ -227,38 +240,38 @@ def _valid(trial: Trial, image: np.ndarray, what: str) -> None:
 
 def deterministic(trial: Trial) -> str | None:
     found = same(trial.maps, trial.explain(trial.samples))
-    require(found <= TOLERANCE, f"two calls on the same batch differ by {found:.2g} of the map's largest value")
+    require(found <= TOLERANCE, f"two calls on the same batch differ by {found:.2g} of the largest value")
     return None
 
 
 def seeded(trial: Trial) -> str | None:
-    """A seeded explainer follows the seed, and another does not."""
+    """What is seeded follows the seed, and anything else does not."""
     other = dataclasses.replace(trial.samples, seed=trial.samples.seed + 1)
     moved = same(trial.maps, trial.explain(other)) > TOLERANCE
-    declared = trial.explainer.info.seeded
-    require(moved or not declared, "method.seeded is True, but another seed gives the same maps; draw from samples.rng")
-    require(declared or not moved, "another seed gives other maps, but method.seeded is False")
+    declared, where = trial.seeded, f"{trial.thing.declared_in}.seeded"
+    require(moved or not declared, f"{where} is True, but another seed gives the same {trial.gives}")
+    require(declared or not moved, f"another seed gives other {trial.gives}, but {where} is False")
     return None
 
 
 def global_random(trial: Trial) -> str | None:
     require(not trial.traces.random, f"{trial.traces.random}: numbers were drawn from it, or it was seeded")
     found = same(trial.maps, trial.explain(trial.samples, seed=1))
-    require(found <= TOLERANCE, "the maps depend on the state of a global random generator")
+    require(found <= TOLERANCE, f"the {trial.gives} depend on the state of a global random generator")
     return None
 
 
 def batch_independent(trial: Trial) -> str | None:
     for i in (1, 4):
         found = same(trial.maps, trial.explain(trial.samples.take([i])), [i])
-        require(found <= TOLERANCE, f"a sample alone and in a batch of 8 get maps that differ by {found:.2g}")
+        require(found <= TOLERANCE, f"alone and in a batch of 8 a sample gets {trial.gives} that differ by {found:.2g}")
     return None
 
 
 def order_independent(trial: Trial) -> str | None:
     order = [5, 2, 7, 0, 3, 6, 1, 4]
     found = same(trial.maps, trial.explain(trial.samples.take(order)), order)
-    require(found <= TOLERANCE, f"the same batch in another order gets maps that differ by {found:.2g}")
+    require(found <= TOLERANCE, f"the same batch in another order gets {trial.gives} that differ by {found:.2g}")
     return None
 
 
@@ -268,7 +281,7 @@ def company_independent(trial: Trial) -> str | None:
     items: Any = (*trial.samples.items[:2], *others.items[2:])
     mixed = load_samples(trial.model, items, trial.samples.seed, trial.samples.threshold, trial.samples.dataset)
     found = same(trial.explain(mixed).take([0, 1]), trial.maps.take([0, 1]))
-    require(found <= TOLERANCE, f"the same sample beside other samples gets a map that differs by {found:.2g}")
+    require(found <= TOLERANCE, f"the same sample beside other samples gets {trial.gives} that differ by {found:.2g}")
     return None
 
 
@@ -311,16 +324,19 @@ def on_a_device(trial: Trial) -> str | None:
     model = on_device(trial.model, mode)
     with restored(trial.traces), mode:
         maps = trial.explainer.explain(model, batch)
-    for name, values in maps.named().items():
-        if is_on_host(values):
-            mode.problems.append(f"{name} is returned on the host")
-    require(not mode.problems, f"{mode.problems[0]}; {len(mode.problems)} in all" if mode.problems else "")
+    on_host(mode, maps.named())
     if torch.cuda.is_available():
         there = tiny_model(trial.task, device="cuda")
         samples = tiny_samples(there, 2)
         for name, values in explain(there, samples, trial.explainer).named().items():
             require(values.device.type == "cuda", f"{name} is on {values.device}; the images are on cuda")
     return None
+
+
+def on_host(mode: HostTensors, returned: Mapping[str, torch.Tensor]) -> None:
+    """Fail with what would go wrong on a device, tensors that are returned on the host among it."""
+    mode.problems += [f"{name} is returned on the host" for name, values in returned.items() if is_on_host(values)]
+    require(not mode.problems, f"{mode.problems[0]}; {len(mode.problems)} in all" if mode.problems else "")
 
 
 # --- whether it is right

@@ -30,7 +30,8 @@ from faithface.testing.findings import (
     mentions,
     require,
 )
-from faithface.testing.subjects import tiny_model, tiny_samples
+from faithface.testing.shelf import shared_model
+from faithface.testing.subjects import tiny_samples
 from faithface.testing.watching import Traces, grown, restored, watched
 
 TOLERANCE = 1e-4
@@ -107,9 +108,7 @@ class Trial:
 
     @cached_property
     def model(self) -> FaceModel:
-        model = tiny_model(self.task)
-        _ = model.twin
-        return model
+        return shared_model(self.task)
 
     @cached_property
     def samples(self) -> Samples:

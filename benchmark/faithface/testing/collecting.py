@@ -14,7 +14,7 @@ from faithface.errors import UsageError, nearest
 from faithface.plugins import PluginRow, Registered, Registry, load_registry
 from faithface.testing.findings import Report
 
-KINDS = ("explainers", "models", "datasets", "metrics", "suites")
+KINDS = ("explainers", "models", "datasets", "metrics", "fills", "suites")
 
 
 def plugin_tests(
@@ -102,6 +102,10 @@ def check_object(
         from faithface.testing.of_metrics import check_metric
 
         return check_metric(thing, expected_failures=expected, max_examples=max_examples)
+    if kind == "fills":
+        from faithface.testing.of_fills import check_fill
+
+        return check_fill(thing, expected_failures=expected)
     if kind == "models":
         from faithface.testing.of_models import check_model
 

@@ -18,7 +18,11 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from faithface import lazy
+
 MARK = "_faithface_host"
+PLACES = (torch, lazy.torch)
+"""Where code finds ``from_numpy``: the stand-in keeps what it has looked up once."""
 DEVICE = torch.device("cpu")
 MAKERS = {
     "zeros", "ones", "full", "empty", "rand", "randn", "randint", "randperm", "arange", "linspace", "logspace", "eye",
@@ -62,12 +66,14 @@ class HostTensors(TorchFunctionMode):
             _mark(made, not self._inside)
             return made
 
-        setattr(torch, "from_numpy", from_numpy)  # noqa: B010 - its type says that it is never replaced
+        for place in PLACES:
+            setattr(place, "from_numpy", from_numpy)  # noqa: B010 - its type says that it is never replaced
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        setattr(torch, "from_numpy", self._from_numpy)  # noqa: B010
+        for place in PLACES:
+            setattr(place, "from_numpy", self._from_numpy)  # noqa: B010
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,17 +1,12 @@
 """The ladder of a plugin: *runs*, *conforms*, *documented*, *validated*. Computed, never declared.
 
 Place in the flow: ``faithface check`` asks :func:`examine`; ``faithface plugins`` asks :func:`known_tier`, which only
-reads what the last check of the same code found. May call the checks, ``plugins``, ``hashing``, ``boards.record`` and
-``audit.record``.
+reads what the last check of the same code found. May call the checks, ``plugins``, ``hashing``,
+``boards.record`` and ``boards.attest``; of an audit it reads the JSON.
 
-* **runs**: faithface loads it, and it registers something.
-* **conforms**: no check of severity *error* fails on anything that it registers.
-* **documented**: the checks of what it says of itself pass too, and its distribution names a licence and a description.
-* **validated**: each explainer, model and dataset has an entry on a board that was computed again (trust *re-run* or
-  *independent*), with the code that is installed now; a suite has such a board; each metric has passed the audit.
-
-A tier includes those before it. What it is computed from is kept in the user's cache under the fingerprints of all that
-the plugin registers, so that a change of its code, or of faithface, makes the tier unknown.
+The rules are :data:`RULES` and the checks of the conformance kit; ``docs/tools/ladder_pages.py`` writes a page for each
+tier from them. A tier includes those before it. What it is computed from is kept in the user's cache under the
+fingerprints of all that the plugin registers, so that a change of its code, or of faithface, makes the tier unknown.
 """
 
 from __future__ import annotations
@@ -20,12 +15,14 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from faithface.boards.attest import Level, read_attestations
+from faithface.boards.record import RECORDS, read_records
 from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.hashing import fingerprint_of
@@ -33,10 +30,9 @@ from faithface.plugins import CORE, Registered, Registry
 from faithface.testing.collecting import check_object, objects_of, rows_of
 from faithface.testing.findings import Finding, Outcome, Report, Severity
 
-RERUN = ("re-run", "independent")
 PASSING = ("judges", "with care", "describes")
 DOCUMENTED = {"documented", "cites-source", "licensed", "card-complete", "named"}
-"""The checks of what an object says of itself; the rule "documented" is made of them."""
+"""The checks of what an object says of itself; the tier "documented" is made of them."""
 
 
 class Tier(StrEnum):
@@ -50,6 +46,76 @@ class Tier(StrEnum):
 
 
 ORDER = tuple(Tier)
+PAGE = "reference/ladder/{}.md"
+"""Of the documentation: the page with the rules of a tier."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a tier asks beside the checks of the conformance kit.
+
+    Attributes:
+        of: what it is asked of.
+        asks: the question, one sentence.
+        advice: what to do where the answer is no.
+    """
+
+    tier: Tier
+    name: str
+    of: str
+    asks: str
+    advice: str
+
+
+Entry = tuple[str, str, str, Level]
+"""What stands on a board: kind, name, fingerprint of its code, and how far the numbers have been seen by others."""
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            Tier.RUNS,
+            "loads",
+            "each entry point",
+            "Does the module import, is every hook spelt as documented, and does every hook return objects of its kind "
+            "under names that nobody else has?",
+            "run `FAITHFACE_TRACEBACK=1 faithface plugins`",
+        ),
+        Rule(Tier.RUNS, "registers", "the distribution", "Does it register anything?", "return objects from a hook"),
+        Rule(
+            Tier.DOCUMENTED,
+            "distribution",
+            "the distribution",
+            "Is it installed as a distribution, with metadata?",
+            "`faithface new-plugin` makes one",
+        ),
+        Rule(Tier.DOCUMENTED, "description", "the distribution", "Has it a description?", "write project.description"),
+        Rule(Tier.DOCUMENTED, "licence", "the distribution", "Does it name a licence?", "write project.license"),
+        Rule(Tier.DOCUMENTED, "readme", "the distribution", "Has it a README?", "write project.readme"),
+        Rule(
+            Tier.VALIDATED,
+            "board-entry",
+            "each explainer, model, dataset and fill",
+            "Is there a board entry of the code that is installed now?",
+            "publish a run; name its folder with --board",
+        ),
+        Rule(
+            Tier.VALIDATED,
+            "re-run",
+            "that entry, and a suite's board",
+            "Was it computed again by `faithface verify --attest`?",
+            "have somebody else run `faithface verify BOARD --attest --independent`",
+        ),
+        Rule(
+            Tier.VALIDATED,
+            "audit",
+            "each metric",
+            "Has it passed the audit, with the verdict judges, with care or describes?",
+            "run `faithface audit --metric METRIC`",
+        ),
+    )
+}
+"""By name."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +179,10 @@ def examine(
         UsageError: no such distribution.
     """
     rows = rows_of(registry, distribution)
-    broken = [Missing(Tier.RUNS, f"entry point {r.entry_point}", r.error) for r in rows if r.status != "ok"]
+    broken = [_missing("loads", f"entry point {r.entry_point}", r.error, "") for r in rows if r.status != "ok"]
     found = objects_of(registry, distribution)
     if not found and not broken:
-        broken = [Missing(Tier.RUNS, distribution, "registers nothing")]
+        broken = [_missing("registers", distribution, "registers nothing")]
     reports: list[Report] = []
     missing = list(broken)
     for kind, entry in found:
@@ -127,10 +193,16 @@ def examine(
         tell(report)
         missing += _from_report(report)
     missing += _about_distribution(rows[0].distribution)
-    missing += [gap for kind, entry in found if (gap := _not_validated(kind, entry, tuple(boards))) is not None]
+    entries, verdicts = _entries(tuple(boards)), _verdicts(tuple(boards))
+    missing += [gap for kind, entry in found if (gap := _not_validated(kind, entry, entries, verdicts)) is not None]
     standing = Standing(distribution, _tier(missing), tuple(missing), tuple(reports))
     remember(registry, standing)
     return standing
+
+
+def _missing(rule: str, what: str, reason: str, advice: str | None = None) -> Missing:
+    found = RULES[rule]
+    return Missing(found.tier, what, reason, found.advice if advice is None else advice)
 
 
 def _tier(missing: Iterable[Missing]) -> Tier:
@@ -169,61 +241,70 @@ def _about_distribution(name: str) -> list[Missing]:
     try:
         told: Any = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
-        return [Missing(Tier.DOCUMENTED, name, "is no distribution", "`faithface new-plugin` makes one")]
+        return [_missing("distribution", name, "is no distribution")]
     found = []
     if not told.get("Summary"):
-        found.append(Missing(Tier.DOCUMENTED, name, "has no description", "write project.description"))
+        found.append(_missing("description", name, "has no description"))
     if not (told.get("License-Expression") or told.get("License")):
-        found.append(Missing(Tier.DOCUMENTED, name, "names no licence", "write project.license"))
+        found.append(_missing("licence", name, "names no licence"))
     if not told.get_payload() and not told.get("Description"):
-        found.append(Missing(Tier.DOCUMENTED, name, "has no README", "write project.readme"))
+        found.append(_missing("readme", name, "has no README"))
     return found
 
 
 # --- validated
 
 
-def _not_validated(kind: str, entry: Registered[Any], boards: tuple[Path, ...]) -> Missing | None:
+def _not_validated(
+    kind: str, entry: Registered[Any], entries: Sequence[Entry], verdicts: Mapping[str, set[str]]
+) -> Missing | None:
     """Return what the tier *validated* needs of an object; None if nothing."""
     what = f"{kind[:-1]} {entry.name}"
-    if kind == "suites":
-        seen = [trust for role, name, _code, trust in _entries(boards) if role == kind and name == entry.name]
-        if any(trust in RERUN for trust in seen):
-            return None
-        return Missing(
-            Tier.VALIDATED, what, "no board of it with entries that were run again was found", "publish a run"
-        )
-    code = fingerprint_of(entry.object, entry.provenance.distribution)
     if kind == "metrics":
-        verdicts = _verdicts(boards).get(entry.name, set())
-        if not verdicts:
-            return Missing(Tier.VALIDATED, what, "no audit of it was found", f"faithface audit --metric {entry.name}")
-        if not verdicts & set(PASSING):
-            return Missing(Tier.VALIDATED, what, f"the audit's verdict is {', '.join(sorted(verdicts))}")
+        mine = verdicts.get(entry.name, set())
+        if not mine:
+            return _missing("audit", what, "no audit of it was found", f"run `faithface audit --metric {entry.name}`")
+        if not mine & set(PASSING):
+            return _missing("audit", what, f"the audit's verdict is {', '.join(sorted(mine))}", "")
         return None
-    mine = (kind, entry.name, code)
-    seen = [trust for *which, trust in _entries(boards) if tuple(which) == mine]
-    if any(trust in RERUN for trust in seen):
+    code = "" if kind == "suites" else fingerprint_of(entry.object, entry.provenance.distribution)
+    seen = [level for *which, level in entries if tuple(which) == (kind, entry.name, code)]
+    if any(level is not Level.SELF_REPORTED for level in seen):
         return None
     if seen:
-        return Missing(Tier.VALIDATED, what, "its board entries are self-reported", "have somebody else run it again")
-    return Missing(
-        Tier.VALIDATED, what, "no board entry of this code was found", "publish a run; name its folder with --board"
-    )
+        return _missing("re-run", what, "its board entries are self-reported")
+    none = "no board of it was found" if kind == "suites" else "no board entry of this code was found"
+    return _missing("board-entry", what, none)
 
 
-def _entries(boards: tuple[Path, ...]) -> list[tuple[str, str, str, str]]:
-    """Return (kind, name, fingerprint, trust) of explainers, models and datasets in all records under some folders."""
-    found = []
-    for path in sorted(p for board in boards for p in board.rglob("*.json") if "records" in p.parts):
+def _entries(boards: tuple[Path, ...]) -> list[Entry]:
+    """Return (kind, name, fingerprint, level) of what stands in the records under some folders: explainers, models,
+    datasets, the fills of metrics, and suites (without a fingerprint).
+
+    The level of a record is that of its attestations. A board that cannot be read counts for nothing;
+    ``faithface leaderboard validate`` says what is wrong with it.
+    """
+    found: list[Entry] = []
+    for records in sorted(path for board in boards for path in board.rglob(RECORDS) if path.is_dir()):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            for kind, role in (("explainers", "explainer"), ("models", "model"), ("datasets", "dataset")):
-                part = told[role]
-                found.append((kind, part["name"], part["origin"]["fingerprint"], str(told.get("trust", ""))))
-            found.append(("suites", told["suite"]["name"], "", str(told.get("trust", ""))))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # `faithface leaderboard build` says what is wrong with a record
+            kept = read_records(records)
+        except UsageError:
+            continue
+        attested = read_attestations(records.parent, kept)
+        for record in (one.record for one in kept):
+            level = attested.level(record)
+            parts = [
+                ("explainers", record.explainer.name, record.explainer.origin.fingerprint),
+                ("models", record.model.name, record.model.origin.fingerprint),
+                ("datasets", record.dataset.name, record.dataset.origin.fingerprint),
+                ("suites", record.suite.name, ""),
+                *(
+                    (f"{parameter}s", number.parameters[parameter].partition("(")[0], origin.fingerprint)
+                    for number in record.numbers
+                    for parameter, origin in number.parts.items()
+                ),
+            ]
+            found += [(*part, level) for part in parts]
     return found
 
 

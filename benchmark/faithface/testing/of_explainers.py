@@ -15,6 +15,7 @@ from faithface.errors import NotApplicable
 from faithface.tasks import Task
 from faithface.testing import asked_of_explainers as ask
 from faithface.testing.findings import Check, Finding, Outcome, Report, Severity, expect, run_checks
+from faithface.testing.shelf import borrowing
 from faithface.testing.watching import restored
 
 ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -253,10 +254,9 @@ def check_explainer(
         again = task == "synthetic-detection" and "pad" in chosen_tasks
         some = [c for c in chosen if not c.once and (not again or c.name in (*VALID, "not-negative"))]
         trial = ask.Trial(explainer, task, max_examples)
-        if refusal := refused(trial):
-            found.append(Finding("applies", task, *refusal))
-            continue
-        found += run_checks(some, trial, task)
+        with borrowing():
+            refusal = refused(trial)
+            found += [Finding("applies", task, *refusal)] if refusal else run_checks(some, trial, task)
     return Report("explainer", explainer.name, expect(found, expected_failures or {}, [c.name for c in CHECKS]))
 
 

@@ -14,6 +14,7 @@ from faithface.contract import Metric
 from faithface.tasks import Task
 from faithface.testing import asked_of_metrics as ask
 from faithface.testing.findings import Check, Finding, Outcome, Report, Severity, expect, run_checks
+from faithface.testing.shelf import borrowing
 
 ERROR, WARNING = Severity.ERROR, Severity.WARNING
 VALID = ("returns-scores", "one-per-sample", "nan-has-reason")
@@ -196,10 +197,11 @@ def check_metric(
         again = task == "synthetic-detection" and "pad" in chosen_tasks
         some = [c for c in chosen if not c.once and (not again or c.name in VALID)]
         trial = ask.Trial(metric, task, max_examples)  # type: ignore[arg-type]
-        dataset = trial.samples.dataset
-        assert dataset is not None
-        if reason := metric_applies(trial.model.card, dataset, ask.Known(), metric):
-            found.append(Finding("applies", task, Outcome.SKIPPED, Severity.NOTE, reason.detail))
-            continue
-        found += run_checks(some, trial, task)
+        with borrowing():
+            dataset = trial.samples.dataset
+            assert dataset is not None
+            if reason := metric_applies(trial.model.card, dataset, ask.Known(), metric):
+                found.append(Finding("applies", task, Outcome.SKIPPED, Severity.NOTE, reason.detail))
+                continue
+            found += run_checks(some, trial, task)
     return Report("metric", metric.id, expect(found, expected_failures or {}, [c.name for c in CHECKS]))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from faithface.errors import UsageError, nearest
 
-KINDS = ("explainer", "model", "dataset", "metric", "suite")
+KINDS = ("explainer", "model", "dataset", "metric", "fill", "suite")
+ANSWERS = ".copier-answers.yml"
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 
 
@@ -52,9 +53,48 @@ def new_plugin(name: str, kind: str, parent: Path) -> Path:
     target = parent / name
     if target.is_dir() and any(target.iterdir()):
         raise UsageError(f"{target} is there already and not empty; choose another name, or another --out")
+    _fill_in(target, {"name": name, "kind": kind})
+    return target
+
+
+def update_plugin(folder: Path) -> list[str]:
+    """Bring later changes of the template into a plugin's folder; return the files that changed, sorted.
+
+    The package, the README and ``pyproject.toml`` belong to the author and stay as they are; one that is not there is
+    written. Everything else of the template (test, CI, ``.gitignore``) is written anew.
+
+    Raises:
+        UsageError: the folder was not made from the template, or copier is not installed.
+    """
+    try:
+        lines = (folder / ANSWERS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        raise UsageError(
+            f"{folder} holds no {ANSWERS}, so it was not made by `faithface new-plugin`; make a new plugin and move "
+            "your package there"
+        ) from None
+    answers = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines) if value}
+    missing = [key for key in ("name", "kind") if not answers.get(key)]
+    if missing or answers["kind"] not in KINDS:
+        raise UsageError(f"{folder / ANSWERS} does not say {' and '.join(missing) or 'a known kind'}; restore the file")
+    before = _contents(folder)
+    _fill_in(folder, {key: answers[key] for key in ("name", "kind")}, overwrite=True)
+    after = _contents(folder)
+    return sorted(path for path in after if after[path] != before.get(path) and path != ANSWERS)
+
+
+def _fill_in(target: Path, answers: dict[str, str], overwrite: bool = False) -> None:
     try:
         import copier
     except ImportError:
         raise UsageError('copier is not installed: python -m pip install "faithface[plugin]"') from None
-    copier.run_copy(str(template_folder()), str(target), data={"name": name, "kind": kind}, defaults=True, quiet=True)
-    return target
+    copier.run_copy(str(template_folder()), str(target), data=answers, defaults=True, overwrite=overwrite, quiet=True)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    hidden = {".git", ".venv", "__pycache__"}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not hidden & set(path.relative_to(folder).parts)
+    }

@@ -1,9 +1,8 @@
 """What a call of a plugin leaves behind: global random state, settings of the process, changed inputs, memory.
 
 Place in the flow: ``of_explainers`` and ``of_metrics`` make every call through :func:`watched`, as a run makes its
-calls
-through ``run.guard``, but each kind of trace is told apart here. May call ``run.surroundings``, ``run.integrity``,
-``run.guard`` and the contract.
+calls through ``run.guard``, but each kind of trace is told apart here. May call ``run.surroundings``,
+``run.integrity``, ``run.guard`` and the contract.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def watched(
     """
     if traces.surroundings is None:
         traces.surroundings = Surroundings.read()
-    inputs, twin, weights = _inputs(samples, maps), twin_state(model), _weights(model)
+    inputs, twin, weights = _inputs(samples, maps), twin_state(model), weights_of(model)
     try:
         with seeded("faithface.testing", seed):
             state = _generators()
@@ -63,7 +62,7 @@ def watched(
         traces.inputs = traces.inputs or (
             "changed the maps it was given" if _inputs(samples, None) == inputs[:1] else "changed the samples"
         )
-    _compare_twins(traces, twin, twin_state(model), weights, _weights(model))
+    _compare_twins(traces, twin, twin_state(model), weights, weights_of(model))
     return result
 
 
@@ -90,7 +89,8 @@ def _inputs(samples: Samples, maps: Maps | None) -> tuple[Any, ...]:
     return first, tuple(digest(t) for t in maps.named().values())
 
 
-def _weights(model: FaceModel) -> tuple[bytes, ...] | None:
+def weights_of(model: FaceModel) -> tuple[bytes, ...] | None:
+    """Return digests of the weights of a model's twin; None where it has none yet."""
     twin = vars(model).get("twin") or vars(model).get("module")
     return None if twin is None else tuple(digest(t) for t in arrays_in(twin))
 

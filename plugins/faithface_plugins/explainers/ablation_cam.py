@@ -88,7 +88,11 @@ def scores_without_channels(
             if behind is not None:
                 outputs = behind(changed)
             else:
-                with twin.hooks(lambda _name, _value, changed=changed: changed, only=found.name):
+
+                def exchange(_name: str, _value: Tensor, changed: Tensor = changed) -> Tensor:
+                    return changed
+
+                with twin.hooks(exchange, only=found.name):
                     outputs = twin(whole.expand(len(removed), *image.shape))
         outputs = outputs[: part.stop - part.start]
         model.count(forward=len(outputs))

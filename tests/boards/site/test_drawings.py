@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from faithface.boards.board import make_board
+from faithface.boards.board import Table, make_board
 from faithface.boards.site.charts import charts_of
 from faithface.boards.site.extras import Extras
+from faithface.boards.site.figures import Drawn, Figures
 from faithface.boards.site.marks import EDGE, WIDE, axis_of, curve_lines, interval_path
 from faithface.boards.site.pages import distinct
 from tests.support.boards import records
@@ -54,9 +55,13 @@ def test_curves_of_the_areas_are_not_drawn_beside_those_of_their_gap() -> None:
     assert distinct(curves) == ["gap", "other"]
 
 
+def drawn(table: Table) -> list[Drawn]:
+    return [Figures().drawn(chart, "") for chart in charts_of(table, Extras(), "salt")]
+
+
 def test_figures_are_the_same_every_time_and_name_every_method() -> None:
     (table,) = make_board(records(models=("net-a",))).tables
-    first, again = charts_of(table, Extras(), "salt"), charts_of(table, Extras(), "salt")
+    first, again = drawn(table), drawn(table)
     assert [chart.svg for chart in first] == [chart.svg for chart in again]
     assert [chart.title.split(" ")[0] for chart in first] == ["Cost", "Who", "Do"]
     for chart in first:
@@ -69,7 +74,7 @@ def test_figures_are_the_same_every_time_and_name_every_method() -> None:
 
 def test_dots_of_the_scatter_are_in_the_order_of_their_costs_and_numbers() -> None:
     (table,) = make_board(records(models=("net-a",), controls=())).tables
-    svg = charts_of(table, Extras(), "salt")[0].svg
+    svg = drawn(table)[0].svg
     where = {name: tuple(map(float, at)) for name, at in _texts(svg)}
     order = ["alpha", "beta", "gamma", "delta"]
     # Costs rise by a factor of four, numbers fall; the vertical axis of SVG points down. Labels may move a little.
@@ -88,7 +93,7 @@ def _texts(svg: str) -> list[tuple[str, tuple[str, str]]]:
 @pytest.mark.parametrize("name", ["$x^2$", "$", r"\frac{1}{2}", "<b>&\"'", "😀\n名", "x" * 300])
 def test_a_name_in_a_figure_is_text(name: str) -> None:
     (table,) = make_board(records((name, "beta", "gamma"), models=("net-a",))).tables
-    charts = charts_of(table, Extras(), "salt")
+    charts = drawn(table)
     assert len(charts) == 3
     flat = " ".join(name.split())[:39].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert flat in charts[0].svg

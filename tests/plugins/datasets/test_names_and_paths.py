@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,29 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path, registry) -> None:
     assert unread.startswith("not read: 1 .heic, 2 .tif")
     assert loose.startswith("1 images lie directly in")
     assert alone.startswith("only one class, live")
+
+
+def calls_to_list(folder: Path, registry) -> int:
+    """How many functions are called while a folder's samples are listed."""
+    count = itertools.count()
+    dataset = registry.dataset(f"folder:{folder}").object
+    sys.setprofile(lambda _frame, event, _argument: next(count) if event in ("call", "c_call") else None)
+    try:
+        assert dataset.items()
+    finally:
+        sys.setprofile(None)
+    return next(count)
+
+
+def test_a_folder_of_twice_the_files_takes_twice_the_work(tmp_path: Path, registry) -> None:
+    """Of names that are all alike, of which ids are made apart; work that grows as the square would give four."""
+    for n in (100, 200):
+        for i in range(n):
+            put(tmp_path / f"first-{n}" / ("real", "fake")[i % 2] / f"{i // 20}" / f"frame {i}.png")
+            put(tmp_path / f"{n}" / ("real", "fake")[i % 2] / f"{i // 20}" / f"frame {i}.png")
+        calls_to_list(tmp_path / f"first-{n}", registry)  # what is done once in a process is done
+    once, twice = (calls_to_list(tmp_path / f"{n}", registry) for n in (100, 200))
+    assert 1.6 < twice / once < 2.2
 
 
 def test_images_that_a_csv_names_and_are_not_there(tmp_path: Path, registry) -> None:

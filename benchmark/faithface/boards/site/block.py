@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faithface.boards.board import Column, Row, Table
-from faithface.boards.claims import claim
+from faithface.boards.claims import claim, needed_text
+from faithface.boards.controls import controls_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import ARROW, JUDGED, bound, clean_text, figure, heading, remarks, shown_columns, span
 from faithface.boards.site import links
@@ -145,6 +146,7 @@ class Block:
     overall: Overall | None
     overall_note: str
     more: int = 0
+    controls: str = ""
 
 
 def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link: Callable[[Record], str]) -> Block:
@@ -178,6 +180,7 @@ def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link:
         tuple(remarks(table)),
         overall,
         note,
+        controls="" if table.kind == "models" else controls_text(row.title for row in table.rows if row.control),
     )
 
 
@@ -326,12 +329,8 @@ def _neighbours(table: Table, column: Column) -> list[str]:
         place, behind = row.places[column.protocol], other.places[column.protocol]
         if place.tie_class is None or behind.tie_class is None:
             continue
-        now = row.number(column.protocol)
-        n = 0 if now is None else now.n
-        if place.needed is None:
-            text = "no number of samples that could be had would separate them"
-        else:
-            text = f"about {place.needed:,} samples separate them at 80 % power (there are {n:,})"
+        needed = needed_text(row, column)
+        text = f"{needed} (80 % power)" if needed else "no number of samples that could be had"
         said.append(f"{column.protocol}: {row.title}, {other.title}: {text}")
     if len(said) > NEIGHBOURS:
         said = [

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 from faithface.boards.board import Board, Table
 from faithface.boards.record import Record
-from faithface.boards.render import setting_hash, table_name
+from faithface.boards.render import setting_hash, unique_names
 from faithface.boards.site.extras import place_of
 from faithface.run.paths import safe
 
+SITE = "site"
 INDEX = "index.html"
 
 
@@ -24,17 +25,10 @@ def shown_tables(board: Board) -> list[tuple[Table, str]]:
 
     Where there are tables of explainers, those of models have none: an explainer's own page says the same.
     """
-    pages = zip(board.tables, _table_pages(board), strict=True)
+    pages = [f"tables/{name}.html" for name in unique_names(board)]
     mixed = any(table.kind == "explainers" for table in board.tables)
-    return [(table, page) for table, page in pages if table.kind == "explainers" or not mixed]
-
-
-def _table_pages(board: Board) -> list[str]:
-    names = [table_name(table) for table in board.tables]
-    return [
-        f"tables/{name if names.count(name) == 1 else f'{name}-{setting_hash(table)}'}.html"
-        for name, table in zip(names, board.tables, strict=True)
-    ]
+    both = zip(board.tables, pages, strict=True)
+    return [(table, page) for table, page in both if table.kind == "explainers" or not mixed]
 
 
 def explainer_page(record: Record) -> str:

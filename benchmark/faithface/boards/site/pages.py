@@ -13,6 +13,7 @@ Place in the flow: ``write`` puts on disk what :func:`site_files` yields. Calls 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from markupsafe import Markup, escape
 
 from faithface.boards.board import Board, Row, Table
 from faithface.boards.claims import claim
+from faithface.boards.controls import controls_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
@@ -38,8 +40,9 @@ from faithface.boards.site.block import (
     make_block,
     seconds_text,
 )
-from faithface.boards.site.charts import Chart, charts_of
+from faithface.boards.site.charts import charts_of
 from faithface.boards.site.extras import CellExtras, Extras, Gallery, Shown, face_file, picture_file
+from faithface.boards.site.figures import MANIFEST, Drawn, Figures
 from faithface.boards.site.marks import Lines, curve_lines
 from faithface.reasons import ReasonCode, Status
 
@@ -98,6 +101,7 @@ def site_files(
     audit: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     downloads: bool = True,
+    figures: Figures | None = None,
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a board's site: path relative to the site, and content.
 
@@ -106,6 +110,7 @@ def site_files(
         audit: the audit's verdict on each metric, by its text; None: there was no audit.
         progress: of a run that is not finished.
         downloads: whether records and tables lie beside the site and are linked.
+        figures: those of the site that lies there already, for reuse; None: all are drawn.
     """
     tables = links.shown_tables(board)
     pages = {id(table): page for table, page in tables}
@@ -113,7 +118,12 @@ def site_files(
     site = _Site(board, shown, extras or Extras(), audit or {}, progress, downloads, pages, _environment())
     for name in ASSETS:
         yield f"assets/{name}", (HERE / "assets" / name).read_bytes()
-    charts = {id(t): charts_of(t, site.extras, links.table_anchor(t)) for t in shown}
+    figures = figures or Figures()
+    charts = {
+        id(table): [figures.drawn(c, page) for c in charts_of(table, site.extras, links.table_anchor(table))]
+        for table, page in tables
+    }
+    yield MANIFEST, figures.manifest()
     yield links.INDEX, _index(site, charts)
     for table in shown:
         yield _table(site, table, charts[id(table)])
@@ -141,10 +151,15 @@ def _environment() -> Environment:
     return environment
 
 
+@functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs."""
-    pieces = re.split(r"(?<=[-(,=@:/_])", flat(text))
-    return Markup("<wbr>").join(escape(piece) for piece in pieces if piece)
+    """Return a name, escaped, that a browser may break after its signs (none of them stands in an escape).
+
+    Examples:
+        >>> breakable("a-b(c<d)")
+        Markup('a-<wbr>b(<wbr>c&lt;d)')
+    """
+    return Markup(re.sub(r"([-(,=@:/_])(?=.)", r"\1<wbr>", str(escape(flat(text)))))
 
 
 def flat(text: str) -> str:
@@ -171,9 +186,9 @@ class _Folded:
     said: str
 
 
-def _index(site: _Site, charts: Mapping[int, Sequence[Chart]]) -> bytes:
+def _index(site: _Site, charts: Mapping[int, Sequence[Drawn]]) -> bytes:
     board, page = site.board, links.INDEX
-    blocks: list[tuple[Block, list[Chart]]] = []
+    blocks: list[tuple[Block, list[Drawn]]] = []
     folded: list[tuple[_Folded, Table]] = []
     spent = 0
     for table in site.tables:
@@ -275,7 +290,7 @@ def _in_order(families: set[Family]) -> list[Family]:
     return sorted(families, key=lambda one: (known.index(one) if one in known else len(known), one.key))
 
 
-def _table(site: _Site, table: Table, charts: Sequence[Chart]) -> tuple[str, bytes]:
+def _table(site: _Site, table: Table, charts: Sequence[Drawn]) -> tuple[str, bytes]:
     page = site.pages[id(table)]
     block = _block(site, table, page)
     others = [other for other in site.tables if other is not table]
@@ -382,6 +397,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
         record_values=links.link(page, links.record_file(record, ".parquet")) if record.values else "",
         where=place(record),
         bands=_bands(site.extras.cell(record)),
+        control=controls_text([record.explainer.spec]),
     )
 
 

@@ -1,6 +1,7 @@
 """Pages on disk: the folder ``site/`` of a board or run.
 
-Place in the flow: ``cli`` calls :func:`write_site`. Calls ``pages``, ``extras``, ``board`` and ``durable``.
+Place in the flow: ``cli`` calls :func:`write_site`. Calls ``pages``, ``figures``, ``extras``, ``board``
+and ``durable``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from pathlib import Path
 
 from faithface.boards.board import Board
 from faithface.boards.site.extras import Extras
+from faithface.boards.site.figures import Figures, open_figures
 from faithface.boards.site.links import INDEX
 from faithface.boards.site.pages import Progress, site_files
 from faithface.durable import cannot_write
 
-SITE = "site"
 MARK = "assets/VENDORED.md"
 
 
@@ -25,11 +26,15 @@ def write_site(
     audit: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     downloads: bool = True,
+    redraw: bool = False,
 ) -> Path:
     """Write a board's pages into a folder and return the first one. What no page accounts for is removed.
 
     A page that has not changed is not written again. The first page comes last, so that whoever opens it finds what it
-    links to.
+    links to. Figures whose data and drawing code have not changed are not drawn again.
+
+    Args:
+        redraw: draw all figures anew.
 
     Raises:
         RunError: a file cannot be written, or the folder holds something that is no site.
@@ -38,8 +43,9 @@ def write_site(
         raise cannot_write(folder, FileExistsError(0, "it holds something that is not a site; choose another folder"))
     wanted: set[Path] = set()
     first: bytes | None = None
+    figures = Figures() if redraw else open_figures(folder)
     try:
-        for name, content in site_files(board, extras, audit, progress, downloads):
+        for name, content in site_files(board, extras, audit, progress, downloads, figures):
             path = folder / name
             wanted.add(path)
             if name == INDEX:

@@ -5,7 +5,8 @@ scipy.special when a t distribution is needed. ``docs/explanation/statistics.md`
 
     design     which people stand in which samples
     means      variance, interval and test of a mean
-    ranking    all pairs: corrected claims, rank intervals, tie classes, samples needed
+    ranking    all pairs: corrected claims, rank intervals, tie classes
+    needed     how many samples would separate two rivals
     bootstrap  intervals of summaries that are not means
     agreement  Kendall's tau between metrics, critical-difference diagrams, the overall order
 """
@@ -17,7 +18,6 @@ from faithface.boards.statistics.ranking import (
     Comparisons,
     Designs,
     Place,
-    beaten,
     better_than,
     pairwise,
     places,
@@ -29,7 +29,6 @@ __all__ = [
     "Designs",
     "Interval",
     "Place",
-    "beaten",
     "better_than",
     "interval",
     "make_design",

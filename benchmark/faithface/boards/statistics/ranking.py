@@ -1,14 +1,13 @@
 """Who is better than whom, and the ranks, tie classes and sample sizes that follow from it.
 
-Place in the flow: ``build`` asks for the ranking of one protocol's values, ``boards.compare`` for the number of samples
-needed. Calls ``design`` and ``means``. Imports numpy and, inside functions, scipy.special.
+Place in the flow: ``board`` asks for the ranking of one protocol's values. Calls ``design``, ``means`` and ``needed``.
+Imports numpy.
 
 Everything is computed once, on all rivals. A table that shows some of them only keeps their ranks and classes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +15,7 @@ import numpy as np
 
 from faithface.boards.statistics.design import Design, Units, make_design, make_units
 from faithface.boards.statistics.means import LEVEL, p_values, too_few, variances
-
-POWER = 0.8
-MOST_SAMPLES = 1_000_000
+from faithface.boards.statistics.needed import samples_needed
 
 
 @dataclass(frozen=True)
@@ -200,11 +197,6 @@ def better_than(
 ) -> dict[str, set[str]]:
     """Return, for each rival, those that it is significantly better than; arguments as for :func:`rank`."""
     rivals, found = _compared(columns, names)
-    return beaten(rivals, found, higher_is_better)
-
-
-def beaten(rivals: Sequence[str], found: Comparisons, higher_is_better: bool) -> dict[str, set[str]]:
-    """Return, for each of the compared rivals, those that it is significantly better than."""
     better = found.better(higher_is_better)
     return {name: {rivals[int(j)] for j in np.flatnonzero(better[i])} for i, name in enumerate(rivals)}
 
@@ -226,29 +218,27 @@ def _compared(
 def places(rivals: Sequence[str], found: Comparisons, higher_is_better: bool) -> tuple[Place, ...]:
     """Return the places of compared rivals, as :func:`rank` does; equal means are ordered by name."""
     signed = -found.means if higher_is_better else found.means
-    order = sorted(
-        range(len(rivals)),
-        key=lambda k: (not found.ranked[k], math.isnan(signed[k]), np.nan_to_num(signed[k]), rivals[k]),
-    )
+    last = np.isnan(signed).tolist()
+    by_mean = np.nan_to_num(signed).tolist()
+    order = sorted(range(len(rivals)), key=lambda k: (not found.ranked[k], last[k], by_mean[k], rivals[k]))
     ranked = [k for k in order if found.ranked[k]]
-    better = found.better(higher_is_better)
-    low, high = rank_intervals(better[np.ix_(ranked, ranked)])
-    classes = tie_classes(better[np.ix_(ranked, ranked)])
+    better = found.better(higher_is_better)[np.ix_(ranked, ranked)]
+    low, high = rank_intervals(better)
+    classes = tie_classes(better)
     # As boards claim it: at the level that the first step of the correction asks for.
     level = (1 - LEVEL) / max(1, len(rivals) * (len(rivals) - 1) // 2)
+    first, second = np.array(ranked[:-1], dtype=np.int64), np.array(ranked[1:], dtype=np.int64)
+    gaps, errors = found.difference[first, second], found.error[first, second]
+    counts = samples_needed(gaps, errors, found.n[first, second], found.df[first, second], level)
+    needed = [count or None for count in counts.tolist()]
     made = []
     for position, k in enumerate(order):
+        mean = float(found.means[k])
         if not found.ranked[k]:
-            made.append(Place(rivals[k], float(found.means[k]), None, None, None, None))
+            made.append(Place(rivals[k], mean, None, None, None, None))
             continue
-        needed = None
-        if position + 1 < len(ranked):
-            other = ranked[position + 1]
-            needed = n_needed(
-                found.difference[k, other], found.error[k, other], int(found.n[k, other]), found.df[k, other], level
-            )
         place = (int(low[position]), int(high[position]), int(classes[position]))
-        made.append(Place(rivals[k], float(found.means[k]), *place, needed))
+        made.append(Place(rivals[k], mean, *place, needed[position] if position < len(needed) else None))
     return tuple(made)
 
 
@@ -280,53 +270,3 @@ def tie_classes(better: np.ndarray) -> np.ndarray:
             number += 1
             classes[(classes == 0) & ~better[anchor]] = number
     return classes
-
-
-def n_needed(difference: float, error: float, n: int, df: float, level: float = 1 - LEVEL) -> int | None:
-    """Return how many samples separate two rivals at 80 % power, if the difference is what it seems.
-
-    The variance of the mean falls as 1/n and the degrees of freedom grow as n, that is, new samples bring new people
-    as the present ones do. Power is that of the two-sided t test (noncentral t distribution).
-
-    Args:
-        difference: the mean paired difference.
-        error: its standard error with n samples.
-        n: the samples now.
-        df: the degrees of freedom now.
-        level: the p value that is called significant.
-
-    Returns:
-        The number; None if there is no difference, no error estimate, or it takes more than a million.
-    """
-    if not (math.isfinite(difference) and math.isfinite(error)) or difference == 0 or df <= 0 or n < 1:
-        return None
-    if error == 0:
-        return n
-
-    from scipy.special import nctdtr, ndtri, stdtrit
-
-    signal = abs(difference) / error
-
-    def enough(samples: int) -> bool:
-        freedom = (df + 1) * samples / n - 1
-        if freedom <= 0:
-            return False
-        shift = signal * math.sqrt(samples / n)
-        critical = float(stdtrit(freedom, 1 - level / 2))
-        # Far beyond the critical value nctdtr is 0 and slow, or NaN.
-        return shift - critical > 30 or 1 - float(nctdtr(freedom, shift, critical)) >= POWER
-
-    # The normal distribution's answer is a little less than Student's, so the search starts there.
-    about = n * ((ndtri(1 - level / 2) + ndtri(POWER)) / signal) ** 2
-    if about > MOST_SAMPLES:
-        return None
-    low, step = max(1, int(about)), 1
-    while low > 1 and enough(low):
-        low, step = max(1, low - step), step * 2
-    high, step = low + 1, 1
-    while not enough(high):
-        low, high, step = high, high + step, step * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high if high <= MOST_SAMPLES else None

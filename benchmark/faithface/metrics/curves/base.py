@@ -15,7 +15,19 @@ from typing import ClassVar, Literal, TypeVar
 import numpy as np
 
 from faithface.card import ModelCard
-from faithface.contract import ClassSide, Dataset, Explainer, FaceModel, Maps, Metric, Protocol, Samples, Scores, Which
+from faithface.contract import (
+    ClassSide,
+    Dataset,
+    Explainer,
+    FaceModel,
+    Fill,
+    Maps,
+    Metric,
+    Protocol,
+    Samples,
+    Scores,
+    Which,
+)
 from faithface.contract.metric import Range
 from faithface.errors import NotApplicable
 from faithface.metrics.curves import text
@@ -27,8 +39,8 @@ from faithface.reasons import ReasonCode
 from faithface.tasks import accepted, difference_range, score_range
 
 # The same words as in perturb, which is imported only to score; a test compares them.
-ClassFill = Literal["stranger", "blur", "black", "mean", "rise", "linear"]
-Fill = Literal["stranger", "partner", "blur", "black", "mean", "rise", "linear"]
+ClassFillName = Literal["stranger", "blur", "black", "mean", "rise", "linear"]
+FillName = Literal["stranger", "partner", "blur", "black", "mean", "rise", "linear"]
 Alter = Literal["probe", "both"]
 
 NO_THRESHOLD = "there is no decision threshold: give the card one, or load samples with clean_threshold()"
@@ -40,7 +52,7 @@ class Curve(Metric):
 
     row: ClassVar[Row]
 
-    fill: Fill
+    fill: FillName | Fill
     grid: int = 0
     points: int = 51
 
@@ -90,7 +102,7 @@ class Curve(Metric):
 class ClassCurve(Curve):
     """A curve metric of classifiers; as it is set, one that judges samples of the positive class."""
 
-    fill: ClassFill = "blur"
+    fill: ClassFillName | Fill = "blur"
     which: ClassSide = "positive"
 
 
@@ -98,7 +110,7 @@ class ClassCurve(Curve):
 class PairCurve(Curve):
     """A curve metric of verification models; as it is set, one that judges similarity maps on genuine pairs."""
 
-    fill: Fill = "stranger"
+    fill: FillName | Fill = "stranger"
     pairs: Which = "genuine"
     alter: Alter = "probe"
 
@@ -107,7 +119,7 @@ class PairCurve(Curve):
 class ImpostorCurve(PairCurve):
     """A curve metric of verification models; as it is set, one that judges dissimilarity maps on impostor pairs."""
 
-    fill: Fill = "partner"
+    fill: FillName | Fill = "partner"
     pairs: Which = "impostor"
 
 

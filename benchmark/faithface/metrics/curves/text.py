@@ -137,7 +137,8 @@ Formula
 Parameters
     ``fill``: what pixels are replaced with, {fill}
     ``blur`` (Gaussian, σ = 8 % of the shorter side), ``black`` (the papers'), ``mean`` (the image's own), ``rise``
-    (RISE's 11×11 kernel), ``linear`` (ROAD's noisy imputation; slow, because the fill depends on the mask).
+    (RISE's 11×11 kernel), ``linear`` (ROAD's noisy imputation; slow, because the fill depends on the mask). Or the
+    name of a plugin's fill.
     ``grid``: 0 = pixels (default); G = the map is averaged on a G×G grid and whole cells move, k = round(f·G²) of them,
     and x is the share of cells. Pixel row r lies in cell row ⌊r·G/H⌋, so cells may differ by one row where G does not
     divide H.

@@ -12,13 +12,15 @@ from __future__ import annotations
 import functools
 import os
 import pickle
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from faithface.contract import FaceModel, Metric
+from faithface.contract import FaceModel, Metric, Passes
 from faithface.errors import FaithfaceError, UsageError
 from faithface.model.target import execution_target
 from faithface.reasons import Reason, ReasonCode, Status
@@ -28,10 +30,30 @@ from faithface.run.executors.orders import Order
 from faithface.run.executors.processes import ProcessExecutor
 from faithface.run.guard import Watch
 from faithface.run.request import Request
-from faithface.run.results import CellShard, Event, Opened, ShardFailure, ShardSamples
+from faithface.run.results import CellShard, Event, Opened, Progress, ShardFailure, ShardSamples, Step
 from faithface.run.shard import run_shard
 
 RETRIES = 3  # how often a shard is given to another worker after its own was lost
+BEAT = 1.0  # seconds between two reports of what a worker is at
+
+
+class _Reports:
+    """Where the workers write what they are at, for the driver to read: a small actor beside them.
+
+    A worker's own results cannot carry it: they come when a cell is done with its shard, and a worker does one thing
+    at a time.
+    """
+
+    def __init__(self) -> None:
+        self.latest: dict[int, tuple[Step, Passes]] = {}
+
+    def write(self, process: int, step: Step, passes: Passes) -> None:
+        self.latest[process] = step, passes
+
+    def read(self) -> dict[int, tuple[Step, Passes]]:
+        """Return what was written since the last reading."""
+        found, self.latest = self.latest, {}
+        return found
 
 
 class _Worker:
@@ -40,10 +62,25 @@ class _Worker:
     Args:
         data: a job, by ``packed``: it is opened by the first task, so that an error of it comes back as that task's,
             and not as the loss of a worker.
+        reports: the actor that is told once a second what this process is at.
+        process: the number by which it is told.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
+    def __init__(self, data: bytes, reports: Any, process: int) -> None:
+        self.data, self.reports, self.process = data, reports, process
+        self.step, self.before = Step("open"), Passes()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            model = vars(self).get("model")
+            passes = Passes() if model is None else model.passes - self.before
+            self.reports.write.remote(self.process, self.step, passes)
+
+    def tell(self, step: Step) -> None:
+        """Note the step that begins now, and that its passes are counted from here."""
+        self.step, self.before = step, self.model.passes
 
     @functools.cached_property
     def job(self) -> Job:
@@ -68,10 +105,11 @@ class _Worker:
     def watch(self) -> Watch:
         """What plugins must leave as it is: the state of this process once the model is open."""
         _ = self.model
-        return Watch(isolated=True, surroundings=surroundings_of(self.job.group))
+        return Watch(self.tell, isolated=True, surroundings=surroundings_of(self.job.group))
 
     def opened(self) -> Opened:
         """Find the threshold and describe the model, as the local executor does."""
+        self.tell(Step("threshold"))
         threshold = group_threshold(self.model, self.job.dataset)
         return Opened(self.job.group.number, threshold, model_facts(self.model))
 
@@ -95,6 +133,25 @@ class _Task:
     cells: dict[int, tuple[str, ...]]
     actor: Any = None
     lost: int = 0
+
+
+class _Reading:
+    """Reads the reports about once a second, and waits for nothing: a run does not depend on what is told of it."""
+
+    def __init__(self, ray: Any, reports: Any) -> None:
+        self.ray, self.reports = ray, reports
+        self.asked, self.last = reports.read.remote(), time.monotonic()
+
+    def progress(self) -> Iterator[Progress]:
+        if time.monotonic() - self.last < BEAT or not self.ray.wait([self.asked], timeout=0)[0]:
+            return
+        try:
+            found = self.ray.get(self.asked)
+        except self.ray.exceptions.RayError:  # its machine has gone
+            found = {}
+        self.asked, self.last = self.reports.read.remote(), time.monotonic()
+        for process, (step, passes) in sorted(found.items()):
+            yield Progress(step, passes.forward, passes.backward, process)
 
 
 class RayExecutor:
@@ -133,35 +190,43 @@ class RayExecutor:
         self._start()
         ray = self.ray
         shared = ray.put(packed(job))
-        actors: set[Any] = set()
+        actors: dict[Any, int] = {}
+        reports = ray.remote(num_cpus=0)(_Reports).remote()
+        reading = _Reading(ray, reports)
 
         def hire() -> Any:
-            actor = self._worker(job.request).remote(shared)
-            actors.add(actor)
+            process = min(set(range(len(actors) + 1)) - set(actors.values()))
+            actor = self._worker(job.request).remote(shared, reports, process)
+            actors[actor] = process
             return actor
 
         def dismiss(actor: Any) -> None:
-            actors.discard(actor)
+            actors.pop(actor, None)
             ray.kill(actor)
 
         try:
             threshold = job.threshold
             if not job.opened:
-                found = self._opened(hire, dismiss)
+                found = yield from self._opened(hire, dismiss, reading)
                 threshold = found.threshold
                 yield found
-            yield from self._shards(job, threshold, hire, dismiss, actors)
+            yield from self._shards(job, threshold, hire, dismiss, actors, reading)
         finally:
-            for actor in list(actors):
+            for actor in [*actors, reports]:
                 ray.kill(actor)
 
-    def _opened(self, hire: Callable[[], Any], dismiss: Callable[[Any], None]) -> Opened:
+    def _opened(
+        self, hire: Callable[[], Any], dismiss: Callable[[Any], None], reading: _Reading
+    ) -> Generator[Event, None, Opened]:
         """Open the model in a worker, and in another one if that is lost."""
         said = ""
         for _attempt in range(RETRIES + 1):
             actor = hire()
             try:
-                found: Opened = self._get(actor.opened.remote())
+                reference = actor.opened.remote()
+                while not self.ray.wait([reference], timeout=BEAT)[0]:
+                    yield from reading.progress()
+                found: Opened = self._get(reference)
                 return found
             except _Lost as lost:
                 said = str(lost)
@@ -177,7 +242,8 @@ class RayExecutor:
         threshold: float | None,
         hire: Callable[[], Any],
         dismiss: Callable[[Any], None],
-        actors: set[Any],
+        actors: Mapping[Any, int],
+        reading: _Reading,
     ) -> Iterator[Event]:
         """Give the shards to workers, and yield what comes, cell by cell."""
         alive = {cell.number: scored_here(cell.metrics) for cell in job.group.cells}
@@ -199,7 +265,11 @@ class RayExecutor:
         for actor in [*actors, *(hire() for _ in range(self._count(job) - len(actors)))]:
             feed(actor)
         while running:
-            (stream,), _ = self.ray.wait(list(running), num_returns=1)
+            ready, _ = self.ray.wait(list(running), num_returns=1, timeout=BEAT)
+            yield from reading.progress()
+            if not ready:
+                continue
+            (stream,) = ready
             task = running[stream]
             try:
                 event = self._get(next(stream))
