@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from training import audit_page, masked_twins, measure_optimum, measure_orders, measure_specific
+from training import audit_page, measure_optimum, measure_orders, measure_specific
 from training.evaluate_zoo import with_table
 
 PAGES: dict[str, tuple[Any, Any]] = {
@@ -18,7 +18,6 @@ PAGES: dict[str, tuple[Any, Any]] = {
     "optimum": (measure_optimum, measure_optimum.table),
     "faults": (measure_specific, measure_specific.faults_table),
     "orders": (measure_orders, measure_orders.tables),
-    "twins": (masked_twins, masked_twins.table),
 }
 
 

@@ -102,7 +102,7 @@ def curves(
     setting = _Setting(kind, fill, grid, points, alter)
     _maps_of(samples, maps, setting)  # refuses maps of a wrong kind or shape
     check_fill(fill, samples.dataset, samples.are_pairs)
-    known = maps.cached(_known_curves, setting)
+    known = maps.cached(_known_curves, model, samples, setting)
     with one_thread():
         reasons, flags = maps.cached(_remarks, samples, setting)
         missing = [d for d in directions if d not in known]
@@ -110,8 +110,11 @@ def curves(
     return Curves(np.linspace(0, 1, points), {d: known[d] for d in directions}, reasons, flags)
 
 
-def _known_curves(maps: Maps, setting: _Setting) -> dict[str, np.ndarray]:
-    """Return the curves known so far by direction, to be filled in; called through :meth:`Maps.cached`."""
+def _known_curves(maps: Maps, model: FaceModel, samples: Samples, setting: _Setting) -> dict[str, np.ndarray]:
+    """Return the curves known so far by direction, to be filled in; called through :meth:`Maps.cached`.
+
+    The same maps have other curves on another model, and on samples of another seed.
+    """
     return {}
 
 
