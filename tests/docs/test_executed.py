@@ -236,7 +236,7 @@ SMALLER: dict[str, tuple[tuple[str, str], ...]] = {
     "docs/datasets/planted.md": (("identities=200", "identities=2"), ("n=2000", "n=4")),
     "docs/how-to/find-shortcuts.md": (("limit=30", "limit=4, fills=1"),),
     "docs/how-to/report-on-a-network.md": (("judged=0", "judged=0, samples=2, fills=1, compare=0"),),
-    "docs/how-to/why-this-face.md": (("pairs.csv@faces\"", "pairs.csv@faces\", fills=1"),),
+    "docs/how-to/why-this-face.md": (('pairs.csv@faces"', 'pairs.csv@faces", fill="blur", fills=1'),),
     "docs/how-to/write-a-fill.md": (("check_fill(Nearest())", "check_fill(Nearest(), tasks=['pad'])"),),
     "docs/reference/python-api.md": (("limit=8", "limit=2"), ('"--limit", "4"', json.dumps([*BUILTIN, *QUICK])[1:-1]),
                                      ("gap@1(grid=14)", "gap@1(grid=4)")),
