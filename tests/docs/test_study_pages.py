@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from training import audit_page, measure_optimum, measure_orders, measure_specific
+from training import audit_page, masked_twins, measure_optimum, measure_orders, measure_specific
 from training.evaluate_zoo import with_table
 
 PAGES: dict[str, tuple[Any, Any]] = {
     "ten maps": (audit_page, audit_page.tables),
     "optimum": (measure_optimum, measure_optimum.table),
+    "twins": (masked_twins, masked_twins.table),
     "faults": (measure_specific, measure_specific.faults_table),
     "orders": (measure_orders, measure_orders.tables),
 }
