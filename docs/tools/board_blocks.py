@@ -320,9 +320,7 @@ def classifier_methods() -> str:
         "passes a map, forward + backward",
     ]
     n = ", ".join(f"{samples_of(t, GAP)} on `{t.first.model.name}`" for t in tables)
-    return (
-        markdown(head, [line for _f, _g, line in ranked]) + f"\n\nPositive images: {n}. " + _source("pad")
-    )
+    return markdown(head, [line for _f, _g, line in ranked]) + f"\n\nPositive images: {n}. " + _source("pad")
 
 
 def _gates(row: Row) -> tuple[int, int]:
