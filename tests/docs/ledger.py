@@ -50,6 +50,7 @@ PICTURES = {
 """Blocks without a language that hold no command."""
 
 NOT_RUN: dict[tuple[str, str], Why] = {
+    ("docs/explanation/audit.md", "audit --join one"): Why.MINUTES,
     ("docs/explanation/audit.md", "audit --metric gap@1"): Why.MINUTES,
     ("docs/explanation/trust.md", "verify leaderboards/demo/latest --sample 20"): Why.MINUTES,
     ("docs/explanation/trust.md", "verify leaderboards/demo/latest --attest"): Why.MINUTES,

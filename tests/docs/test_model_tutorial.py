@@ -39,7 +39,7 @@ def test_the_tutorial_leads_to_an_answer(
     assert "attack 0.925" in step("explain")
     assert Path("attack.png").is_file()
     board = step("run", "--limit", "4", "--workers", "0", "--quiet")
-    numbers = {name: float(number) for name, number in re.findall(r"– +([\w-]+) +(-?\d\.\d{4})", board)}
+    numbers = {name: float(number) for name, number in re.findall(r"(?m)^ +(?:– +)?([\w-]+) +(-?\d\.\d{4})", board)}
     assert min(numbers["occlusion"], numbers["grad-cam"]) > 0.5 > numbers["random"]
     assert numbers["centre-prior"] < -0.3
     found = step("shortcuts", "--limit", "4", "--fills", "1")
