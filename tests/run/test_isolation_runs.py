@@ -144,6 +144,38 @@ def test_killed_workers_cost_nothing_but_time(plan: Plan, clean: Ran, tmp_path: 
     assert values.equals(clean.values)
 
 
+class Asking(Killing):
+    """An executor that has a worker do something else after every event, as a driver has it read more of a dataset."""
+
+    def __call__(self, job: Job, /) -> Iterator[Event]:
+        for event in self.executor(job):
+            assert self.executor.apply(added, 1, len(self.after)) == 1
+            self.seen += isinstance(event, CellShard)
+            yield event
+
+
+def added(one: int, other: int, beat: Any) -> int:
+    return one + other
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_call_during_a_job_takes_nothing_from_it(plan: Plan, clean: Ran, tmp_path: Path, workers: int) -> None:
+    """What a busy worker says belongs to its job: the call went to it, took its values, and the run waited for them."""
+    pool = ProcessExecutor(workers, timeout=60)
+    asking = Asking(pool, ())
+    try:
+        outcome = execute_plan(plan, tmp_path / "run", executor=asking)
+    finally:
+        pool.close()
+    assert outcome.exit_code == 0, outcome.failures
+    assert asking.seen >= len(clean.cells)
+    with open_run(tmp_path / "run") as store:
+        from faithface.run.export import run_values
+
+        values = run_values(store).sort("dataset", "explainer", "metric", "sample")
+    assert values.equals(clean.values)
+
+
 class Interrupted(Silent):
     """A reporter at whose n-th word the user presses Ctrl-C."""
 

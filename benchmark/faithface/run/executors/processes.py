@@ -121,6 +121,13 @@ class ProcessExecutor:
                 if child.state != "ready":
                     self.drop(child)
 
+    def _free(self) -> Child:
+        """Return a worker that does nothing for a job: what a busy one says belongs to its job; a call would take it."""
+        for child in self.children:
+            if child.state in ("new", "ready") and not child.orders:
+                return child
+        return self.child()
+
     def apply(
         self,
         function: Callable[..., T],
@@ -163,7 +170,7 @@ class ProcessExecutor:
 
     def _call(self, kind: str, data: bytes, about: Mapping[str, str], raised: ReasonCode) -> Iterator[Any]:
         """Yield the parts, or the one result, of a function that is called in a worker."""
-        child = self.children[0] if self.children else self.child()
+        child = self._free()
         # Its time begins when the worker says so: starting a process is nobody's fault.
         child.send(kind, data)
         child.state = "busy"
