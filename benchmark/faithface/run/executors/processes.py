@@ -122,7 +122,7 @@ class ProcessExecutor:
                     self.drop(child)
 
     def _free(self) -> Child:
-        """Return a worker that does nothing for a job: what a busy one says belongs to its job; a call would take it."""
+        """Return a worker with nothing to do: what a busy one says belongs to its job, and a call would take it."""
         for child in self.children:
             if child.state in ("new", "ready") and not child.orders:
                 return child
