@@ -225,7 +225,7 @@ def test_a_suite_on_another_model_says_what_is_not_applicable_there(faithface: A
         ({"--explainer": "grad-cm"}, 'no explainer "grad-cm"; did you mean "grad-cam'),
         ({"--metric": "deletoin@1"}, 'no metric "deletoin@1"; did you mean "deletion@1"?'),
         ({"--metric": "deletion"}, "has no version"),
-        ({"--metric": "deletion@1(fill=blak)"}, "expected one of"),
+        ({"--metric": "deletion@1(fill=blak)"}, 'fill "blak" is not known; did you mean "black"?'),
         ({"--metric": "deletion@1(fil=black)"}, 'did you mean "fill"?'),
         ({"--metric": "gap-similarity@1"}, "for verification only; the model is for pad"),
         ({"--model": "nothing.toml"}, "no such"),

@@ -226,7 +226,7 @@ def test_describe_lists_defaults_and_allowed_values() -> None:
     assert "  noise = 0.01  (number)" in describe(Road())
     assert "  truth = relevance+similarity+dissimilarity  (names joined by +)" in describe(RelevanceMass())
     gap = next(metric for metric in METRICS if metric.id == "gap@1")
-    assert "  fill = blur  (one of: stranger, blur, black, mean, rise, linear)" in describe(gap)
+    assert "  fill = blur  (one of: stranger, blur, black, mean, rise, linear, or a fill of a plugin)" in describe(gap)
 
 
 def test_the_command_writes_pages_and_removes_those_that_no_metric_has(tmp_path: Path, monkeypatch) -> None:

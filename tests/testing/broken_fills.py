@@ -41,7 +41,7 @@ class SoundInpainting(Fill):
 
 def seeds_globally(fill: BrokenFill, model: FaceModel, removal: Removal, good: torch.Tensor) -> torch.Tensor:
     torch.manual_seed(0)
-    return (good + 0.1 * torch.rand(good.shape, device=good.device)).clamp(0, 1)
+    return (good + 0.1 * torch.rand(good.shape[1:], device=good.device)).clamp(0, 1)
 
 
 def adds_up_the_batch(fill: BrokenFill, model: FaceModel, removal: Removal, good: torch.Tensor) -> torch.Tensor:

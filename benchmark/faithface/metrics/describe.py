@@ -9,11 +9,12 @@ import dataclasses
 import inspect
 import re
 import textwrap
+import types
 import typing
 from dataclasses import dataclass
 from typing import Any
 
-from faithface.contract import Metric
+from faithface.contract import Fill, Metric
 from faithface.specs import format_value, parameters
 
 ARROWS = {"higher": "↑", "lower": "↓"}
@@ -174,6 +175,8 @@ def _allowed(hint: Any) -> str:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return f"one of: {', '.join(map(str, args))}"
+    if origin in (types.UnionType, typing.Union) and Fill in args:
+        return f"{_allowed(args[0])}, or a fill of a plugin"
     if origin is tuple:
         return "names joined by +"
     names: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false"}

@@ -244,7 +244,8 @@ class _Hooks:
 def _convert(prepared: onnx.ModelProto) -> Any:
     copy = onnx.ModelProto()  # the converter fuses nodes of its input graph
     copy.CopyFrom(prepared)
-    with warnings.catch_warnings():
+    # The converter's modules draw initial weights before they get those of the file.
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         network = import_onnx2pytorch().ConvertModel(copy)
     for node in copy.graph.node:
