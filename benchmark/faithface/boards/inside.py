@@ -150,7 +150,9 @@ def _number(kept: Kept, number: Number, rows: pl.DataFrame, metric_of: MetricOf)
     said = (number.n, number.invalid, number.flagged)
     if said != (counted := (len(values), len(rows) - len(values), flagged)):
         yield Check.COUNT, f"{title} has n, invalid, flagged {counted}; it says {said}"
-    if number.which in ("genuine", "impostor") and set(rows["label"].unique()) - {number.which}:
+    # Of classifiers, which have no pairs, ``genuine`` means all samples (see Samples.where).
+    pairs = kept.record.model.task == "verification"
+    if pairs and number.which in ("genuine", "impostor") and set(rows["label"].unique()) - {number.which}:
         yield Check.SAMPLES, f"{title} is judged on {number.which} pairs and has values of others"
     metric = metric_of(number.protocol)
     if metric is not None:
