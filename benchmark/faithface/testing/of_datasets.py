@@ -404,7 +404,8 @@ def check_dataset(
     Args:
         dataset: as it would be registered; one that needs a path is opened on it before (``with_argument``).
         limit: how many samples are read, at the least one of each class.
-        expected_failures, only: as of :func:`~faithface.testing.check_explainer`.
+        expected_failures: as of :func:`~faithface.testing.check_explainer`.
+        only: likewise.
 
     Raises:
         UsageError: the dataset needs a path.

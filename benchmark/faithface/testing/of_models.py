@@ -329,7 +329,8 @@ def check_model(
         model: a card, or a card's path.
         dataset: labelled samples on which the model should work. Without one nothing can say whether colour order,
             normalisation and class order are right, and those checks are skipped.
-        expected_failures, only: as of :func:`~faithface.testing.check_explainer`.
+        expected_failures: as of :func:`~faithface.testing.check_explainer`.
+        only: likewise.
     """
     card = model if isinstance(model, ModelCard) else load_card(Path(model))
     chosen = [check for check in CHECKS if only is None or check.name in only]

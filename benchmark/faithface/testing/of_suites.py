@@ -128,7 +128,8 @@ def check_suite(
     Args:
         suite: the file's path.
         registry: the plugins; None: those that are installed.
-        expected_failures, only: as of :func:`~faithface.testing.check_explainer`.
+        expected_failures: as of :func:`~faithface.testing.check_explainer`.
+        only: likewise.
     """
     path = Path(suite)
     chosen = [check for check in CHECKS if only is None or check.name in only]
