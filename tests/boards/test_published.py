@@ -13,7 +13,7 @@ PUBLISHED = sorted(Path(__file__).parents[2].glob("leaderboards/*/v*"))
 
 def test_there_are_boards() -> None:
     # The audit's folder has no version; a glob that finds nothing would leave nothing to test.
-    assert {path.parent.name for path in PUBLISHED} >= {"demo", "models", "pad", "real", "verification"}
+    assert {path.parent.name for path in PUBLISHED} >= {"demo", "models", "pad", "real", "synthetic", "verification"}
 
 
 @pytest.mark.parametrize("board", PUBLISHED, ids=lambda path: f"{path.parent.name}-{path.name}")
