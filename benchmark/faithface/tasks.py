@@ -246,8 +246,8 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
         scores: N numbers, all finite.
         positive: N bools, neither all True nor all False.
     """
-    from scipy.stats import rankdata
-
-    ranks = rankdata(scores)
-    p, n = int(positive.sum()), int((~positive).sum())
-    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
+    # In sorted order the negatives below a positive, and those at it, are counted by two searches. Boards need this
+    # number, and a statistics library would take them longer to import than all else they do.
+    negatives = np.sort(scores[~positive])
+    below, up_to = (np.searchsorted(negatives, scores[positive], side=side) for side in ("left", "right"))
+    return float((below + up_to).mean()) / (2 * len(negatives))
