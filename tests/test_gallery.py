@@ -198,7 +198,7 @@ def test_watching_writes_the_pages_again_as_cells_finish(
         execute(plan, run)
     monkeypatch.setattr("faithface.plugins.load_registry", lambda: whole)
     site = run / VIEW / "site"
-    lock = RunLock(run)  # as of somebody who goes on with the run
+    lock = RunLock(run)  # as another process holds it that resumes the run
     seen: list[tuple[str, set[str], int]] = []
 
     def look(_seconds: float) -> None:
