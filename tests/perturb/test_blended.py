@@ -11,7 +11,7 @@ import torch
 from faithface.contract import BatchingPolicy
 from faithface.errors import RunError
 from faithface.model import open_model
-from faithface.perturb import blended_outputs, covered_outputs
+from faithface.perturb import blended_outputs, blended_outputs_of_several, covered_outputs
 from tests.support.networks import KINDS, sample_batch, tiny
 
 
@@ -54,6 +54,19 @@ def test_covered_rows_are_covered_pixels(model: Any, color: str, batch: int, wor
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("batch", "workers"), [(4, 1), (3, 2), (64, 2)])
+def test_several_images_give_bit_for_bit_what_each_gives_alone(model: Any, batch: int, workers: int) -> None:
+    images = sample_batch(model, 3).images
+    masks = torch.rand(3, 11, 16, 16, generator=torch.Generator().manual_seed(2))
+    model.use_batching(BatchingPolicy(model.fixed_batch or batch, workers))
+    fill = color_of("colour")
+    alone = [blended_outputs(model, image, fill, 11, masks[i].__getitem__) for i, image in enumerate(images)]
+    before = model.passes.forward
+    got = blended_outputs_of_several(model, images, fill, 11, lambda view, part: masks[view, part])
+    assert torch.equal(got, torch.stack(alone))
+    assert model.passes.forward - before == 33
+
+
 def test_masks_are_asked_for_once_each_from_the_threads_that_run_them(tmp_path: Any) -> None:
     model = open_model(tiny("cnn", "pad", tmp_path, size=16))
     model.use_batching(BatchingPolicy(4, 2))
@@ -94,5 +107,10 @@ def test_a_model_without_a_host_feed_makes_the_images_itself(tmp_path: Any, monk
     windows = [(0, 0, 4, 4), (3, 5, 9, 16)]
     expected = blended_outputs(model, image, fill, 9, masks.__getitem__), covered_outputs(model, image, fill, windows)
     monkeypatch.setattr(model, "feed", lambda: None)
+    several = blended_outputs_of_several(
+        model, torch.stack([image, image.flip(0)]), fill, 9, lambda _, part: masks[part]
+    )
+    torch.testing.assert_close(several[0], expected[0])
+    torch.testing.assert_close(several[1], model.outputs(fill + masks[:, None] * (image.flip(0) - fill)))
     torch.testing.assert_close(blended_outputs(model, image, fill, 9, masks.__getitem__), expected[0])
     torch.testing.assert_close(covered_outputs(model, image, fill, windows), expected[1])

@@ -10,7 +10,7 @@ serve others: :func:`rank` (which pixels), :func:`fill_images` and ``linear.impu
 · ``blended.py`` · ``curves.py`` · ``prefetch.py``
 """
 
-from faithface.perturb.blended import blended_outputs, covered_outputs
+from faithface.perturb.blended import blended_outputs, blended_outputs_of_several, covered_outputs
 from faithface.perturb.curves import Curves, area, curves
 from faithface.perturb.engine import run_masking_plan
 from faithface.perturb.fills import FILLS, FillName, fill_images, inpainted
@@ -27,6 +27,7 @@ __all__ = [
     "Track",
     "area",
     "blended_outputs",
+    "blended_outputs_of_several",
     "covered_outputs",
     "curves",
     "fill_images",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
-from faithface.perturb import blended_outputs
+from faithface.perturb import blended_outputs_of_several
 from faithface_plugins.explainers.cams import cam_maps
 from faithface_plugins.explainers.common import Fill, fill_color, scores_of
 
@@ -52,14 +52,12 @@ class ScoreCam(Explainer):
         views = samples.views()
         seen = model.activations(views.images, None, self.layer or None)
         fill = fill_color(model.card.input, self.fill).to(views.images)
-        scores = []
-        for i, (image, channels) in enumerate(zip(views.images, seen.values, strict=True)):
 
-            def masks(part: slice, image: Tensor = image, channels: Tensor = channels) -> Tensor:
-                return channel_masks(channels[part], model.size).to(image.device)
+        def masks(view: int, part: slice) -> Tensor:
+            return channel_masks(seen.values[view, part], model.size)
 
-            outputs = blended_outputs(model, image, fill, len(channels), masks)
-            scores.append(scores_of(model.card, outputs, views.target.take(slice(i, i + 1))))
+        outputs = blended_outputs_of_several(model, views.images, fill, seen.values.shape[1], masks)
+        scores = [scores_of(model.card, y, views.target.take(slice(i, i + 1))) for i, y in enumerate(outputs)]
         y = torch.stack(scores).to(seen.values.device)
 
         def cam(weights: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ part is similarity, the negative part dissimilarity.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
-from faithface.perturb import blended_outputs
+from faithface.perturb import blended_outputs_of_several
 from faithface.seeds import seed_for
+from faithface.threads import one_thread, thread_count
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scores_of
 
 if TYPE_CHECKING:
@@ -51,7 +53,11 @@ def segment(image: Tensor, how: Segmentation, count: int) -> Tensor:
 
 def segments(samples: Samples, segmentation: Segmentation, count: int) -> list[Tensor]:
     """Return the segments of every view of a batch; called through :meth:`Samples.cached`."""
-    return [segment(image, segmentation, count) for image in samples.views().images]
+    images = samples.views().images
+    if segmentation == "grid" or images.device.type != "cpu":
+        return [segment(image, segmentation, count) for image in images]
+    with one_thread(), ThreadPoolExecutor(thread_count()) as pool:  # slic gives the interpreter's lock back
+        return list(pool.map(lambda image: segment(image, segmentation, count), images))
 
 
 def paint_coefficients(
@@ -62,7 +68,7 @@ def paint_coefficients(
     draw: Callable[[int, torch.Generator], Tensor],
     fit: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Maps:
-    """Explain a batch view by view.
+    """Explain a batch: draw for each view, score the views side by side, fit each.
 
     Args:
         how: segmentation, about how many segments, fill and score.
@@ -74,18 +80,23 @@ def paint_coefficients(
     color = fill_color(model.card.input, fill).to(views.images)
     # Both explainers of this file cut the same images, and cutting takes a tenth of their time.
     cut = samples.cached(segments, segmentation, count)
+
+    def drawn(i: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed_for(samples.seed, views.seed_ids[i], purpose))
+        return draw(int(cut[i].max()) + 1, generator)
+
+    with ThreadPoolExecutor(1) as drawing:  # the next view is drawn while this one is scored
+        seen = [drawing.submit(drawn, i) for i in range(len(cut))]
+
+        def visible(view: int, part: slice) -> Tensor:
+            shown = seen[view].result()[part].to(views.images)
+            return shown.index_select(1, cut[view].flatten()).unflatten(1, model.size)
+
+        outputs = blended_outputs_of_several(model, views.images, color, len(seen[0].result()), visible)
     maps = []
-    for i, (image, labels, seed_id) in enumerate(zip(views.images, cut, views.seed_ids, strict=True)):
-        generator = torch.Generator().manual_seed(seed_for(samples.seed, seed_id, purpose))
-        seen = draw(int(labels.max()) + 1, generator)
-        shown = seen.to(image)
-
-        def visible(part: slice, labels: Tensor = labels, shown: Tensor = shown) -> Tensor:
-            return shown[part].index_select(1, labels.flatten()).unflatten(1, labels.shape)
-
-        outputs = blended_outputs(model, image, color, len(seen), visible)
-        y = scores_of(model.card, outputs, views.target.take(slice(i, i + 1)), score)
-        found = fit(seen.double().numpy(), y.double().cpu().numpy())
+    for i, labels in enumerate(cut):
+        y = scores_of(model.card, outputs[i], views.target.take(slice(i, i + 1)), score)
+        found = fit(seen[i].result().double().numpy(), y.double().cpu().numpy())
         maps.append(torch.from_numpy(found).to(labels.device)[labels])
     return Maps.from_views(torch.stack(maps), samples)
 
@@ -102,9 +113,13 @@ def weighted_fit(seen: np.ndarray, y: np.ndarray, weights: np.ndarray, ridge: fl
     root = np.sqrt(weights)
     x = (seen - np.average(seen, axis=0, weights=weights)) * root[:, None]
     target = (y - np.average(y, weights=weights)) * root
-    if ridge:
-        return np.linalg.solve(x.T @ x + ridge * np.eye(x.shape[1]), x.T @ target)
-    return np.linalg.lstsq(x, target, rcond=None)[0]
+    a, b = torch.from_numpy(x), torch.from_numpy(target[:, None])
+    with one_thread():  # numpy's threads would wait for cores on which ONNX Runtime's still spin
+        if ridge:
+            found = torch.linalg.solve(a.T @ a + ridge * torch.eye(a.shape[1], dtype=a.dtype), a.T @ b)
+        else:
+            found = torch.linalg.lstsq(a, b, driver="gelsd").solution
+    return found[:, 0].numpy()
 
 
 @dataclass(frozen=True)
