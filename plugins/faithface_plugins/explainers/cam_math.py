@@ -51,8 +51,15 @@ def layer_cam(a: Tensor, g: Tensor) -> Tensor:
 def eigen_cam(a: Tensor) -> Tensor:
     """X̄·v_1: the centred (h·w)×C activations on their first right singular vector; the largest |value| is positive."""
     rows = a.flatten(2).transpose(1, 2).to(torch.float64)
-    left, values, _ = torch.linalg.svd(rows - rows.mean(dim=1, keepdim=True), full_matrices=False)
-    projection = left[..., 0] * values[..., :1]
+    rows = rows - rows.mean(dim=1, keepdim=True)
+    # The strongest direction from the smaller of the two Gram matrices: several times as fast as the whole
+    # decomposition. Squaring costs accuracy in the weak directions only.
+    if rows.shape[1] <= rows.shape[2]:
+        values, vectors = torch.linalg.eigh(rows @ rows.transpose(1, 2))
+        projection = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
+    else:
+        _, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)
+        projection = (rows @ vectors[..., -1:])[..., 0]
     flip = projection.amin(dim=1).abs() > projection.amax(dim=1).abs()
     projection = torch.where(flip[:, None], -projection, projection)
     return projection.to(a.dtype).unflatten(1, a.shape[2:])
