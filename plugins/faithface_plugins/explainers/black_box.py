@@ -16,6 +16,7 @@ from faithface.contract import Explainer, FaceModel, Maps, Method, Samples
 from faithface.lazy import torch
 from faithface.perturb import blended_outputs, covered_outputs
 from faithface.seeds import rng_for
+from faithface.threads import one_thread
 from faithface_plugins.explainers.common import Fill, Score, fill_color, scalar_of, scores_of
 
 if TYPE_CHECKING:
@@ -180,11 +181,12 @@ class RiseMasks:
 
         Masks that are cropped alike are enlarged alike, and enlarging is linear: grids are summed first.
         """
-        down, across = (crops.astype(np.float64) for crops in self.crops)
+        down, across = (torch.from_numpy(crops).double() for crops in self.crops)
         alike = self.offsets[:, 0] * len(across) + self.offsets[:, 1] == np.arange(len(down) * len(across))[:, None]
-        grids = (alike * weights) @ self.grids.reshape(len(weights), -1)
-        grids = grids.reshape(len(down), len(across), *self.grids.shape[1:])
-        return (down @ (grids @ across).sum(axis=1)).sum(axis=0)  # type: ignore[no-any-return]
+        with one_thread():  # numpy's threads would spin for a while, beside the next image's passes
+            grids = torch.from_numpy(alike * weights) @ torch.from_numpy(self.grids).double().flatten(1)
+            grids = grids.unflatten(0, (len(down), len(across))).unflatten(2, self.grids.shape[1:])
+            return (down @ (grids @ across).sum(dim=1)).sum(dim=0).numpy()  # type: ignore[no-any-return]
 
     @cached_property
     def crops(self) -> tuple[np.ndarray, np.ndarray]:
