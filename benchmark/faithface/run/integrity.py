@@ -11,37 +11,36 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from faithface.contract import FaceModel
+from faithface.contract import Face, FaceModel, Pair, Sample
 from faithface.contract.cache import Cache
 
 COLUMNS = 1021
+EMPTY = np.empty(0, np.uint8)
+PLAIN = frozenset({type(None), str, bytes, int, float, bool})
 DEEP = 8  # containers within containers, before a walk ends
 
 
 def digest(array: Tensor | np.ndarray) -> bytes:
     """Return a digest of an array's shape, dtype and content."""
     if isinstance(array, Tensor):
-        plain = array.detach().resolve_conj().resolve_neg()
-        if plain.device.type != "cpu":
-            plain = plain.cpu()
-        if plain.layout != torch.strided or plain.is_quantized:
-            return repr(plain).encode()
-        shape, kind = tuple(plain.shape), str(plain.dtype)
-        raw = (
-            _smallest(plain).contiguous().reshape(-1).view(torch.uint8).numpy()
-            if plain.numel()
-            else np.empty(0, np.uint8)
-        )
+        shape, kind = tuple(array.shape), str(array.dtype)
+        try:
+            held = _smallest(array.detach()).numpy()
+        except (TypeError, RuntimeError):  # on a device, sparse, quantized, conjugated, or of a type numpy lacks
+            plain = array.detach().resolve_conj().resolve_neg().cpu()
+            if plain.layout != torch.strided or plain.is_quantized:
+                return repr(plain).encode()
+            held = _smallest(plain).contiguous().reshape(-1).view(torch.uint8).numpy() if plain.numel() else EMPTY
     else:
-        shape, kind = array.shape, array.dtype.str
-        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        shape, kind, held = array.shape, array.dtype.str, array
+    raw = np.ascontiguousarray(held).reshape(-1).view(np.uint8)
     whole = len(raw) // (8 * COLUMNS) * 8 * COLUMNS
     found = hashlib.blake2b(repr((shape, kind)).encode(), digest_size=16)
     if whole:
@@ -53,7 +52,10 @@ def digest(array: Tensor | np.ndarray) -> bytes:
 
 def _smallest(tensor: Tensor) -> Tensor:
     """Return a tensor without the axes along which it is only repeated."""
-    for axis, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
+    strides = tensor.stride()
+    if 0 not in strides:
+        return tensor
+    for axis, (size, stride) in enumerate(zip(tensor.shape, strides, strict=True)):
         if stride == 0 and size > 1:
             tensor = tensor.narrow(axis, 0, 1)
     return tensor
@@ -61,32 +63,40 @@ def _smallest(tensor: Tensor) -> Tensor:
 
 def arrays_in(value: Any, depth: int = DEEP) -> Iterator[Tensor | np.ndarray]:
     """Yield the arrays in nested containers, dataclasses, modules, models and caches."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, np.ndarray):
-        if not value.dtype.hasobject:
-            yield value
-    elif depth == 0 or value is None or isinstance(value, str | bytes | int | float | type):
-        return
-    elif isinstance(value, torch.nn.Module):
-        yield from value.parameters()
-        yield from value.buffers()
-    elif isinstance(value, Cache):
-        for found in value.values():
-            yield from arrays_in(found, depth - 1)
-    elif isinstance(value, FaceModel):
-        for key, found in vars(value).items():
-            if key in ("cache", "twin", "_last"):
-                yield from arrays_in(found, depth - 1)
-    elif isinstance(value, Mapping):
-        for found in tuple(value.values()):
-            yield from arrays_in(found, depth - 1)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for found in tuple(value):
-            yield from arrays_in(found, depth - 1)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from arrays_in(getattr(value, field.name, None), depth - 1)
+    left = [(value, depth)]
+    while left:  # a loop, not a recursion: this is done after every step of a run, and most of what is met are numbers
+        one, more = left.pop()
+        if type(one) in PLAIN:
+            continue
+        if isinstance(one, Tensor):
+            yield one
+        elif isinstance(one, np.ndarray):
+            if not one.dtype.hasobject:
+                yield one
+        elif more == 0 or isinstance(one, str | bytes | int | float | type):
+            continue
+        elif isinstance(one, torch.nn.Module):
+            yield from one.parameters()
+            yield from one.buffers()
+        else:
+            left += [(inner, more - 1) for inner in _inside(one) if type(inner) not in PLAIN]
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    """Return what a container, dataclass, model or cache holds; items hold no arrays, and a set has very many."""
+    if isinstance(value, Sample | Pair | Face):
+        return ()
+    if isinstance(value, Cache):
+        return value.values()
+    if isinstance(value, FaceModel):
+        return [found for key, found in vars(value).items() if key in ("cache", "twin", "_last")]
+    if isinstance(value, Mapping):
+        return tuple(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return tuple(value)
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return ()
 
 
 class Seals:
