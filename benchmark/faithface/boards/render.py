@@ -10,18 +10,19 @@ import collections
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from tabulate import tabulate
 
 from faithface.boards import escaping
-from faithface.boards.board import APART, Board, Column, Row, Table, passed
+from faithface.boards.board import Board, Column, Row, Table, passed
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
 from faithface.boards.flags import flag_lines, implausible
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
+from faithface.boards.verdicts import APART, LEGEND, SIGNS, Mark
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 
@@ -37,7 +38,8 @@ JUDGED = {
 }
 HEADINGS = (
     "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
+    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason", "audit",
+    "audit_reason",
 )  # fmt: skip
 
 
@@ -142,8 +144,36 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
 
 
 def apart(column: Column) -> str:
-    """Return the remark on a column that is shown and not ranked; "" for those that judge."""
-    return f" ({column.sample.family})" if column.sample.family in APART else ""
+    """Return the remark on a column: its family, where that is not ranked, and the mark of the audit; "" without."""
+    mark = column.standing.mark
+    said = [str(column.sample.family)] if column.sample.family in APART else []
+    said += [str(mark)] if mark in (Mark.DESCRIBES, Mark.FAILS) else []
+    return f" {SIGNS[mark]}" if not said and mark else f" ({', '.join(said)})" if said else ""
+
+
+def marked(columns: Iterable[Column]) -> list[tuple[Mark, str, list[str]]]:
+    """Return the marks of some columns with their reasons, and the protocols that have each; the mildest mark first."""
+    found: dict[tuple[Mark, str], list[str]] = {}
+    for column in columns:
+        protocols = found.setdefault((column.standing.mark, column.standing.why), [])
+        if column.protocol not in protocols:
+            protocols.append(column.protocol)
+    order = list(LEGEND)
+    shown = sorted((one for one in found if one[0]), key=lambda one: order.index(one[0]))
+    return [(mark, why, found[mark, why]) for mark, why in shown]
+
+
+def marks_text(columns: Iterable[Column]) -> list[str]:
+    """Return the legend of the marks that some columns have: what each means, and whom it is given, with the reason."""
+    found = marked(columns)
+    lines = []
+    for mark, text in LEGEND.items():
+        mine = [(why, protocols) for one, why, protocols in found if one is mark]
+        if mine:
+            lines.append(f"{SIGNS[mark]} {text}.")
+            reasons = [(why.partition(": ")[2], ", ".join(protocols)) for why, protocols in mine]
+            lines += [f"{protocols}: {reason}" if reason else protocols for reason, protocols in reasons]
+    return lines
 
 
 def family_line(table: Table, family: str) -> list[str]:
@@ -175,10 +205,20 @@ def protocol_markdown(table: Table) -> str:
                 JUDGED.get(one.which, one.which),
                 span(n.n for n in found),
                 span(n.invalid for n in found),
+                verdict_text(column),
                 one.source,
             ]
         )
-    return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "source"])
+    return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "audit", "source"])
+
+
+def verdict_text(column: Column) -> str:
+    """Return the audit's verdict on a column's metric, with what speaks against it."""
+    said = str(column.standing.examined.verdict)
+    if column.sample.family == "cost":
+        return "states costs: nothing to examine"
+    why = column.standing.why.partition(": ")[2]
+    return f"{said}: {why}" if why else said
 
 
 def bound(value: float | None, sign: str) -> str:
@@ -262,10 +302,14 @@ def markdown(board: Board) -> str:
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
         "pairs). Gates are passed or failed. Gates, descriptions, costs and protocols with a summary of their own are "
-        "not ranked, and neither is anything with too few samples or people. Rows are in the order of the first "
-        "column; controls stand at the foot and are not ranked. The tables are made from the records beside them; "
-        "`faithface leaderboard build` on this folder must change nothing."
+        "not ranked, and neither is a metric that the audit does not let judge, nor anything with too few samples or "
+        "people. Rows are in the order of the first column; controls stand at the foot and are not ranked. The tables "
+        "are made from the records beside them and the audit of the metrics; `faithface leaderboard build` on this "
+        "folder must change nothing."
     )
+    if marks := marks_text(column for table in board.tables for column in shown_columns(table)):
+        signs = tuple(SIGNS[mark] for mark in LEGEND)
+        parts.append("\n".join(f"{'' if line.startswith(signs) else '  '}* {escape(line)}" for line in marks))
     explainers = [row for table in board.tables if table.kind == "explainers" for row in table.rows]
     if legend := controls_text(row.title for row in explainers if row.control):
         parts.append(escape(legend))
@@ -380,12 +424,13 @@ def table_csv(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(HEADINGS)
     known: dict[str, str] = {"": ""}  # a table repeats its protocols in every row
+    audit = {c.protocol: [str(c.standing.examined.verdict), escaping.csv_cell(c.standing.why)] for c in table.columns}
     for row in table.rows:
-        writer.writerows(_lines(row, known))
+        writer.writerows(_lines(row, known, audit))
     return out.getvalue()
 
 
-def _lines(row: Row, known: dict[str, str]) -> Iterator[list[str]]:
+def _lines(row: Row, known: dict[str, str], audit: Mapping[str, list[str]]) -> Iterator[list[str]]:
     def cell(text: str) -> str:
         if text not in known:
             known[text] = escaping.csv_cell(text)
@@ -413,4 +458,5 @@ def _lines(row: Row, known: dict[str, str]) -> Iterator[list[str]]:
             "" if place is None or place.tie_class is None else str(place.tie_class),
             *after,
             cell(one.reason),
+            *(audit.get(one.protocol) or ["", ""]),
         ]

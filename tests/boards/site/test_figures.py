@@ -18,6 +18,7 @@ from faithface.boards.record import Kept, read_records
 from faithface.boards.site import drawing, figures, read_extras, write_site
 from faithface.boards.site.check import site_findings
 from faithface.boards.site.figures import MANIFEST
+from faithface.boards.verdicts import audit_for
 from tests.support.boards import records, write_made_gallery
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -269,9 +270,8 @@ def test_check_draws_the_figures_of_a_published_board_and_finds_a_forged_one(dem
         (one,) = [one for one in check_boards([demo]) if one.step is Step.SITE]
         return one.passed, one.lines
 
-    # Without the audit's verdicts the pages are others; the command line gives them.
     kept = read_records(demo / "records")
-    write_site(make_board(kept), demo / "site", read_extras(demo))
+    write_site(make_board(kept, audit_for(demo)), demo / "site", read_extras(demo))
     assert site_step() == (True, ())
     page = next((demo / "site" / "tables").glob("*pad*.html"))
     text = page.read_text("utf-8")

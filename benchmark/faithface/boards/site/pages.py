@@ -1,4 +1,4 @@
-"""All pages of a board, as text by path. A pure function of the board, its gallery and the audit's verdicts.
+"""All pages of a board, as text by path. A pure function of the board and its gallery.
 
 Place in the flow: ``write`` puts on disk what :func:`site_files` yields. Calls the modules beside it, ``board`` and
 ``render``; imports Jinja2. Texts are escaped by the templates; the only markup that passes unescaped is made in
@@ -23,11 +23,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from faithface.boards.board import Board, Row, Table
+from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
 from faithface.boards.record import Number, Record
-from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
+from faithface.boards.render import JUDGED, figure, heading, place, shown_columns, verdict_text
 from faithface.boards.site import cite, links
 from faithface.boards.site.block import (
     ACCESS,
@@ -76,7 +76,6 @@ class _Site:
     board: Board
     tables: tuple[Table, ...]
     extras: Extras
-    audit: Mapping[str, str]
     progress: Progress | None
     downloads: bool
     pages: Mapping[int, str]
@@ -98,7 +97,6 @@ class _Site:
 def site_files(
     board: Board,
     extras: Extras | None = None,
-    audit: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     downloads: bool = True,
     figures: Figures | None = None,
@@ -107,7 +105,6 @@ def site_files(
 
     Args:
         extras: curves and pictures; None: there are none.
-        audit: the audit's verdict on each metric, by its text; None: there was no audit.
         progress: of a run that is not finished.
         downloads: whether records and tables lie beside the site and are linked.
         figures: those of the site that lies there already, for reuse; None: all are drawn.
@@ -115,7 +112,7 @@ def site_files(
     tables = links.shown_tables(board)
     pages = {id(table): page for table, page in tables}
     shown = tuple(table for table, _page in tables)
-    site = _Site(board, shown, extras or Extras(), audit or {}, progress, downloads, pages, _environment())
+    site = _Site(board, shown, extras or Extras(), progress, downloads, pages, _environment())
     for name in ASSETS:
         yield f"assets/{name}", (HERE / "assets" / name).read_bytes()
     figures = figures or Figures()
@@ -148,6 +145,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(figure=figure, breakable=breakable, flat=flat, markup=Markup, tally=tally)
     environment.globals.update(ACCESS=ACCESS)
+    environment.filters.update(verdict_text=verdict_text)
     return environment
 
 
@@ -231,7 +229,7 @@ def _block(site: _Site, table: Table, page: str) -> Block:
     def link(record: Record) -> str:
         return links.link(page, links.cell_page(record))
 
-    return make_block(table, page, site.pages[id(table)], site.audit, link)
+    return make_block(table, page, site.pages[id(table)], link)
 
 
 def _weight(table: Table, columns: int) -> int:
@@ -251,7 +249,7 @@ def _in_part(block: Block, table: Table) -> Block:
 
 
 def _fold(site: _Site, table: Table) -> _Folded:
-    columns = [c for c in shown_columns(table) if family_of(c.sample).ranked] if table.kind == "explainers" else []
+    columns = [c for c in shown_columns(table) if c.standing.judges] if table.kind == "explainers" else []
     protocol, said = (columns[0].protocol, claim(table, columns[0])) if columns else ("", "")
     page = links.link(links.INDEX, site.pages[id(table)])
     methods = sum(not row.control for row in table.rows)
@@ -315,14 +313,14 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
     for page, rows in by_page.items():
         families: dict[Family, str] = {}
         lines = []
-        for row, _ in rows:
-            first: dict[str, tuple[Number, str]] = {}
-            for number in row.record.numbers:
-                family = family_of(number)
-                if number.value_name == "" and number.status is Status.OK and family.key not in first:
+        for row, table in rows:
+            first: dict[str, tuple[Number, str, Column]] = {}
+            for column in table.columns:
+                number, family = row.number(column.protocol), family_of(column.sample)
+                if number is not None and number.status is Status.OK and family.key not in first:
                     families.setdefault(family, "")
-                    rank = row.rank(number.protocol) if family.ranked else None
-                    first[family.key] = number, "" if rank is None else rank.replace("-", "–")
+                    rank = row.rank(column.protocol)
+                    first[family.key] = number, "" if rank is None else rank.replace("-", "–"), column
             lines.append((row.record, links.link(page, links.cell_page(row.record)), first))
         one = rows[0][0].record.explainer
         yield (
@@ -341,13 +339,13 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
 
 @dataclass(frozen=True)
 class _Value:
-    """One number of a cell, for its page."""
+    """One number of a cell, for its page; ``column``: of its protocol."""
 
     number: Number
+    column: Column
     rank: str
     tie: int
     needed: int | None
-    audit: str
     judged: str
 
 
@@ -355,18 +353,19 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
     record, page = row.record, links.cell_page(row.record)
     gallery = site.extras.of(record)
     families: dict[Family, list[_Value]] = {}
+    columns = {column.protocol: column for column in table.columns}
     for number in record.numbers:
         if number.status is Status.NOT_APPLICABLE:
             continue
         family = family_of(number)
-        spot = row.places.get(number.protocol) if number.value_name == "" and family.ranked else None
+        spot = row.places.get(number.protocol) if number.value_name == "" else None
         families.setdefault(family, []).append(
             _Value(
                 number,
+                columns[number.protocol],
                 "" if spot is None else spot.text.replace("-", "–"),
                 0 if spot is None else spot.tie_class or 0,
                 None if spot is None else spot.needed,
-                site.audit.get(number.protocol, ""),
                 JUDGED.get(number.which, number.which),
             )
         )
