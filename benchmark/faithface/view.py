@@ -19,6 +19,7 @@ from faithface.boards.collect import records_so_far
 from faithface.boards.record import RECORDS, Kept, copy_record, read_records, write_records
 from faithface.boards.site import Progress, read_extras, write_site
 from faithface.boards.site.links import SITE
+from faithface.boards.tiers import tiers_for
 from faithface.boards.verdicts import Audit, audit_for
 from faithface.errors import UsageError
 from faithface.gallery import GALLERY, Wanted, write_gallery
@@ -73,7 +74,7 @@ def write_pages(
     if (target / FILE).is_file():
         return _of_run(target, samples, registry, audit, refresh)
     if (target / RECORDS).is_dir():
-        board = make_board(read_records(target / RECORDS), audit_for(target, audit))
+        board = make_board(read_records(target / RECORDS), audit_for(target, audit), tiers_for(target))
         return Pages(write_site(board, target / SITE, read_extras(target)), frozenset(), False)
     raise UsageError(
         f"{target} is neither a run nor a board; give a folder that `faithface run` or `leaderboard build` wrote"
@@ -106,7 +107,7 @@ def _there(run: Path, samples: int, registry: Callable[[], Registry], audit: Aud
     if kept:
         wanted = Wanted(samples, "all")
         notes = write_gallery(run, kept, folder, wanted, registry)
-        board = make_board(kept, audit)
+        board = make_board(kept, audit, tiers_for(run))
     else:
         with open_run(run) as store:
             board = Board(*_suite(store), (), ())

@@ -1,8 +1,8 @@
-"""From records to boards: which records share a table, its columns, ranks and order. A pure function of the records and
-of the metrics' audit.
+"""From records to boards: which records share a table, its columns, ranks and order. A pure function of the records,
+the metrics' audit and the explainers' tiers.
 
 Place in the flow: ``publish`` and ``api`` call :func:`make_board`; ``render`` writes what comes out. Calls ``record``,
-``statistics`` and ``verdicts``.
+``statistics``, ``tiers`` and ``verdicts``.
 
 Records share a table only if model file, dataset revision, samples and seed agree, and a column only if the
 protocol's id, version and parameters do.
@@ -23,6 +23,7 @@ from faithface.boards.columns import Designs, Matrix, headlines, units_of, value
 from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.statistics import Place, pairwise, places
+from faithface.boards.tiers import Known, Tier, tier_of
 from faithface.boards.verdicts import APART, Audit, Standing, audit_for, standing
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
@@ -60,6 +61,7 @@ class Row:
         beats: by protocol, the controls that it is significantly better than.
         values: by protocol, the headline values by sample; samples without a value are not there.
         clean_auc: of the model's clean scores; None where it is not known.
+        tier: how far up the ladder the explainer's code stands; None: not computed.
     """
 
     title: str
@@ -68,6 +70,7 @@ class Row:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     clean_auc: float | None = None
+    tier: Tier | None = None
 
     @property
     def control(self) -> bool:
@@ -119,16 +122,18 @@ class Board:
     records: tuple[Record, ...]
 
 
-def make_board(kept: Sequence[Kept], audit: Audit | None = None) -> Board:
+def make_board(kept: Sequence[Kept], audit: Audit | None = None, tiers: Known | None = None) -> Board:
     """Return the board of records that belong to one suite and version.
 
     Args:
         audit: what is known of metrics, which decides what ranks; None: the audit that comes with faithface.
+        tiers: what is known of explainers; None: nothing.
 
     Raises:
         UsageError: the records belong to several.
     """
     audit = audit_for() if audit is None else audit
+    tiers = tiers or {}
     suites = sorted({(k.record.suite.name, k.record.suite.version) for k in kept})
     if len(suites) != 1:
         shown = ", ".join(f"{name} v{version}" for name, version in suites)
@@ -151,8 +156,9 @@ def make_board(kept: Sequence[Kept], audit: Audit | None = None) -> Board:
     # spread. Networks of one run each stand beside each other in the tables of explainers, line by line.
     several = [members for members in several if single or _trained_again(members)]
     values: Values = {}
-    tables = [] if single else [_table("explainers", members, values, audit) for members in by_model.values()]
-    tables += [_table("models", members, values, audit) for members in several]
+    groups = [] if single else [("explainers", members) for members in by_model.values()]
+    groups += [("models", members) for members in several]
+    tables = [_table(kind, members, values, audit, tiers) for kind, members in groups]
     descriptions = sorted({k.record.suite.description for k in kept if k.record.suite.description})
     return Board(
         name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered)
@@ -165,7 +171,7 @@ def _trained_again(members: Sequence[Kept]) -> bool:
     return max(runs.values()) > 1
 
 
-def _table(kind: str, members: Sequence[Kept], values: Values, audit: Audit) -> Table:
+def _table(kind: str, members: Sequence[Kept], values: Values, audit: Audit, tiers: Known) -> Table:
     """Return a table; ``values`` holds those of the records in tables before it, and gets those of its own."""
     # What is made for another task is no row here; what should have applied and did not is one, with its reason.
     members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
@@ -202,6 +208,7 @@ def _table(kind: str, members: Sequence[Kept], values: Values, audit: Audit) -> 
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
             values[id(one)],
             areas[one.record.model.name],
+            tier_of(one.record.explainer.name, one.record.explainer.origin, tiers),
         )
         for title, one in zip(titles, members, strict=True)
     ]

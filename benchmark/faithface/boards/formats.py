@@ -13,8 +13,9 @@ from typing import Any
 
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.legend import marked
 from faithface.boards.record import Record
-from faithface.boards.render import figure, marked, shown_columns
+from faithface.boards.render import figure, shown_columns
 from faithface.boards.verdicts import Mark
 from faithface.contract.metric import Better
 
@@ -175,7 +176,14 @@ def _row_json(row: Row) -> dict[str, Any]:
                 "tie_class": None if place is None else place.tie_class,
             }
         )
-    return {"title": row.title, "control": row.control, "record_digest": row.record.digest, "numbers": cells}
+    tier = None if row.tier is None else row.tier.value
+    return {
+        "title": row.title,
+        "control": row.control,
+        "tier": tier,
+        "record_digest": row.record.digest,
+        "numbers": cells,
+    }
 
 
 def bibtex(records: Sequence[Record]) -> str:

@@ -26,6 +26,7 @@ from faithface.boards.frozen import FROZEN_PARTS, TRUST, VERSION, changed_since_
 from faithface.boards.history import suite_page
 from faithface.boards.record import RECORDS, Kept, copy_record, read_record, read_records, record_paths
 from faithface.boards.render import board_files
+from faithface.boards.tiers import tiers_for
 from faithface.boards.verdicts import audit_for
 from faithface.durable import write_whole
 from faithface.errors import UsageError
@@ -108,7 +109,7 @@ def rebuild(board: Path, audit: Path | None = None) -> Board:
     if not (board / RECORDS).is_dir():
         raise UsageError(f"{board} holds no folder '{RECORDS}'; give a board such as leaderboards/demo/v0")
     kept = read_records(board / RECORDS)
-    made = make_board(kept, audit_for(board, audit))
+    made = make_board(kept, audit_for(board, audit), tiers_for(board))
     files = {name: text.encode("utf-8") for name, text in board_contents(board, made, kept).items()}
     frozen = changed_since_frozen(board)
     if frozen == []:

@@ -1,28 +1,28 @@
-"""Boards as text: Markdown for people, CSV for programs. The same records give the same bytes: fixed formats, no dates.
+"""Boards as Markdown, and all files of a board. The same records give the same bytes: fixed formats, no dates.
 
-Place in the flow: ``publish`` hands over a board; :func:`board_files` returns what to write, by relative path.
-Imports tabulate.
+Place in the flow: ``publish`` hands over a board; :func:`board_files` returns what to write, by relative path. Calls
+``legend`` and ``spreadsheet``; imports tabulate.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from tabulate import tabulate
 
 from faithface.boards import escaping
-from faithface.boards.board import Board, Column, Row, Table, passed
+from faithface.boards.board import Board, Column, Table, passed
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
 from faithface.boards.flags import flag_lines, implausible
+from faithface.boards.legend import apart, marks_text, tier_text, verdict_text
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
-from faithface.boards.verdicts import APART, LEGEND, SIGNS, Mark
+from faithface.boards.spreadsheet import splits_csv, table_csv
+from faithface.boards.verdicts import LEGEND, SIGNS
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 
@@ -36,11 +36,6 @@ JUDGED = {
     "positive": "the positive class",
     "negative": "other classes",
 }
-HEADINGS = (
-    "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason", "audit",
-    "audit_reason",
-)  # fmt: skip
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -143,39 +138,6 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
     return pipe(lines, headers)
 
 
-def apart(column: Column) -> str:
-    """Return the remark on a column: its family, where that is not ranked, and the mark of the audit; "" without."""
-    mark = column.standing.mark
-    said = [str(column.sample.family)] if column.sample.family in APART else []
-    said += [str(mark)] if mark in (Mark.DESCRIBES, Mark.FAILS) else []
-    return f" {SIGNS[mark]}" if not said and mark else f" ({', '.join(said)})" if said else ""
-
-
-def marked(columns: Iterable[Column]) -> list[tuple[Mark, str, list[str]]]:
-    """Return the marks of some columns with their reasons, and the protocols that have each; the mildest mark first."""
-    found: dict[tuple[Mark, str], list[str]] = {}
-    for column in columns:
-        protocols = found.setdefault((column.standing.mark, column.standing.why), [])
-        if column.protocol not in protocols:
-            protocols.append(column.protocol)
-    order = list(LEGEND)
-    shown = sorted((one for one in found if one[0]), key=lambda one: order.index(one[0]))
-    return [(mark, why, found[mark, why]) for mark, why in shown]
-
-
-def marks_text(columns: Iterable[Column]) -> list[str]:
-    """Return the legend of the marks that some columns have: what each means, and whom it is given, with the reason."""
-    found = marked(columns)
-    lines = []
-    for mark, text in LEGEND.items():
-        mine = [(why, protocols) for one, why, protocols in found if one is mark]
-        if mine:
-            lines.append(f"{SIGNS[mark]} {text}.")
-            reasons = [(why.partition(": ")[2], ", ".join(protocols)) for why, protocols in mine]
-            lines += [f"{protocols}: {reason}" if reason else protocols for reason, protocols in reasons]
-    return lines
-
-
 def family_line(table: Table, family: str) -> list[str]:
     """Return the line that sums up a family's runs: the mean of their numbers, the smallest and the largest."""
     line = [f"**{family}** (mean of runs, min – max)"]
@@ -212,13 +174,14 @@ def protocol_markdown(table: Table) -> str:
     return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "audit", "source"])
 
 
-def verdict_text(column: Column) -> str:
-    """Return the audit's verdict on a column's metric, with what speaks against it."""
-    said = str(column.standing.examined.verdict)
-    if column.sample.family == "cost":
-        return "states costs: nothing to examine"
-    why = column.standing.why.partition(": ")[2]
-    return f"{said}: {why}" if why else said
+def explainers_markdown(table: Table) -> str:
+    """Return the table of the explainers behind a table's rows: source, what each uses, package, tier."""
+    lines = []
+    for row in table.rows:
+        one = row.record.explainer
+        package = f"{one.origin.distribution} {one.origin.distribution_version}".strip()
+        lines.append([row.title, one.source or "–", ", ".join(one.needs) or "–", package, tier_text(row)])
+    return pipe(lines, ["explainer", "source", "uses", "package", "tier"])
 
 
 def bound(value: float | None, sign: str) -> str:
@@ -340,6 +303,9 @@ def markdown(board: Board) -> str:
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
+        if table.kind == "explainers":
+            said = "Explainers: what they use, and their tier"
+            parts.append(f"<details><summary>{said}</summary>\n\n{explainers_markdown(table)}\n\n</details>")
         parts.append(f"<details><summary>Protocols</summary>\n\n{protocol_markdown(table)}\n\n</details>")
         spent += sum(len(part) for part in parts[before:])
     if linked:
@@ -375,18 +341,6 @@ def split_text(split: Split | None) -> str:
     return f"{figure(split.number)}{interval} (n = {split.n})"
 
 
-def splits_csv(table: Table) -> str:
-    """Return a table's numbers by the model's decision as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("explainer", "protocol", "better", "decision", "n", "number", "low", "high"))
-    for s in table.splits:
-        names = [escaping.csv_cell(text) for text in (s.explainer, s.protocol)]
-        numbers = ["" if v is None else f"{v:.9g}" for v in (s.number, s.low, s.high)]
-        writer.writerow([*names, s.better, s.decision.value, str(s.n), *numbers])
-    return out.getvalue()
-
-
 def published(records: Sequence[Record]) -> list[str]:
     """Return the section of figures from papers; they stand beside the board and are never ranked with it."""
     entries = list(dict.fromkeys(entry for record in records for entry in record.suite.published))
@@ -416,47 +370,3 @@ def place(record: Record) -> str:
         commit, _, changes = at.commit.partition("+")
         text += f" at commit {commit[:12]}{'+' + changes if changes else ''}"
     return text
-
-
-def table_csv(table: Table) -> str:
-    """Return a table as CSV, one line per cell, protocol and named value."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEADINGS)
-    known: dict[str, str] = {"": ""}  # a table repeats its protocols in every row
-    audit = {c.protocol: [str(c.standing.examined.verdict), escaping.csv_cell(c.standing.why)] for c in table.columns}
-    for row in table.rows:
-        writer.writerows(_lines(row, known, audit))
-    return out.getvalue()
-
-
-def _lines(row: Row, known: dict[str, str], audit: Mapping[str, list[str]]) -> Iterator[list[str]]:
-    def cell(text: str) -> str:
-        if text not in known:
-            known[text] = escaping.csv_cell(text)
-        return known[text]
-
-    record = row.record
-    suite = (record.suite.name, str(record.suite.version))
-    before = [cell(text) for text in (*suite, record.model.name, record.dataset.spec, record.explainer.spec)]
-    after = ["yes" if row.control else "no", cell(record.where.device)]
-    for one in record.numbers:
-        place = row.places.get(one.protocol) if one.value_name == "" else None
-        yield [
-            *before,
-            cell(one.protocol),
-            cell(one.value_name),
-            one.better,
-            one.status.value,
-            "" if one.number is None else f"{one.number:.9g}",
-            "" if one.low is None else f"{one.low:.9g}",
-            "" if one.high is None else f"{one.high:.9g}",
-            str(one.n),
-            str(one.invalid),
-            str(one.flagged),
-            "" if place is None else place.text,
-            "" if place is None or place.tie_class is None else str(place.tie_class),
-            *after,
-            cell(one.reason),
-            *(audit.get(one.protocol) or ["", ""]),
-        ]

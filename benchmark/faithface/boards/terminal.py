@@ -20,7 +20,8 @@ from faithface.boards.claims import claim, with_number
 from faithface.boards.controls import controls_text
 from faithface.boards.escaping import cell_width, plain
 from faithface.boards.flags import flag_lines, implausible
-from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, marks_text, shown_columns
+from faithface.boards.legend import marks_text
+from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
 from faithface.boards.verdicts import APART, SIGNS
 
 WIDTH = 80

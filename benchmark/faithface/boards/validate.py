@@ -28,6 +28,7 @@ from faithface.boards.record import (
     record_paths,
     same_cell,
 )
+from faithface.boards.tiers import tiers_for
 from faithface.boards.verdicts import audit_for
 from faithface.errors import UsageError
 
@@ -107,7 +108,7 @@ def validate_records(folder: Path, metric_of: MetricOf = no_metric) -> tuple[lis
 
 def made_files(board: Path, kept: Sequence[Kept]) -> list[Finding]:
     """Return what is wrong with the files that are made from records: missing, edited, or made from nothing."""
-    files = board_contents(board, make_board(kept, audit_for(board)), kept)
+    files = board_contents(board, make_board(kept, audit_for(board), tiers_for(board)), kept)
     found = []
     for name, text in files.items():
         path = board / name

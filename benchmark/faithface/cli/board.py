@@ -124,10 +124,11 @@ def show(
     """Print a board: for a terminal of 80 columns, for a paper, or for a program."""
     from faithface.boards.board import make_board
     from faithface.boards.show import shown
+    from faithface.boards.tiers import tiers_for
     from faithface.boards.verdicts import audit_for
 
     board, kept = _records(source)
-    made = make_board(kept, audit_for(board or source))
+    made = make_board(kept, audit_for(board or source), tiers_for(board or source))
     typer.echo(shown(made, form.value, tuple(metric or ()), wide), nl=False)
 
 

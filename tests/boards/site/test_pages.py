@@ -261,7 +261,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = [k for k in kept if k.record.explainer.spec != "random"]
     write_made_gallery(kept, root, shown=1)
     board = make_board(kept)
-    write_site(board, root / "site", read_extras(root), {"metric-0@1(grid=14)": NASTY[2]}, downloads=False)
+    write_site(board, root / "site", read_extras(root), downloads=False)
     return root
 
 

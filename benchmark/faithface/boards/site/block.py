@@ -13,19 +13,9 @@ from dataclasses import dataclass
 from faithface.boards.board import Column, Row, Table
 from faithface.boards.claims import claim, needed_text
 from faithface.boards.controls import controls_text
+from faithface.boards.legend import verdict_text
 from faithface.boards.record import Number, Record
-from faithface.boards.render import (
-    ARROW,
-    JUDGED,
-    bound,
-    clean_text,
-    figure,
-    heading,
-    remarks,
-    shown_columns,
-    span,
-    verdict_text,
-)
+from faithface.boards.render import ARROW, JUDGED, bound, clean_text, figure, heading, remarks, shown_columns, span
 from faithface.boards.site import links
 from faithface.boards.site.marks import Axis, axis_of, interval_path
 from faithface.boards.statistics.agreement import Overall, borda
@@ -134,6 +124,7 @@ class Line:
     cells: tuple[Cell, ...]
     note: str = ""
     group: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True)
@@ -319,6 +310,7 @@ def _line(table: Table, row: Row, cells: Sequence[Cell], link: Callable[[Record]
         tuple(cells),
         failed,
         record.model.family if table.kind == "models" else "",
+        "" if row.tier is None else str(row.tier),
     )
 
 

@@ -17,6 +17,7 @@ from faithface.boards.site.extras import read_extras
 from faithface.boards.site.figures import MANIFEST, drawn_by
 from faithface.boards.site.links import SITE
 from faithface.boards.site.pages import site_files
+from faithface.boards.tiers import tiers_for
 from faithface.boards.verdicts import audit_for
 
 
@@ -33,7 +34,7 @@ def site_findings(board: Path, kept: Sequence[Kept]) -> list[Finding]:
     folder = board / SITE
     found = []
     wanted = set()
-    for name, content in site_files(make_board(kept, audit_for(board)), read_extras(board)):
+    for name, content in site_files(make_board(kept, audit_for(board), tiers_for(board)), read_extras(board)):
         path = folder / name
         wanted.add(path)
         if not path.is_file():

@@ -26,8 +26,9 @@ from markupsafe import Markup, escape
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
+from faithface.boards.legend import tier_text, verdict_text
 from faithface.boards.record import Number, Record
-from faithface.boards.render import JUDGED, figure, heading, place, shown_columns, verdict_text
+from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
 from faithface.boards.site.block import (
     ACCESS,
@@ -331,6 +332,7 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
                 title=f"{flat(one.spec)}, {site.board.suite} v{site.board.version}",
                 explainer=one,
                 access=ACCESS[access_of(rows[0][0].record)],
+                tier=tier_text(rows[0][0]),
                 families=_in_order(set(families)),
                 lines=lines,
             ),
