@@ -18,7 +18,7 @@ from faithface.boards.site import Progress, read_extras, site_files, write_site
 from faithface.boards.site.extras import FILE, GALLERY, Extras, Gallery
 from faithface.boards.site.pages import ranks
 from faithface.boards.statistics import rank
-from faithface.boards.verdicts import Examined, Verdict
+from faithface.boards.verdicts import Against, Examined, Verdict
 from faithface.errors import RunError, UsageError
 from tests.support.boards import AUDIT, METHODS, records, write_made_gallery
 
@@ -260,7 +260,7 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = records(NASTY, models=(NASTY[0], NASTY[2]), metrics=2, n=8, dataset=NASTY[1], **texts)
     kept = [k for k in kept if k.record.explainer.spec != "random"]
     write_made_gallery(kept, root, shown=1)
-    board = make_board(kept)
+    board = make_board(kept, {f"metric-0@1({NASTY[2]})": Examined(Verdict.WITH_CARE, (Against.ORDER,))})
     write_site(board, root / "site", read_extras(root), downloads=False)
     return root
 
