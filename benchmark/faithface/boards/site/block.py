@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from faithface.boards.board import Column, Row, Table
+from faithface.boards.board import Column, Row, Table, passed
 from faithface.boards.claims import claim, needed_text
 from faithface.boards.controls import controls_text
 from faithface.boards.legend import verdict_text
@@ -100,7 +100,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number: as text, as an SVG path, its rank and tie class; or why there is none."""
+    """One number: as text, as an SVG path, its rank and tie class, of a gate ``passed`` or ``failed``; or why there is
+    none.
+    """
 
     text: str
     interval: str = ""
@@ -109,6 +111,7 @@ class Cell:
     tie: int = 0
     order: float | None = None
     why: str = ""
+    gate: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,10 +215,12 @@ def _setting(table: Table) -> tuple[str, ...]:
 def _section(table: Table, family: Family, columns: Sequence[Column], link: Callable[[Record], str]) -> Section:
     axes = [_axis(table, column) for column in columns]
     random = [next((r.number(c.protocol) for r in table.rows if r.title == "random"), None) for c in columns]
-    zero = [
-        None if n is None or n.number is None else round(axis.place(n.number), 1)
-        for n, axis in zip(random, axes, strict=True)
+    # The line to hold numbers against: of a gate its bar, of all else the number of random.
+    against = [
+        column.sample.bar if column.sample.bar is not None else n.number if n is not None else None
+        for n, column in zip(random, columns, strict=True)
     ]
+    zero = [None if v is None else round(axis.place(v), 1) for v, axis in zip(against, axes, strict=True)]
     rows = list(table.rows) if table.kind == "models" else sorted(table.rows, key=_best_first(columns[0]))
     lines = [
         (row.control, _line(table, row, [cell_of(row, c, a) for c, a in zip(columns, axes, strict=True)], link))
@@ -251,7 +256,7 @@ def _axis(table: Table, column: Column) -> Axis:
     """Return the scale of a column: that of the methods, random and oracle. An inverted control would stretch it."""
     rows = [row for row in table.rows if not row.control or row.title in ("random", "oracle")] or table.rows
     found = [n for row in rows if (n := row.number(column.protocol)) is not None]
-    return axis_of(v for n in found for v in (n.number, n.low, n.high))
+    return axis_of([*(v for n in found for v in (n.number, n.low, n.high)), column.sample.bar])
 
 
 def head_of(table: Table, column: Column) -> Head:
@@ -293,7 +298,14 @@ def cell_of(row: Row, column: Column, axis: Axis) -> Cell:
         "" if place is None else place.text.replace("-", "–").replace("too few to rank", "too few"),
         0 if place is None or place.tie_class is None else place.tie_class,
         number.number,
+        gate=gate_text(number),
     )
+
+
+def gate_text(number: Number) -> str:
+    """Return ``passed`` or ``failed`` for a gate's number; "" for all else."""
+    through = passed(number)
+    return "" if through is None else "passed" if through else "failed"
 
 
 def _line(table: Table, row: Row, cells: Sequence[Cell], link: Callable[[Record], str]) -> Line:

@@ -38,6 +38,7 @@ from faithface.boards.site.block import (
     Family,
     access_of,
     family_of,
+    gate_text,
     make_block,
     seconds_text,
 )
@@ -45,6 +46,7 @@ from faithface.boards.site.charts import charts_of
 from faithface.boards.site.extras import CellExtras, Extras, Gallery, Shown, face_file, picture_file
 from faithface.boards.site.figures import MANIFEST, Drawn, Figures
 from faithface.boards.site.marks import Lines, curve_lines
+from faithface.boards.verdicts import SIGNS
 from faithface.reasons import ReasonCode, Status
 
 HERE = Path(__file__).parent
@@ -146,19 +148,21 @@ def _environment() -> Environment:
     )
     environment.filters.update(figure=figure, breakable=breakable, flat=flat, markup=Markup, tally=tally)
     environment.globals.update(ACCESS=ACCESS)
-    environment.filters.update(verdict_text=verdict_text)
+    environment.filters.update(verdict_text=verdict_text, gate=gate_text)
+    environment.globals.update(SIGNS=SIGNS)
     return environment
 
 
 @functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs (none of them stands in an escape).
+    """Return a name, escaped, that a browser may break after its signs, before its parameters and before long values (none
+    of these signs stands in an escape).
 
     Examples:
-        >>> breakable("a-b(c<d)")
-        Markup('a-<wbr>b(<wbr>c&lt;d)')
+        >>> breakable("a-b@1(c<d,e=2,f=negative)")
+        Markup('a-<wbr>b@1<wbr>(c&lt;d,<wbr>e=2,<wbr>f=<wbr>negative)')
     """
-    return Markup(re.sub(r"([-(,=@:/_])(?=.)", r"\1<wbr>", str(escape(flat(text)))))
+    return Markup(re.sub(r"(?<=[-,:/_])(?=.)|(?<=.)(?=\()|(?<==)(?=[^,)]{5})", "<wbr>", str(escape(flat(text)))))
 
 
 def flat(text: str) -> str:
@@ -385,7 +389,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
             for n in record.numbers
             if n.status is Status.NOT_APPLICABLE and n.value_name == "" and n.code != "other-task"
         ],
-        protocols=protocols,
+        protocols=[(p, columns[p]) for p in protocols],
         samples=samples,
         total=len({sample for values in row.values.values() for sample in values}),
         table_link=links.link(page, at),
@@ -481,7 +485,7 @@ def distinct(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Card:
-    """One explainer on a sample's page: pictures as (kind, address), curves, values with ranks."""
+    """One explainer on a sample's page: pictures as (kind, address), curves, values of columns with ranks."""
 
     title: str
     anchor: str
@@ -489,7 +493,7 @@ class _Card:
     href: str
     pictures: list[tuple[str, str]]
     curves: list[tuple[str, Lines]]
-    values: list[tuple[str, str, float, int, int]]
+    values: list[tuple[Column, float, int, int]]
 
 
 def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
@@ -526,6 +530,7 @@ def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
                     cards=[_card(site, table, row, shown, page, ranked) for row in table.rows if row.values],
                     table_link=links.link(page, site.pages[id(table)]),
                     around=around,
+                    marks=[(SIGNS[m], str(m)) for m in SIGNS if m and m in {c.standing.mark for c in table.columns}],
                     position=i + 1,
                     count=len(gallery.samples),
                 ),
@@ -541,6 +546,7 @@ def _card(
     ranked: Mapping[tuple[str, str], Mapping[str, tuple[int, int]]],
 ) -> _Card:
     extras = site.extras.cell(row.record)
+    columns = {column.protocol: column for column in table.columns}
     name = row.record.stem.name
     kinds = extras.pictures.get(shown.sample, ())
     curves = []
@@ -555,8 +561,7 @@ def _card(
     values = []
     for protocol, by_sample in row.values.items():
         if shown.sample in by_sample:
-            better = "higher" if _higher(row, protocol) else "lower"
-            values.append((protocol, better, by_sample[shown.sample], *ranked[row.title, protocol][shown.sample]))
+            values.append((columns[protocol], by_sample[shown.sample], *ranked[row.title, protocol][shown.sample]))
     return _Card(
         row.title,
         links.anchor(name),
