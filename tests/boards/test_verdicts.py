@@ -17,7 +17,7 @@ from faithface.boards.formats import latex
 from faithface.boards.frozen import freeze
 from faithface.boards.pairs import compare_records
 from faithface.boards.publish import rebuild
-from faithface.boards.record import RECORDS, Kept, write_records
+from faithface.boards.record import RECORDS, Kept, Number, Record, write_records
 from faithface.boards.render import markdown
 from faithface.boards.show import shown
 from faithface.boards.site import site_files
@@ -66,12 +66,16 @@ def kept() -> list[Kept]:
     levels = {"best": 0.9, "middle": 0.5, "worst": 0.1, "random": 0.0}
     values = {(name, p): level + noise for name, level in levels.items() for p in PROTOCOLS}
     made = made_board(values, {"random"}, lambda protocol: "gate" if protocol == GATE else "faithful")
-    return [Kept(with_bar(one.record), one.values) for one in made]
+    return [Kept(with_bar(one.record, -1.0), one.values) for one in made]
 
 
-def with_bar(record):  # type: ignore[no-untyped-def]
-    numbers = (n.model_copy(update={"bar": -1.0}) if n.protocol == GATE else n for n in record.numbers)
+def with_bar(record: Record, bar: float) -> Record:
+    numbers = (n.model_copy(update={"bar": bar}) if n.protocol == GATE else n for n in record.numbers)
     return record.model_copy(update={"numbers": tuple(numbers)})
+
+
+def number(record: Record) -> Number:
+    return next(n for n in record.numbers if n.protocol == GATE)
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +246,22 @@ def test_the_site_shades_and_ranks_by_what_judges_only(board: Board) -> None:
         if found := re.match(r'<th scope="row">([\w@]+) ', part):
             rows[found[1]] = re.findall(r'<td class="num[^"]*">(.*?)</td>', part)[2]
     assert rows == {p: "1" if p in RANKED else "–" for p in PROTOCOLS}
+
+
+def test_a_gate_is_passed_or_failed_on_every_page_and_its_bar_is_drawn(kept: list[Kept]) -> None:
+    barred = [Kept(with_bar(one.record, 0.3), one.values) for one in kept]
+    files = {name: content.decode() for name, content in site_files(make_board(barred, AUDIT))}
+    section = next(part for part in files["index.html"].split("<section") if 'data-family="gate"' in part)
+    lines = {part.split('"')[0]: part.split("</tr>")[0] for part in section.split('data-name="')[1:]}
+    said = {name: re.findall(r'<span class="gate (\w+)">', line) for name, line in lines.items()}
+    assert said == {"best": ["passed"], "middle": ["passed"], "worst": ["failed"], "random": ["failed"]}
+    # The axis goes from the lowest to the highest end of an interval; random's lies lowest.
+    ends = [n for one in barred for n in (number(one.record).low, number(one.record).high)]
+    share = (0.3 - min(ends)) / (max(ends) - min(ends))
+    assert f'<path class="zero" d="M{round(4 + share * 88, 1)} 0V12"/>' in lines["best"]
+    for name, (word,) in said.items():
+        cell = next(text for path, text in files.items() if path.startswith("cells") and path.endswith(f"/{name}.html"))
+        assert re.findall(r'<span class="gate (\w+)">', cell) == [word]
 
 
 def test_no_figure_that_decides_between_methods_is_of_a_metric_that_fails(kept: list[Kept]) -> None:
