@@ -95,7 +95,9 @@ def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
     judged = "" if one.which == "all" else f" · {JUDGED.get(one.which, one.which)}"
     counts = sorted({number.n for row in rows if (number := row.number(column.protocol))})
     n = f" · n = {counts[-1]}" if counts else ""
-    lines = _wrap(f"{column.protocol}, {one.better} is better{judged}{n}", width)
+    mark = column.standing.mark
+    marked = f" · {SIGNS[mark]} {mark}" if mark else ""
+    lines = _wrap(f"{column.protocol}, {one.better} is better{judged}{n}{marked}", width)
     lines.append(f"  {'rank':>5}  {'':<{name}}  {'number':>8}  95 % interval")
     for row in [row for row in rows if not row.control]:
         lines.append(_full_line(row, column, name, width))

@@ -155,7 +155,7 @@ def _environment() -> Environment:
 
 @functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs, before its parameters and before long values (none
+    """Return a name, escaped, that a browser may break after its signs and before its parameters and long values (none
     of these signs stands in an escape).
 
     Examples:
