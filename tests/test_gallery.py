@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -214,7 +215,8 @@ def test_watching_writes_the_pages_again_as_cells_finish(
             execute(plan, run)
             lock = RunLock(run)
 
-    monkeypatch.setattr("time.sleep", look)
+    # Of this command alone: waiting for a subprocess, such as git, sleeps too.
+    monkeypatch.setattr("faithface.cli.view.time", SimpleNamespace(sleep=look))
     assert main(["view", str(run), "--watch", "--no-open", "--samples", "1"]) == 0
     (first, some, written), (_, _, unchanged), (after, every, _) = seen
     assert f"{len(some)} of 3 cells finished" in first

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from faithface.boards.collect import records_so_far
 from faithface.boards.record import RECORDS, Kept, copy_record, read_records, write_records
 from faithface.boards.site import Progress, read_extras, write_site
 from faithface.boards.site.links import SITE
+from faithface.boards.tiers import tiers_for
+from faithface.boards.verdicts import Audit, audit_for
 from faithface.errors import UsageError
 from faithface.gallery import GALLERY, Wanted, write_gallery
 from faithface.plugins import Registry
@@ -53,7 +55,7 @@ def write_pages(
     target: Path,
     samples: int,
     registry: Callable[[], Registry],
-    audit: Mapping[str, str] | None = None,
+    audit: Path | None = None,
     refresh: int = 0,
 ) -> Pages:
     """Write the pages of a run or a board.
@@ -62,7 +64,7 @@ def write_pages(
         target: a run directory, finished or not, or a board's folder.
         samples: how many samples of each model and dataset have pictures; those of a board are what it keeps.
         registry: loads the plugins; asked only where they are needed.
-        audit: the verdict on each metric, by its text.
+        audit: the record of an audit whose verdicts go before those of the audit beside the board.
         refresh: seconds after which the pages of a run that is still going load themselves again; 0: never.
 
     Raises:
@@ -72,8 +74,8 @@ def write_pages(
     if (target / FILE).is_file():
         return _of_run(target, samples, registry, audit, refresh)
     if (target / RECORDS).is_dir():
-        board = make_board(read_records(target / RECORDS))
-        return Pages(write_site(board, target / SITE, read_extras(target), audit), frozenset(), False)
+        board = make_board(read_records(target / RECORDS), audit_for(target, audit), tiers_for(target))
+        return Pages(write_site(board, target / SITE, read_extras(target)), frozenset(), False)
     raise UsageError(
         f"{target} is neither a run nor a board; give a folder that `faithface run` or `leaderboard build` wrote"
     )
@@ -85,10 +87,9 @@ def finished_cells(run: Path) -> tuple[frozenset[str], bool]:
     return frozenset(_name(c) for c in state.cells if c.status is not Status.PENDING), state.writer is not None
 
 
-def _of_run(
-    run: Path, samples: int, registry: Callable[[], Registry], audit: Mapping[str, str] | None, refresh: int
-) -> Pages:
+def _of_run(run: Path, samples: int, registry: Callable[[], Registry], record: Path | None, refresh: int) -> Pages:
     run = run.resolve()
+    audit = audit_for(run, record)
     with open_run(run) as store:
         asked_in = Path((store.meta("command") or {}).get("folder") or ".")
     # Names of cards and datasets may be paths, which are relative to the folder where the run was asked for.
@@ -96,9 +97,7 @@ def _of_run(
         return _there(run, samples, registry, audit, refresh)
 
 
-def _there(
-    run: Path, samples: int, registry: Callable[[], Registry], audit: Mapping[str, str] | None, refresh: int
-) -> Pages:
+def _there(run: Path, samples: int, registry: Callable[[], Registry], audit: Audit, refresh: int) -> Pages:
     state = state_of(run)
     folder = run / VIEW
     whole = state.complete and (run / RECORDS).is_dir()
@@ -108,7 +107,7 @@ def _there(
     if kept:
         wanted = Wanted(samples, "all")
         notes = write_gallery(run, kept, folder, wanted, registry)
-        board = make_board(kept)
+        board = make_board(kept, audit, tiers_for(run))
     else:
         with open_run(run) as store:
             board = Board(*_suite(store), (), ())
@@ -118,7 +117,7 @@ def _there(
     progress = None
     if not whole:
         progress = Progress(len(there) - len(pending), len(there), going, pending, refresh if going else 0)
-    first = write_site(board, folder / SITE, read_extras(folder), audit, progress)
+    first = write_site(board, folder / SITE, read_extras(folder), progress)
     finished = frozenset(_name(c) for c in state.cells if c.status is not Status.PENDING)
     return Pages(first, finished, going, notes)
 

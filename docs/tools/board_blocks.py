@@ -224,7 +224,7 @@ def masking_metrics() -> str:
     table = published("pad").table("exact-pad-28-0", "planted-pad")
     kept = published("pad").kept
     taus = rank_agreement(table, kept)
-    verdicts = _verdicts()
+    verdicts = {column.protocol: str(column.standing.examined.verdict) for column in table.columns}
     rows = []
     for protocol in (
         GAP,
@@ -252,7 +252,7 @@ def masking_metrics() -> str:
                 cell(random, protocol, 2),
                 f"{better} of {len(_methods(table))}",
                 shown,
-                verdicts.get(protocol.partition("(")[0], NOTHING),
+                verdicts.get(protocol, NOTHING),
             ]
         )
     head = [
@@ -271,16 +271,6 @@ def masking_metrics() -> str:
         + _source("pad")
         + " Verdicts: `leaderboards/audit/audit.json`."
     )
-
-
-def _verdicts() -> dict[str, str]:
-    """Return the audit's verdicts by a metric's bare id, from its page."""
-    found: dict[str, str] = {}
-    for line in (BOARDS / "audit" / "README.md").read_text(encoding="utf-8").splitlines():
-        cells = [part.strip() for part in line.split("|")]
-        if len(cells) > 4 and cells[1].startswith("`") and cells[3].startswith("**"):
-            found.setdefault(cells[1].strip("`").partition("(")[0], cells[3].strip("*"))
-    return found
 
 
 def classifier_methods() -> str:

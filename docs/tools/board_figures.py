@@ -18,6 +18,8 @@ import numpy as np
 from faithface.boards.board import Board, Row, Table, make_board
 from faithface.boards.compare import Comparison, compare
 from faithface.boards.record import Kept, read_records
+from faithface.boards.tiers import tiers_for
+from faithface.boards.verdicts import audit_for
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / "leaderboards"
@@ -53,7 +55,7 @@ def published(suite: str, version: int = 1) -> Published:
     """
     path = BOARDS / suite / f"v{version}"
     kept = tuple(read_records(path / "records"))
-    return Published(path, make_board(kept), kept)
+    return Published(path, make_board(kept, audit_for(path), tiers_for(path)), kept)
 
 
 def row_of(table: Table, explainer: str) -> Row | None:

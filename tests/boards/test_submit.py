@@ -144,7 +144,7 @@ def test_validate_has_an_exit_code_and_one_line_per_finding(
     (board / "README.md").write_text("by hand")
     assert command("validate", board) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "README.md: tables: differs from what the records give; `build` makes it",
+        "README.md: tables: differs from what records and audit give; `build` makes it",
         "8 records: 1 findings",
     ]
     assert command("validate", board, "--json") == 1

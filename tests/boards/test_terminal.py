@@ -14,6 +14,7 @@ from faithface.boards.record import Number, Origin, Record, read_records
 from faithface.boards.render import table_markdown
 from faithface.boards.statistics import Place
 from faithface.boards.terminal import board_text, compact_lines, table_text
+from faithface.boards.verdicts import Examined, Verdict, standing
 from faithface.cli import main
 from faithface.errors import UsageError
 
@@ -22,6 +23,12 @@ def number(protocol: str = "gap@1", value: float = 0.5, better: str = "higher") 
     facts = {"protocol": protocol, "id": protocol, "value_name": "", "status": "ok", "better": better, "best": 1.0}
     facts |= {"number": value, "low": value - 0.1, "high": value + 0.1, "n": 30, "range": (-1.0, 1.0), "which": "all"}
     return Number(**facts, summary="mean", parameters={}, source="", origin=Origin())
+
+
+def column(protocol: str, sample: Number | None = None) -> Column:
+    """Return a column of a metric that judges."""
+    sample = sample or number(protocol)
+    return Column(protocol, sample, standing(protocol, sample.family, {protocol: Examined(Verdict.JUDGES)}))
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def table(record: Record, *places: tuple[str, float, int | None], needed: int | 
         for name, mean, k in places
     ]
     rows.append(row(record, "random", None, None, control=True))
-    return Table("explainers", (Column("gap@1", number()),), tuple(rows))
+    return Table("explainers", (column("gap@1"),), tuple(rows))
 
 
 def test_no_line_is_wider_than_the_terminal(board: Path) -> None:
@@ -80,7 +87,7 @@ def test_a_failure_is_a_reason_and_never_a_number(board: Path) -> None:
 def test_the_sentence_claims_what_the_classes_allow(
     record: Record, places: tuple[tuple[str, float, int | None], ...], said: str
 ) -> None:
-    assert said in claim(table(record, *places), Column("gap@1", number()))
+    assert said in claim(table(record, *places), column("gap@1"))
 
 
 def test_a_method_that_beats_no_control_is_said_to(record: Record) -> None:
@@ -109,12 +116,12 @@ def test_the_samples_needed_are_said_and_whether_the_dataset_has_them(
 
 def test_methods_too_few_to_rank_are_marked_where_others_have_a_letter(record: Record) -> None:
     made = table(record, ("a", 0.9, None), ("b", 0.8, None))
-    text = table_text(dataclasses.replace(made, columns=(Column("other@1", number("other@1")), *made.columns)))
+    text = table_text(dataclasses.replace(made, columns=(column("other@1"), *made.columns)))
     few = [line.split() for line in text.splitlines() if line.split()[:1] in (["a"], ["b"], ["random"])]
     assert few == [["a", "0.9000", "–"], ["b", "0.8000", "–"], ["random", "0.1000"]]
     assert "–: too few to rank" in text
     whole = table(record, ("a", 0.9, 1), ("b", 0.8, 2))
-    text = table_text(dataclasses.replace(whole, columns=(Column("other@1", number("other@1")), *whole.columns)))
+    text = table_text(dataclasses.replace(whole, columns=(column("other@1"), *whole.columns)))
     assert "too few" not in text
     assert ["b", "0.8000", "b"] in [line.split() for line in text.splitlines()]
 
@@ -122,7 +129,7 @@ def test_methods_too_few_to_rank_are_marked_where_others_have_a_letter(record: R
 def test_controls_are_apart_in_every_table_and_say_what_they_are_once(record: Record) -> None:
     rows = [row(record, "a", Place("a", 0.9, 1, 1, 1, None), frozenset())]
     rows += [row(record, name, None, None, control=True) for name in ("edges", "inverted:oracle", "mine")]
-    columns = (Column("gap@1", number()), Column("gap@1", number()))
+    columns = (column("gap@1"), column("gap@1"))
     made = Table("explainers", columns, tuple(rows))
     board = Board("s", 1, "", (made, made), ())
     text = board_text(board)
@@ -142,7 +149,7 @@ def test_controls_are_apart_in_every_table_and_say_what_they_are_once(record: Re
 
 def test_long_protocol_names_break_at_hyphens_and_stay_in_their_columns(record: Record) -> None:
     name = "gap-dissimilarity-score@1(grid=14,points=11)"
-    lines = compact_lines(table(record, ("a", 0.9, 1)), [Column(name, number(name))], 80, "also")
+    lines = compact_lines(table(record, ("a", 0.9, 1)), [column(name)], 80, "also")
     words = [word for line in lines[1:] for word in line.split()]
     assert words[words.index("gap-") :][:5] == ["gap-", "dissimilarity", "score", "grid=14", "points=11"]
     assert max(map(len, lines)) <= 80
@@ -184,7 +191,7 @@ def family_table(record: Record, **numbers: Number) -> Table:
     """Return a table with one method and a column per number."""
     explainer = record.explainer.model_copy(update={"spec": "one", "control": False})
     mine = record.model_copy(update={"explainer": explainer, "numbers": tuple(numbers.values()), "status": "ok"})
-    columns = tuple(Column(one.protocol, one) for one in numbers.values())
+    columns = tuple(column(one.protocol, one) for one in numbers.values())
     return Table("explainers", columns, (Row("one", mine, {}),))
 
 

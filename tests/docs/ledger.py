@@ -52,6 +52,8 @@ PICTURES = {
 NOT_RUN: dict[tuple[str, str], Why] = {
     ("docs/explanation/audit.md", "audit --join one"): Why.MINUTES,
     ("docs/explanation/audit.md", "audit --metric gap@1"): Why.MINUTES,
+    ("docs/explanation/ladder.md", "check my-plugin"): Why.INSTALLS,
+    ("docs/explanation/ladder.md", "leaderboard build"): Why.MINUTES,
     ("docs/explanation/trust.md", "verify leaderboards/demo/latest --sample 20"): Why.MINUTES,
     ("docs/explanation/trust.md", "verify leaderboards/demo/latest --attest"): Why.MINUTES,
     ("docs/how-to/gpu.md", "run verification --device cuda"): Why.GPU,

@@ -37,8 +37,16 @@ from faithface.boards.site.extras import (
     picture_file,
     place_of,
 )
+from faithface.boards.verdicts import Against, Examined, Verdict
 from faithface.reasons import Status
 
+AUDIT = {
+    "metric-0@1(grid=14)": Examined(Verdict.JUDGES),
+    "metric-1@1(grid=14)": Examined(Verdict.JUDGES),
+    "metric-4@1(grid=14)": Examined(Verdict.WITH_CARE, (Against.ORDER,)),
+    "metric-5@1(grid=14)": Examined(Verdict.FAILS, (Against.RANDOM, Against.MIRRORED)),
+}
+"""An audit of the protocols of :func:`records`: the first two judge, the fifth with care, the sixth fails."""
 ORIGIN = Origin(distribution="extras", distribution_version="1", entry_point="extras:x", fingerprint="ab" * 32)
 FAMILIES = ("faithful", "truth", "description", "cost")
 METHODS = ("alpha", "beta", "gamma", "delta")

@@ -10,11 +10,12 @@ import pytest
 
 from faithface.boards.attest import attestation_of, write_attestation
 from faithface.boards.record import RECORDS, read_records, write_records
+from faithface.boards.tiers import read_tiers
 from faithface.cli.main import main
 from faithface.hashing import fingerprint_of
 from faithface.plugins import PluginRow, Provenance, Registered, load_registry
 from faithface.testing import TinyDataset
-from faithface.testing.ladder import Tier, examine, known_tier
+from faithface.testing.ladder import Tier, examine, known_tier, publish
 from tests.plugins_host.test_plugins import row_of
 from tests.support.boards import records
 from tests.testing.broken import BrokenDataset
@@ -125,10 +126,35 @@ def test_a_tier_is_known_for_the_checked_code_only() -> None:
     assert known_tier(changed, "lab", "failed") == "fails"
 
 
+def test_each_object_has_a_tier_of_its_own_and_what_the_distribution_lacks_counts_against_all(tmp_path: Path) -> None:
+    sound, broken = TinyDataset("pad"), BrokenDataset("verification", way="bytes")
+    registry = registry_with(sound, broken)
+    standing = examine("lab", registry)
+    assert standing.tier is Tier.RUNS
+    told = read_tiers(publish(standing, tmp_path / "boards"))
+    assert (told.distribution, told.version) == ("lab", "1.0")
+    assert {(o.kind, o.name): (o.fingerprint, o.tier) for o in told.objects} == {
+        ("dataset", sound.name): (fingerprint_of(sound, "lab"), Tier.DOCUMENTED),
+        ("dataset", broken.name): (fingerprint_of(broken, "lab"), Tier.RUNS),
+    }
+    path = tmp_path / "site" / "lab-1.0.dist-info" / "METADATA"
+    path.write_text(path.read_text().replace("License-Expression: MIT\n", ""))
+    now = {one.name: one.tier for one in examine("lab", registry).objects}
+    assert now == {sound.name: Tier.CONFORMS, broken.name: Tier.RUNS}
+
+
+def test_the_command_writes_the_tiers_beside_the_boards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "faithface-resnet29", "--max-examples", "0", "--tiers", str(tmp_path)]) == 0
+    path = tmp_path / "tiers" / "faithface-resnet29.json"
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    assert [(one.kind, one.name) for one in read_tiers(path).objects] == [("model", "resnet29")]
+
+
 def test_the_command_prints_the_tier_and_exits_by_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "faithface-resnet29", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["tier"] == "documented" or told["missing"]
+    assert [(one["kind"], one["name"]) for one in told["objects"]] == [("model", "resnet29")]
     assert main(["check", "faithface-resnet29", "--max-examples", "0"]) == 0
     assert f"rules: reference/ladder/{'validated' if told['tier'] == 'documented' else ''}" in capsys.readouterr().out
     assert main(["check", "faithface-resnet92"]) == 2

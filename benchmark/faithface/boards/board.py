@@ -1,7 +1,8 @@
-"""From records to boards: which records share a table, its columns, ranks and order. A pure function of the records.
+"""From records to boards: which records share a table, its columns, ranks and order. A pure function of the records,
+the metrics' audit and the explainers' tiers.
 
-Place in the flow: ``publish`` and ``api`` call :func:`make_board`; ``render`` writes what comes out. Calls ``record``
-and ``statistics``.
+Place in the flow: ``publish`` and ``api`` call :func:`make_board`; ``render`` writes what comes out. Calls ``record``,
+``statistics``, ``tiers`` and ``verdicts``.
 
 Records share a table only if model file, dataset revision, samples and seed agree, and a column only if the
 protocol's id, version and parameters do.
@@ -22,26 +23,32 @@ from faithface.boards.columns import Designs, Matrix, headlines, units_of, value
 from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.statistics import Place, pairwise, places
+from faithface.boards.tiers import Known, Tier, tier_of
+from faithface.boards.verdicts import APART, Audit, Standing, audit_for, standing
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
 # By the id of a record in memory: its headline values by protocol and sample.
 Values = dict[int, dict[str, dict[str, float]]]
-# Families that are shown and never ranked, in the order of their columns, which come after those that judge.
-APART = ("gate", "description", "cost")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One protocol of a table; ``sample`` is any of its numbers, for direction, range and source."""
+    """One protocol of a table.
+
+    Attributes:
+        sample: any of its numbers, for direction, range and source.
+        standing: what the metrics' audit lets it do.
+    """
 
     protocol: str
     sample: Number
+    standing: Standing
 
     @property
     def ranked(self) -> bool:
         """Whether its numbers may be ranked: they are means, and of a protocol that judges maps."""
-        return self.sample.summary == "mean" and self.sample.family not in APART
+        return self.sample.summary == "mean" and self.standing.judges
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,11 @@ class Row:
 
     Attributes:
         places: by protocol, the rank interval and tie class among the methods; none for controls, and for protocols
-            with a summary of their own.
+            that are not ranked.
         beats: by protocol, the controls that it is significantly better than.
         values: by protocol, the headline values by sample; samples without a value are not there.
         clean_auc: of the model's clean scores; None where it is not known.
+        tier: how far up the ladder the explainer's code stands; None: not computed.
     """
 
     title: str
@@ -62,6 +70,7 @@ class Row:
     beats: Mapping[str, frozenset[str]] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     clean_auc: float | None = None
+    tier: Tier | None = None
 
     @property
     def control(self) -> bool:
@@ -113,12 +122,18 @@ class Board:
     records: tuple[Record, ...]
 
 
-def make_board(kept: Sequence[Kept]) -> Board:
+def make_board(kept: Sequence[Kept], audit: Audit | None = None, tiers: Known | None = None) -> Board:
     """Return the board of records that belong to one suite and version.
+
+    Args:
+        audit: what is known of metrics, which decides what ranks; None: the audit that comes with faithface.
+        tiers: what is known of explainers; None: nothing.
 
     Raises:
         UsageError: the records belong to several.
     """
+    audit = audit_for() if audit is None else audit
+    tiers = tiers or {}
     suites = sorted({(k.record.suite.name, k.record.suite.version) for k in kept})
     if len(suites) != 1:
         shown = ", ".join(f"{name} v{version}" for name, version in suites)
@@ -141,8 +156,9 @@ def make_board(kept: Sequence[Kept]) -> Board:
     # spread. Networks of one run each stand beside each other in the tables of explainers, line by line.
     several = [members for members in several if single or _trained_again(members)]
     values: Values = {}
-    tables = [] if single else [_table("explainers", members, values) for members in by_model.values()]
-    tables += [_table("models", members, values) for members in several]
+    groups = [] if single else [("explainers", members) for members in by_model.values()]
+    groups += [("models", members) for members in several]
+    tables = [_table(kind, members, values, audit, tiers) for kind, members in groups]
     descriptions = sorted({k.record.suite.description for k in kept if k.record.suite.description})
     return Board(
         name, version, descriptions[0] if descriptions else "", tuple(tables), tuple(k.record for k in ordered)
@@ -155,7 +171,7 @@ def _trained_again(members: Sequence[Kept]) -> bool:
     return max(runs.values()) > 1
 
 
-def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
+def _table(kind: str, members: Sequence[Kept], values: Values, audit: Audit, tiers: Known) -> Table:
     """Return a table; ``values`` holds those of the records in tables before it, and gets those of its own."""
     # What is made for another task is no row here; what should have applied and did not is one, with its reason.
     members = [one for one in members if one.record.code != ReasonCode.OTHER_TASK] or members
@@ -163,7 +179,8 @@ def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
     for one in members:
         for number in one.record.numbers:
             if number.value_name == "":
-                columns.setdefault(number.protocol, Column(number.protocol, number))
+                known = standing(number.protocol, number.family, audit)
+                columns.setdefault(number.protocol, Column(number.protocol, number, known))
     columns = dict(sorted(columns.items(), key=lambda item: _apart(item[1])))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]
     if kind == "explainers" or any(id(one) not in values for one in members):
@@ -191,6 +208,7 @@ def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
             {p: found.beats[title] for p, found in ranked.items() if title in found.beats},
             values[id(one)],
             areas[one.record.model.name],
+            tier_of(one.record.explainer.name, one.record.explainer.origin, tiers),
         )
         for title, one in zip(titles, members, strict=True)
     ]
@@ -202,6 +220,9 @@ def _table(kind: str, members: Sequence[Kept], values: Values) -> Table:
 
 
 def _apart(column: Column) -> int:
+    """Return the place of a column: what judges, what would and may not by the audit, and the families apart."""
+    if column.standing.judges:
+        return -2
     return APART.index(column.sample.family) if column.sample.family in APART else -1
 
 
@@ -223,7 +244,7 @@ class _Ranking:
 def _rankings(
     columns: Mapping[str, Column], frame: pl.DataFrame, controls: set[str], designs: Designs
 ) -> dict[str, _Ranking]:
-    """Rank each column among the methods with a number; nothing for one with its own summary, or of a family apart.
+    """Rank each column among the methods with a number; nothing for one with its own summary, or that does not judge.
 
     Controls do not take part in the ranking, so that no method's rank depends on how many controls a suite has. Each
     method is compared with each control beside it, corrected for all comparisons of methods and controls.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from faithface.boards.board import Board, make_board
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.render import figure
+from faithface.boards.verdicts import Audit
 
 SAME = 1e-6
 """Numbers of the same code on the same machine agree to nine figures; relative differences below this are rounding."""
@@ -110,9 +111,13 @@ class Changes:
         return "\n".join(lines) + "\n"
 
 
-def diff_boards(before: Sequence[Kept], after: Sequence[Kept]) -> Changes:
-    """Return what differs between the records of two boards."""
-    old_board, new_board = make_board(before), make_board(after)
+def diff_boards(before: Sequence[Kept], after: Sequence[Kept], audit: Audit | None = None) -> Changes:
+    """Return what differs between the records of two boards.
+
+    Args:
+        audit: of the metrics, by which both are ranked; None: the one that comes with faithface.
+    """
+    old_board, new_board = make_board(before, audit), make_board(after, audit)
     old, new = _numbers(old_board), _numbers(new_board)
     old_ranks, new_ranks = _ranks(old_board), _ranks(new_board)
     moved, same = [], 0

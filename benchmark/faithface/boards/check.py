@@ -6,7 +6,7 @@ Place in the flow: ``faithface leaderboard check`` prints :func:`check_boards` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,10 +20,10 @@ from faithface.boards.inside import MetricOf, no_metric
 from faithface.boards.record import RECORDS, Kept, read_records
 from faithface.boards.site.links import SITE
 from faithface.boards.validate import validate_board
+from faithface.boards.verdicts import audit_for
 from faithface.boards.verify import NO_VALUES, Outcome, Verified
 from faithface.errors import FaithfaceError, UsageError
 
-Audit = Callable[[Path], Mapping[str, str]]
 Verify = Callable[[Sequence[Kept]], Sequence[Verified]]
 
 
@@ -60,7 +60,6 @@ def check_boards(
     metric_of: MetricOf = no_metric,
     verify: Verify | None = None,
     strict: bool = False,
-    audit: Audit | None = None,
 ) -> list[Result]:
     """Check boards.
 
@@ -69,7 +68,6 @@ def check_boards(
         metric_of: gives the metric of a protocol where it is installed.
         verify: runs a sample of records again; None: that step is not done.
         strict: whether records that cannot be verified here fail the check; those that differ always do.
-        audit: gives the audit's verdicts that a board's site shows; None: there is no audit.
 
     Raises:
         UsageError: there is no board.
@@ -82,7 +80,7 @@ def check_boards(
         results.append(_validated(board, metric_of))
         whole = results[-1].passed
         if whole and (board / SITE).is_dir():
-            results.append(_site(board, audit(board) if audit is not None else {}))
+            results.append(_site(board))
         suite = board.resolve().parent
         if VERSION.fullmatch(board.resolve().name) and suite not in suites:
             suites.append(suite)
@@ -121,10 +119,10 @@ def _validated(board: Path, metric_of: MetricOf) -> Result:
     return Result(board.as_posix(), Step.VALIDATE, not findings, tuple(str(one) for one in findings))
 
 
-def _site(board: Path, audit: Mapping[str, str]) -> Result:
+def _site(board: Path) -> Result:
     from faithface.boards.site.check import site_findings
 
-    found = site_findings(board, read_records(board / RECORDS), audit)
+    found = site_findings(board, read_records(board / RECORDS))
     return Result(board.as_posix(), Step.SITE, not found, tuple(str(one) for one in found))
 
 
@@ -147,7 +145,7 @@ def _diff(board: Path) -> tuple[str, ...]:
     if at == 0:
         return ()
     before = known[at - 1][1]
-    changes = diff_boards(read_records(before / RECORDS), read_records(board / RECORDS))
+    changes = diff_boards(read_records(before / RECORDS), read_records(board / RECORDS), audit_for(board))
     frozen = () if (before / FROZEN).is_file() else (f"{before.name} is not frozen, though {board.name} is there",)
     return (f"since {before.name}:", *changes.summary(), *frozen)
 

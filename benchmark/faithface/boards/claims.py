@@ -5,8 +5,9 @@ Place in the flow: ``terminal`` and ``render`` print it under a table. Calls ``b
 
 from __future__ import annotations
 
-from faithface.boards.board import APART, Column, Row, Table, passed
+from faithface.boards.board import Column, Row, Table, passed
 from faithface.boards.controls import listed
+from faithface.boards.verdicts import APART, Mark
 from faithface.reasons import Status
 
 
@@ -18,9 +19,12 @@ def claim(table: Table, column: Column) -> str:
         return "No method has a number here."
     if column.sample.family == "gate":
         through = [row.title for row in methods if (n := row.number(column.protocol)) is not None and passed(n)]
-        return f"A gate, not ranked: {len(through)} of {len(methods)} methods pass."
+        failed = f" The metric {column.standing.why}." if column.standing.mark is Mark.FAILS else ""
+        return f"A gate, not ranked: {len(through)} of {len(methods)} methods pass.{failed}"
     if column.sample.family in APART:
         return f"A {column.sample.family}, not ranked." if column.sample.family != "cost" else "Costs are not ranked."
+    if not column.standing.judges:
+        return f"Not ranked: the metric {column.standing.why}."
     if column.sample.summary != "mean":
         return "This protocol has a summary of its own and is not ranked."
     if not placed:
@@ -40,6 +44,10 @@ def claim(table: Table, column: Column) -> str:
     unbeaten = [title for title in unbeaten if title != "oracle"]
     if unbeaten:
         said += f" Of the controls, it is not significantly better than {listed(unbeaten)}."
+    if column.standing.mark is Mark.UNEXAMINED:
+        said += " The audit has not examined this metric."
+    elif column.standing.mark is Mark.CARE:
+        said += f" The metric judges {column.standing.why}."
     return said
 
 

@@ -13,10 +13,19 @@ from typing import Any
 
 from faithface.boards import escaping
 from faithface.boards.board import Board, Column, Row, Table
+from faithface.boards.legend import marked
 from faithface.boards.record import Record
 from faithface.boards.render import figure, shown_columns
+from faithface.boards.verdicts import Mark
 from faithface.contract.metric import Better
 
+SIGNS = {
+    Mark.NONE: "",
+    Mark.CARE: r"$^\dagger$",
+    Mark.UNEXAMINED: r"$^\ddagger$",
+    Mark.DESCRIBES: r"$^\circ$",
+    Mark.FAILS: r"$^\times$",
+}
 ARROWS: dict[Better, str] = {"higher": r"$\uparrow$", "lower": r"$\downarrow$"}
 
 
@@ -24,15 +33,16 @@ def latex(table: Table, columns: Sequence[Column] | None = None) -> str:
     """Return a table in LaTeX, for documents that use the package ``booktabs``.
 
     The best number of a column among methods is bold, the second underlined; equal numbers share the mark, and what has
-    no number has a dash. Controls stand below a rule and have no mark. The caption names model, dataset, protocols
-    and n.
+    no number has a dash. In a column that does not judge (a gate, a description, a cost, or a metric that the audit
+    does not let judge) no number is marked. Controls stand below a rule and have no mark. The caption names model,
+    dataset, protocols and n, and what the audit says against a protocol.
 
     Args:
         columns: the protocols to show; None: all that apply to some row.
     """
     columns = shown_columns(table) if columns is None else columns
     marks = {column.protocol: _marks(table, column) for column in columns}
-    heads = [f"{escaping.latex(c.protocol)} {ARROWS[c.sample.better]}" for c in columns]
+    heads = [f"{escaping.latex(c.protocol)} {ARROWS[c.sample.better]}{SIGNS[c.standing.mark]}" for c in columns]
     first = "explainer" if table.kind == "explainers" else "model"
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -64,7 +74,11 @@ def _line(row: Row, columns: Sequence[Column], marks: dict[str, dict[str, str]])
 
 
 def _marks(table: Table, column: Column) -> dict[str, str]:
-    """Return ``textbf`` for the methods with the best number, ``underline`` for those with the second."""
+    """Return ``textbf`` for the methods with the best number, ``underline`` for those with the second; none where the
+    column does not judge.
+    """
+    if not column.standing.judges:
+        return {}
     found = _numbers(table, column)
     order = sorted(set(found.values()), reverse=column.sample.better == "higher")
     names = dict(zip(order, ("textbf", "underline"), strict=False))
@@ -93,11 +107,17 @@ def _caption(table: Table, columns: Sequence[Column]) -> str:
         f"{what}{record.dataset.spec}, board {record.suite.name} v{record.suite.version}. "
         f"Protocols: {', '.join(counts)}. Best in bold, second underlined."
     )
-    return escaping.latex(text)
+    said = [
+        f" {SIGNS[mark]}{escaping.latex(why)} ({escaping.latex(', '.join(names))})."
+        for mark, why, names in marked(columns)
+    ]
+    return escaping.latex(text) + "".join(said)
 
 
 def board_json(board: Board) -> str:
-    """Return a board as JSON: its tables with numbers, intervals, ranks and tie classes, best first."""
+    """Return a board as JSON: its tables with numbers, intervals, ranks and tie classes, best first, and what the
+    audit says of each protocol.
+    """
     made: dict[str, Any] = {
         "suite": board.suite,
         "version": board.version,
@@ -117,7 +137,24 @@ def _table_json(table: Table) -> dict[str, Any]:
         "dataset": record.dataset.spec,
         "revision": record.dataset.revision,
         "samples": record.dataset.samples,
+        "protocols": [_protocol_json(column) for column in table.columns],
         "rows": [_row_json(row) for row in table.rows],
+    }
+
+
+def _protocol_json(column: Column) -> dict[str, Any]:
+    standing = column.standing
+    return {
+        "protocol": column.protocol,
+        "family": column.sample.family,
+        "better": column.sample.better,
+        "ranked": column.ranked,
+        "audit": {
+            "verdict": standing.examined.verdict.value,
+            "examined_as": standing.examined.setting or None,
+            "mark": standing.mark.value,
+            "against": [one.value for one in standing.examined.against],
+        },
     }
 
 
@@ -139,7 +176,14 @@ def _row_json(row: Row) -> dict[str, Any]:
                 "tie_class": None if place is None else place.tie_class,
             }
         )
-    return {"title": row.title, "control": row.control, "record_digest": row.record.digest, "numbers": cells}
+    tier = None if row.tier is None else row.tier.value
+    return {
+        "title": row.title,
+        "control": row.control,
+        "tier": tier,
+        "record_digest": row.record.digest,
+        "numbers": cells,
+    }
 
 
 def bibtex(records: Sequence[Record]) -> str:

@@ -1,6 +1,6 @@
 """Two explainers of records on disk, compared protocol by protocol.
 
-Place in the flow: behind ``faithface compare``. Reads records; calls ``compare`` and ``render``.
+Place in the flow: behind ``faithface compare``. Reads records; calls ``compare``, ``render`` and ``verdicts``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import polars as pl
 from faithface.boards.compare import Comparison, Verdict, compare
 from faithface.boards.record import RECORDS, Kept, read_records
 from faithface.boards.render import figure
+from faithface.boards.verdicts import SIGNS, Audit, Standing, audit_for, standing
 from faithface.errors import UsageError, nearest
 
 
@@ -25,6 +26,7 @@ class Compared:
     Attributes:
         better: the direction of the protocol.
         result: the paired comparison, A minus B.
+        standing: what the metrics' audit lets the protocol do.
     """
 
     model: str
@@ -34,11 +36,12 @@ class Compared:
     a: str
     b: str
     result: Comparison
+    standing: Standing
 
     @property
     def winner(self) -> str:
-        """The explainer that is significantly better; "" for neither."""
-        if self.result.verdict not in (Verdict.HIGHER, Verdict.LOWER):
+        """The explainer that is significantly better; "" for neither, and where the protocol does not judge."""
+        if not self.standing.judges or self.result.verdict not in (Verdict.HIGHER, Verdict.LOWER):
             return ""
         return self.a if (self.result.verdict is Verdict.HIGHER) == (self.better == "higher") else self.b
 
@@ -53,9 +56,16 @@ class Compared:
             lines.append(
                 f"difference {figure(r.difference)}, 95 % interval [{figure(r.low)}, {figure(r.high)}], p = {r.p:.2g}"
             )
-            lines.append(f"{self.winner} is significantly better." if self.winner else "The difference may be chance.")
-            if not self.winner and r.n_needed is not None:
+            if r.verdict is Verdict.NOT_SEPARATED:
+                lines.append("The difference may be chance.")
+            elif self.winner:
+                lines.append(f"{self.winner} is significantly better.")
+            else:
+                lines.append("The numbers differ significantly. That says nothing of which explainer is better.")
+            if r.verdict is Verdict.NOT_SEPARATED and r.n_needed is not None:
                 lines.append(f"To separate a difference of this size takes about {r.n_needed} samples.")
+        if self.standing.mark:
+            lines.append(f"{SIGNS[self.standing.mark]} The metric: {self.standing.why}.")
         if r.most:
             shown = "; ".join(f"{d.sample} ({figure(d.a)} against {figure(d.b)})" for d in r.most)
             lines.append(f"They differ most on: {shown}")
@@ -66,6 +76,8 @@ class Compared:
 def compare_records(a: str, b: str, first: Path, second: Path, metrics: Sequence[str] = ()) -> list[Compared]:
     """Compare explainer ``a`` of the records in ``first`` with ``b`` of those in ``second``.
 
+    What a protocol allows to say follows from the audit of the metrics beside ``first``, and the one of faithface.
+
     Args:
         metrics: protocols as tables name them; none: all with a mean that both have.
 
@@ -73,11 +85,12 @@ def compare_records(a: str, b: str, first: Path, second: Path, metrics: Sequence
         UsageError: no records, an unknown explainer or protocol, or nothing in common.
     """
     ours, theirs = _of(a, first), _of(b, second)
+    audit = audit_for(first)
     found: list[Compared] = []
     for one in ours:
         for other in theirs:
             if _setting(one) == _setting(other):
-                found += _columns(one, other, metrics)
+                found += _columns(one, other, metrics, audit)
     if not found:
         known = sorted({number.protocol for kept in ours for number in kept.record.numbers})
         asked = f" {', '.join(metrics)}" if metrics else ""
@@ -104,7 +117,7 @@ def _setting(kept: Kept) -> tuple[object, ...]:
     return kept.record.model.task, kept.record.model.name, data.spec, data.revision, data.seed
 
 
-def _columns(one: Kept, other: Kept, metrics: Sequence[str]) -> list[Compared]:
+def _columns(one: Kept, other: Kept, metrics: Sequence[str], audit: Audit) -> list[Compared]:
     theirs = {number.protocol for number in other.record.numbers if number.value_name == ""}
     found = []
     for number in one.record.numbers:
@@ -117,7 +130,8 @@ def _columns(one: Kept, other: Kept, metrics: Sequence[str]) -> list[Compared]:
             model, data = one.record.model.name, one.record.dataset.spec
             result = compare(values_a, values_b, units | more)
             titles = one.record.explainer.spec, other.record.explainer.spec
-            found.append(Compared(model, data, number.protocol, number.better, *titles, result))
+            known = standing(number.protocol, number.family, audit)
+            found.append(Compared(model, data, number.protocol, number.better, *titles, result, known))
     return found
 
 

@@ -1,10 +1,11 @@
 """Boards on disk: add the records of finished runs, and rebuild a board's files from its records.
 
 Place in the flow: ``faithface leaderboard build`` calls :func:`add_runs` and :func:`rebuild`. Calls ``board``,
-``record``, ``render`` and the run's store.
+``record``, ``render``, ``verdicts`` and the run's store.
 
     leaderboards/<suite>/v<N>/records/<model>/<dataset>/<explainer>.json + .parquet      the records
-    leaderboards/<suite>/v<N>/README.md, tables/*.csv                                    made from them, byte for byte
+    leaderboards/<suite>/v<N>/README.md, tables/*.csv                      made from them and the audit, byte for byte
+    leaderboards/audit/audit.json                                          what the metrics' audit lets rank
     leaderboards/<suite>/v<N>/trust.csv                              made from the records and their attestations
     leaderboards/<suite>/README.md                                   the versions, and what changed between them
 
@@ -21,10 +22,12 @@ from pathlib import Path
 from faithface.boards.attest import Attested, read_attestations
 from faithface.boards.board import Board, make_board
 from faithface.boards.escaping import csv_cell
-from faithface.boards.frozen import TRUST, VERSION, refuse_if_frozen
+from faithface.boards.frozen import FROZEN_PARTS, TRUST, VERSION, changed_since_frozen, refuse_if_frozen
 from faithface.boards.history import suite_page
 from faithface.boards.record import RECORDS, Kept, copy_record, read_record, read_records, record_paths
 from faithface.boards.render import board_files
+from faithface.boards.tiers import tiers_for
+from faithface.boards.verdicts import audit_for
 from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.hashing import file_hash
@@ -32,10 +35,13 @@ from faithface.run.outcome import how_to_finish, unfinished
 from faithface.run.store import FILE, open_run
 
 
-def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
+def add_runs(runs: Iterable[Path], out: Path, audit: Path | None = None) -> list[Path]:
     """Copy the records of finished runs to their boards and build these; return the boards' folders.
 
     A record of the same model, dataset and explainer replaces the older one.
+
+    Args:
+        audit: as of :func:`rebuild`.
 
     Raises:
         UsageError: a folder is not a finished run, its records are not those of its cells, or a board is frozen.
@@ -53,7 +59,7 @@ def add_runs(runs: Iterable[Path], out: Path) -> list[Path]:
     for board, pairs in copies.items():
         for path, to in pairs:
             copy_record(path, to)
-        rebuild(board)
+        rebuild(board, audit)
     return list(copies)
 
 
@@ -89,20 +95,29 @@ def _is(path: Path, sha256: str) -> bool:
     return path.is_file() and file_hash(path) == sha256
 
 
-def rebuild(board: Path) -> Board:
+def rebuild(board: Path, audit: Path | None = None) -> Board:
     """Write a board's tables from its records; files that no record accounts for are removed from ``tables/``.
 
+    Of a frozen board that is what was frozen, only what freezing does not cover is written.
+
+    Args:
+        audit: the record of an audit whose verdicts go before those of the audit beside the boards.
+
     Raises:
-        UsageError: there are no records, they cannot be read, or the board is frozen and would change.
+        UsageError: there are no records, they cannot be read, or the board is frozen and was changed since.
     """
     if not (board / RECORDS).is_dir():
         raise UsageError(f"{board} holds no folder '{RECORDS}'; give a board such as leaderboards/demo/v0")
     kept = read_records(board / RECORDS)
-    made = make_board(kept)
+    made = make_board(kept, audit_for(board, audit), tiers_for(board))
     files = {name: text.encode("utf-8") for name, text in board_contents(board, made, kept).items()}
+    frozen = changed_since_frozen(board)
+    if frozen == []:
+        # What was frozen stays, though another version of the program or another audit may draw it otherwise.
+        files = {name: content for name, content in files.items() if name.partition("/")[0] not in FROZEN_PARTS}
     refuse_if_frozen(board, files)
     tables = board / "tables"
-    if tables.is_dir():
+    if tables.is_dir() and frozen is None:
         for old in tables.iterdir():
             if old.is_file() and f"tables/{old.name}" not in files:
                 old.unlink()

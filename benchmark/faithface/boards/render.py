@@ -1,27 +1,28 @@
-"""Boards as text: Markdown for people, CSV for programs. The same records give the same bytes: fixed formats, no dates.
+"""Boards as Markdown, and all files of a board. The same records give the same bytes: fixed formats, no dates.
 
-Place in the flow: ``publish`` hands over a board; :func:`board_files` returns what to write, by relative path.
-Imports tabulate.
+Place in the flow: ``publish`` hands over a board; :func:`board_files` returns what to write, by relative path. Calls
+``legend`` and ``spreadsheet``; imports tabulate.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
 import hashlib
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from tabulate import tabulate
 
 from faithface.boards import escaping
-from faithface.boards.board import APART, Board, Column, Row, Table, passed
+from faithface.boards.board import Board, Column, Table, passed
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
 from faithface.boards.flags import flag_lines, implausible
+from faithface.boards.legend import apart, marks_text, tier_text, verdict_text
 from faithface.boards.outcomes import Decision, Split
 from faithface.boards.record import Number, Record
+from faithface.boards.spreadsheet import splits_csv, table_csv
+from faithface.boards.verdicts import LEGEND, SIGNS
 from faithface.reasons import ReasonCode, Status
 from faithface.run.paths import safe
 
@@ -35,10 +36,6 @@ JUDGED = {
     "positive": "the positive class",
     "negative": "other classes",
 }
-HEADINGS = (
-    "suite", "suite_version", "model", "dataset", "explainer", "protocol", "value_name", "better", "status", "number",
-    "low", "high", "n", "invalid", "flagged", "rank", "tie_class", "control", "device", "reason",
-)  # fmt: skip
 
 
 def board_files(board: Board) -> dict[str, str]:
@@ -141,11 +138,6 @@ def table_markdown(table: Table, columns: Sequence[Column] | None = None) -> str
     return pipe(lines, headers)
 
 
-def apart(column: Column) -> str:
-    """Return the remark on a column that is shown and not ranked; "" for those that judge."""
-    return f" ({column.sample.family})" if column.sample.family in APART else ""
-
-
 def family_line(table: Table, family: str) -> list[str]:
     """Return the line that sums up a family's runs: the mean of their numbers, the smallest and the largest."""
     line = [f"**{family}** (mean of runs, min – max)"]
@@ -175,10 +167,21 @@ def protocol_markdown(table: Table) -> str:
                 JUDGED.get(one.which, one.which),
                 span(n.n for n in found),
                 span(n.invalid for n in found),
+                verdict_text(column),
                 one.source,
             ]
         )
-    return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "source"])
+    return pipe(lines, ["protocol", "direction", "range", "best", "judged on", "n", "invalid", "audit", "source"])
+
+
+def explainers_markdown(table: Table) -> str:
+    """Return the table of the explainers behind a table's rows: source, what each uses, package, tier."""
+    lines = []
+    for row in table.rows:
+        one = row.record.explainer
+        package = f"{one.origin.distribution} {one.origin.distribution_version}".strip()
+        lines.append([row.title, one.source or "–", ", ".join(one.needs) or "–", package, tier_text(row)])
+    return pipe(lines, ["explainer", "source", "uses", "package", "tier"])
 
 
 def bound(value: float | None, sign: str) -> str:
@@ -262,10 +265,14 @@ def markdown(board: Board) -> str:
         "Each cell: number [95 % interval] · rank. A rank such as 1-3 is an interval: with 95 % confidence all true "
         "ranks of a column lie inside theirs (paired comparisons by person where faces repeat, corrected for all "
         "pairs). Gates are passed or failed. Gates, descriptions, costs and protocols with a summary of their own are "
-        "not ranked, and neither is anything with too few samples or people. Rows are in the order of the first "
-        "column; controls stand at the foot and are not ranked. The tables are made from the records beside them; "
-        "`faithface leaderboard build` on this folder must change nothing."
+        "not ranked, and neither is a metric that the audit does not let judge, nor anything with too few samples or "
+        "people. Rows are in the order of the first column; controls stand at the foot and are not ranked. The tables "
+        "are made from the records beside them and the audit of the metrics; `faithface leaderboard build` on this "
+        "folder must change nothing."
     )
+    if marks := marks_text(column for table in board.tables for column in shown_columns(table)):
+        signs = tuple(SIGNS[mark] for mark in LEGEND)
+        parts.append("\n".join(f"{'' if line.startswith(signs) else '  '}* {escape(line)}" for line in marks))
     explainers = [row for table in board.tables if table.kind == "explainers" for row in table.rows]
     if legend := controls_text(row.title for row in explainers if row.control):
         parts.append(escape(legend))
@@ -296,6 +303,9 @@ def markdown(board: Board) -> str:
         found = remarks(table)
         if found:
             parts.append("\n".join(f"* {escape(line)}" for line in found))
+        if table.kind == "explainers":
+            said = "Explainers: what they use, and their tier"
+            parts.append(f"<details><summary>{said}</summary>\n\n{explainers_markdown(table)}\n\n</details>")
         parts.append(f"<details><summary>Protocols</summary>\n\n{protocol_markdown(table)}\n\n</details>")
         spent += sum(len(part) for part in parts[before:])
     if linked:
@@ -331,18 +341,6 @@ def split_text(split: Split | None) -> str:
     return f"{figure(split.number)}{interval} (n = {split.n})"
 
 
-def splits_csv(table: Table) -> str:
-    """Return a table's numbers by the model's decision as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("explainer", "protocol", "better", "decision", "n", "number", "low", "high"))
-    for s in table.splits:
-        names = [escaping.csv_cell(text) for text in (s.explainer, s.protocol)]
-        numbers = ["" if v is None else f"{v:.9g}" for v in (s.number, s.low, s.high)]
-        writer.writerow([*names, s.better, s.decision.value, str(s.n), *numbers])
-    return out.getvalue()
-
-
 def published(records: Sequence[Record]) -> list[str]:
     """Return the section of figures from papers; they stand beside the board and are never ranked with it."""
     entries = list(dict.fromkeys(entry for record in records for entry in record.suite.published))
@@ -372,45 +370,3 @@ def place(record: Record) -> str:
         commit, _, changes = at.commit.partition("+")
         text += f" at commit {commit[:12]}{'+' + changes if changes else ''}"
     return text
-
-
-def table_csv(table: Table) -> str:
-    """Return a table as CSV, one line per cell, protocol and named value."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEADINGS)
-    known: dict[str, str] = {"": ""}  # a table repeats its protocols in every row
-    for row in table.rows:
-        writer.writerows(_lines(row, known))
-    return out.getvalue()
-
-
-def _lines(row: Row, known: dict[str, str]) -> Iterator[list[str]]:
-    def cell(text: str) -> str:
-        if text not in known:
-            known[text] = escaping.csv_cell(text)
-        return known[text]
-
-    record = row.record
-    suite = (record.suite.name, str(record.suite.version))
-    before = [cell(text) for text in (*suite, record.model.name, record.dataset.spec, record.explainer.spec)]
-    after = ["yes" if row.control else "no", cell(record.where.device)]
-    for one in record.numbers:
-        place = row.places.get(one.protocol) if one.value_name == "" else None
-        yield [
-            *before,
-            cell(one.protocol),
-            cell(one.value_name),
-            one.better,
-            one.status.value,
-            "" if one.number is None else f"{one.number:.9g}",
-            "" if one.low is None else f"{one.low:.9g}",
-            "" if one.high is None else f"{one.high:.9g}",
-            str(one.n),
-            str(one.invalid),
-            str(one.flagged),
-            "" if place is None else place.text,
-            "" if place is None or place.tie_class is None else str(place.tie_class),
-            *after,
-            cell(one.reason),
-        ]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from faithface.boards.board import Board, Table
 from faithface.boards.formats import bibtex, board_json, latex
-from faithface.boards.render import markdown, table_csv
+from faithface.boards.render import markdown
+from faithface.boards.spreadsheet import table_csv
 from faithface.boards.terminal import board_text
 from faithface.errors import UsageError, nearest
 

@@ -20,6 +20,7 @@ from faithface.boards.publish import add_runs, records_of
 from faithface.boards.record import RECORDS, Kept
 from faithface.boards.render import heading, shown_columns
 from faithface.boards.validate import validate_records
+from faithface.boards.verdicts import Audit, audit_for
 from faithface.errors import UsageError
 from faithface.reasons import Status
 from faithface.run.paths import safe
@@ -78,10 +79,10 @@ def submit_run(run: Path, out: Path, metric_of: MetricOf = no_metric) -> Submiss
         f"git commit -m {shlex.quote(title)}",
         f"git push -u origin {shlex.quote(branch)}",
     )
-    return Submission(tuple(boards), branch, commands, title, _body(kept))
+    return Submission(tuple(boards), branch, commands, title, _body(kept, audit_for(boards[0])))
 
 
-def _body(kept: Sequence[Kept]) -> str:
+def _body(kept: Sequence[Kept], audit: Audit) -> str:
     """Return the pull request's text: what was run, where, what came out, and what its author has to state."""
     records = [one.record for one in kept]
     ok = [record for record in records if record.status is Status.OK]
@@ -93,7 +94,7 @@ def _body(kept: Sequence[Kept]) -> str:
         *([f"Commit {', '.join(commits)}."] if commits else []),
     ]
     parts = ["\n".join(lines)]
-    for table in make_board(kept).tables:
+    for table in make_board(kept, audit).tables:
         columns = shown_columns(table)
         if table.kind == "explainers" and columns:
             said = claim(table, columns[0])

@@ -15,22 +15,25 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from faithface.boards.board import APART, Board, Column, Row, Table, passed
+from faithface.boards.board import Board, Column, Row, Table, passed
 from faithface.boards.claims import claim, with_number
 from faithface.boards.controls import controls_text
 from faithface.boards.escaping import cell_width, plain
 from faithface.boards.flags import flag_lines, implausible
+from faithface.boards.legend import marks_text
 from faithface.boards.render import ARROW, JUDGED, clean_text, figure, heading, shown_columns
+from faithface.boards.verdicts import APART, SIGNS
 
 WIDTH = 80
 NAME = 22  # columns for an explainer's name
-RANKED = "also (number and tie class; a is the class of the best{})"
+RANKED = "also (number and tie class; a is the class of the best{}{})"
 UNRANKED = "–"  # stands for the letter where there are too few samples to rank
 SHOWN = {
     "gate": "gates (passed or failed, not ranked)",
     "description": "descriptions of maps (not ranked)",
     "cost": "cost (not ranked)",
 }
+NOT_JUDGING = "metrics that the audit does not let judge (not ranked)"
 CONTROLS = "  controls, not ranked (explained below)"
 CELL = 13  # columns for a number and its class in the compact table
 
@@ -44,6 +47,8 @@ def board_text(board: Board, width: int = WIDTH, wide: bool = False) -> str:
     """
     width = max(60, width)
     parts = [table_text(table, width, wide) for table in board.tables]
+    if marks := marks_text(column for table in board.tables for column in shown_columns(table)):
+        parts.append("\n".join(_hanging(line, width) for line in marks))
     controls = [row.title for table in board.tables if table.kind == "explainers" for row in table.rows if row.control]
     if legend := controls_text(controls):
         parts.append("\n".join(_wrap(legend, width)))
@@ -64,13 +69,16 @@ def table_text(table: Table, width: int = WIDTH, wide: bool = False) -> str:
     for column in full:
         lines += ["", *protocol_lines(table, column, width)]
     rest = [column for column in columns if column not in full]
-    judging = [column for column in rest if column.sample.family not in APART]
+    judging = [column for column in rest if column.standing.judges]
     if judging:
         few = any(_too_few(row, column) for row in table.rows for column in judging)
-        title = RANKED.format("; –: too few to rank" if few else "")
+        signs = sorted({SIGNS[c.standing.mark] for c in judging if c.standing.mark})
+        title = RANKED.format("; –: too few to rank" if few else "", f"; {' '.join(signs)}: below" if signs else "")
         lines += ["", *compact_lines(table, judging, width, title)]
-    for family, title in SHOWN.items():
-        part = [column for column in rest if column.sample.family == family]
+    unfit = [column for column in rest if not column.standing.judges and column.sample.family not in APART]
+    groups = [(NOT_JUDGING, unfit)]
+    groups += [(title, [c for c in rest if c.sample.family == family]) for family, title in SHOWN.items()]
+    for title, part in groups:
         if part:
             lines += ["", *compact_lines(table, part, width, title)]
     flags = [piece for line in flag_lines(table) for piece in _wrap(f"! {line}", width)]
@@ -87,7 +95,9 @@ def protocol_lines(table: Table, column: Column, width: int) -> list[str]:
     judged = "" if one.which == "all" else f" · {JUDGED.get(one.which, one.which)}"
     counts = sorted({number.n for row in rows if (number := row.number(column.protocol))})
     n = f" · n = {counts[-1]}" if counts else ""
-    lines = _wrap(f"{column.protocol}, {one.better} is better{judged}{n}", width)
+    mark = column.standing.mark
+    marked = f" · {SIGNS[mark]} {mark}" if mark else ""
+    lines = _wrap(f"{column.protocol}, {one.better} is better{judged}{n}{marked}", width)
     lines.append(f"  {'rank':>5}  {'':<{name}}  {'number':>8}  95 % interval")
     for row in [row for row in rows if not row.control]:
         lines.append(_full_line(row, column, name, width))
@@ -116,7 +126,7 @@ def compact_lines(table: Table, columns: Sequence[Column], width: int, title: st
     """Return several protocols in short, as many beside each other as fit: a number and the letter of its class."""
     name = _width_of_names(table.rows)
     fit = max(1, (width - name - 2) // (CELL + 1))
-    lines = [title]
+    lines = _wrap(title, width)
     for start in range(0, len(columns), fit):
         part = columns[start : start + fit]
         heads = [_heads(column) for column in part]
@@ -162,7 +172,8 @@ def _heads(column: Column) -> list[str]:
     parameters = [part for part in rest.partition("(")[2].rstrip(")").split(",") if part]
     lines = [""]
     # textwrap would break at hyphens only where a word is too long for a line; here every hyphen is a place to break.
-    words = [*re.findall(r"[^-]+-?", name), *(f" {part}" for part in parameters), f" {ARROW[column.sample.better]}"]
+    signs = f" {ARROW[column.sample.better]}{SIGNS[column.standing.mark]}"
+    words = [*re.findall(r"[^-]+-?", name), *(f" {part}" for part in parameters), signs]
     for word in words:
         if len(lines[-1] + word) <= CELL:
             lines[-1] = (lines[-1] + word).lstrip()
@@ -190,6 +201,14 @@ def _name(text: str, width: int) -> str:
     """Return a text cut or padded to ``width`` columns."""
     cut = _cut(text, width)
     return cut + " " * (width - cell_width(cut))
+
+
+def _hanging(line: str, width: int) -> str:
+    """Return a line of the legend of marks; those that name protocols are set in."""
+    first, rest = ("", "  ") if line[:1] in SIGNS.values() else ("  ", "      ")
+    return textwrap.fill(
+        plain(line), width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False, break_long_words=True
+    )
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -28,6 +28,8 @@ from faithface.boards.record import (
     record_paths,
     same_cell,
 )
+from faithface.boards.tiers import tiers_for
+from faithface.boards.verdicts import audit_for
 from faithface.errors import UsageError
 
 SAME_SCORE = 1e-3
@@ -106,14 +108,14 @@ def validate_records(folder: Path, metric_of: MetricOf = no_metric) -> tuple[lis
 
 def made_files(board: Path, kept: Sequence[Kept]) -> list[Finding]:
     """Return what is wrong with the files that are made from records: missing, edited, or made from nothing."""
-    files = board_contents(board, make_board(kept), kept)
+    files = board_contents(board, make_board(kept, audit_for(board), tiers_for(board)), kept)
     found = []
     for name, text in files.items():
         path = board / name
         if not path.is_file():
             found.append(Finding(name, Check.TABLES, "is missing; `build` makes it"))
         elif path.read_bytes() != text.encode("utf-8"):
-            found.append(Finding(name, Check.TABLES, "differs from what the records give; `build` makes it"))
+            found.append(Finding(name, Check.TABLES, "differs from what records and audit give; `build` makes it"))
     tables = board / "tables"
     for path in sorted(tables.iterdir()) if tables.is_dir() else ():
         if f"tables/{path.name}" not in files:

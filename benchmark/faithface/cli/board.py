@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faithface.cli.view import AUDIT_HELP, verdicts_for
+from faithface.cli.view import AUDIT_HELP
 from faithface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,10 +57,12 @@ def build(
 ) -> None:
     """Add the records of runs to <out>/<suite>/v<N>/ and make its tables and site; or remake those of a board.
 
-    Tables are a pure function of a board's records, the site of its records, gallery and audit: `faithface
-    leaderboard build leaderboards/demo/v0` must change nothing. A figure is drawn again where its data, the drawing
-    code or what lies on its page has changed; `leaderboard check` draws all of them and compares. Pictures come from
-    runs with --keep-maps; faces are shown only of datasets that allow it.
+    Tables are a pure function of a board's records and the metrics' audit, the site of these and the gallery:
+    `faithface leaderboard build leaderboards/demo/v0` must change nothing. A metric that the audit does not let judge
+    is not ranked. `validate` and `check` read the audit beside the boards, in audit/; one given by --audit has to be
+    put there. A figure is drawn again where its data, the drawing code or what lies on its page has changed;
+    `leaderboard check` draws all of them and compares. Pictures come from runs with --keep-maps; faces are shown only
+    of datasets that allow it.
     A frozen board is never changed.
     """
     from faithface.boards.frozen import board_at
@@ -79,10 +81,10 @@ def build(
         raise UsageError("say where the boards of these runs go: -o leaderboards/")
     if boards and out is not None:
         raise UsageError(f"{boards[0]} is a board and is rebuilt in place; leave -o out")
-    made = {path: rebuild(path) for path in [*boards, *(add_runs(runs, out) if out is not None else [])]}
+    made = {path: rebuild(path, audit) for path in [*boards, *(add_runs(runs, out, audit) if out is not None else [])]}
     done = list(made)
     if site:
-        write_sites(made, runs, samples, audit, redraw)
+        write_sites(made, runs, samples, redraw)
     if as_json:
         typer.echo(json.dumps({"boards": [str(path) for path in done]}))
     else:
@@ -90,9 +92,7 @@ def build(
             typer.echo(str(path / "README.md"))
 
 
-def write_sites(
-    made: Mapping[Path, Board], runs: Sequence[Path], samples: int, audit: Path | None, redraw: bool = False
-) -> None:
+def write_sites(made: Mapping[Path, Board], runs: Sequence[Path], samples: int, redraw: bool = False) -> None:
     """Write the site of each board, with the galleries of the runs that went into it."""
     from faithface.boards.record import RECORDS, read_records
     from faithface.boards.site import read_extras, write_site
@@ -107,7 +107,7 @@ def write_sites(
             kept = [k for k in read_records(run / RECORDS) if (k.record.suite.name, k.record.suite.version) == suite]
             for line in write_gallery(run, kept, path, Wanted(samples), load_registry):
                 print(f"faithface: {line}", file=sys.stderr)
-        write_site(board, path / SITE, read_extras(path), verdicts_for(path, audit), redraw=redraw)
+        write_site(board, path / SITE, read_extras(path), redraw=redraw)
 
 
 @board_app.command()
@@ -124,9 +124,12 @@ def show(
     """Print a board: for a terminal of 80 columns, for a paper, or for a program."""
     from faithface.boards.board import make_board
     from faithface.boards.show import shown
+    from faithface.boards.tiers import tiers_for
+    from faithface.boards.verdicts import audit_for
 
-    _board, kept = _records(source)
-    typer.echo(shown(make_board(kept), form.value, tuple(metric or ()), wide), nl=False)
+    board, kept = _records(source)
+    made = make_board(kept, audit_for(board or source), tiers_for(board or source))
+    typer.echo(shown(made, form.value, tuple(metric or ()), wide), nl=False)
 
 
 @board_app.command()
@@ -180,7 +183,7 @@ def check(
     registry = load_registry()
     asked = Asked(sample, seed)
     again = (lambda kept: list(verify_records(kept, registry, asked))) if sample else None
-    results = check_boards(sources, installed_metrics(), again, strict, lambda board: verdicts_for(board, None))
+    results = check_boards(sources, installed_metrics(), again, strict)
     for one in results:
         typer.echo(f"{'ok  ' if one.passed else 'FAIL'} {one.board}: {one.step}")
         for line in one.lines:
@@ -204,8 +207,10 @@ def diff(
 ) -> None:
     """Say what moved between two versions of a board, and which change moved it."""
     from faithface.boards.changes import diff_boards
+    from faithface.boards.verdicts import audit_for
 
-    changes = diff_boards(_records(before)[1], _records(after)[1])
+    board, kept = _records(after)
+    changes = diff_boards(_records(before)[1], kept, audit_for(board or after))
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(changes), indent=1, ensure_ascii=False))
     else:

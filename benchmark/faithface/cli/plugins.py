@@ -54,28 +54,38 @@ def check(
     max_examples: Annotated[
         int, typer.Option("--max-examples", min=0, help="Inputs that are made up for each explainer and metric.")
     ] = 10,
+    tiers: Annotated[
+        Path | None,
+        typer.Option(
+            "--tiers", metavar="FOLDER", help="Write the tiers to FOLDER/tiers/, beside the boards in FOLDER."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
     """Hold a plugin against the contract, and say which tier it has reached and what the next one needs.
 
-    The exit code is 1 where a check of severity error failed, else 0.
+    With --tiers, the boards of a folder show the tier of each explainer, once they are built again. The exit code is 1
+    where a check of severity error failed, else 0.
     """
     from faithface.plugins import load_registry
-    from faithface.testing.ladder import PAGE, Tier, examine
+    from faithface.testing.ladder import PAGE, Tier, examine, publish
 
     standing = examine(
         distribution,
         load_registry(),
-        boards=tuple(board or ()),
+        boards=(*(board or ()), *([tiers] if tiers is not None else [])),
         paths=pairs("--path", path),
         data=pairs("--data", data),
         max_examples=max_examples,
         tell=(lambda _report: None) if as_json else (lambda report: typer.echo(str(report))),
     )
+    written = None if tiers is None else publish(standing, tiers)
     if as_json:
         from faithface.cli.listing import print_json
 
-        print_json(dataclasses.asdict(standing))
+        print_json(
+            {**dataclasses.asdict(standing), "objects": [one.model_dump(mode="json") for one in standing.objects]}
+        )
     else:
         typer.echo(f"\n{distribution}: {standing.tier}")
         if standing.next is not None:
@@ -83,6 +93,8 @@ def check(
             for one in standing.needed:
                 typer.echo(f"  {one}")
             typer.echo(f"rules: {PAGE.format(standing.next)} of the documentation")
+        if written is not None:
+            typer.echo(str(written))
     return 1 if standing.tier in (Tier.FAILS, Tier.RUNS) else 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import time
 import webbrowser
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 2.0  # seconds between two looks of --watch
 REFRESH = 5
-AUDIT_HELP = "The record of an audit (audit.json); default: the one of the boards beside it, in audit/."
+AUDIT_HELP = "The record of an audit (audit.json) that goes before the one of the boards beside it, in audit/."
 
 
 def view(
@@ -44,8 +43,7 @@ def view(
             found.append(load_registry())
         return found[0]
 
-    verdicts = verdicts_for(target, audit)
-    pages = write_pages(target, samples, registry, verdicts, REFRESH if watch else 0)
+    pages = write_pages(target, samples, registry, audit, REFRESH if watch else 0)
     for line in pages.notes:
         print(f"faithface: {line}", file=sys.stderr)
     typer.echo(str(pages.first))
@@ -55,21 +53,7 @@ def view(
         time.sleep(INTERVAL)
         finished, going = finished_cells(target)
         if finished != pages.finished or going != pages.going:
-            pages = write_pages(target, samples, registry, verdicts, REFRESH)
-
-
-def verdicts_for(board: Path, record: Path | None) -> Mapping[str, str]:
-    """Return the verdict on each metric by its text: of the given audit, else of the one beside the boards; or none.
-
-    Raises:
-        UsageError: it is not a record of an audit.
-    """
-    from faithface.audit.record import RECORD, read
-
-    # leaderboards/<suite>/v<N> and leaderboards/audit
-    beside = board.resolve().parent.parent / "audit" / RECORD
-    path = record or (beside if beside.is_file() else None)
-    return {} if path is None else {one.metric: one.verdict for one in read(path).metrics}
+            pages = write_pages(target, samples, registry, audit, REFRESH)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -23,8 +23,9 @@ from faithface.tasks import Task
 
 TRAITS = (
     "name", "task", "revision", "classes", "positive", "aligned", "aligned_landmarks", "licence", "source",
+    "publishable",
 )  # fmt: skip
-"""What a dataset says of itself."""
+"""What a dataset says of itself: all that its class declares, or a copy of it would say something else."""
 
 KINDS = frozenset({"relevance", "human", "tag", "similarity", "dissimilarity"})
 """All kinds of ground truth."""

@@ -17,12 +17,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from faithface.boards.attest import Level, read_attestations
 from faithface.boards.record import RECORDS, read_records
+from faithface.boards.tiers import Reached, Tier, write_tiers
 from faithface.durable import write_whole
 from faithface.errors import UsageError
 from faithface.hashing import fingerprint_of
@@ -33,16 +33,6 @@ from faithface.testing.findings import Finding, Outcome, Report, Severity
 PASSING = ("judges", "with care", "describes")
 DOCUMENTED = {"documented", "cites-source", "licensed", "card-complete", "named"}
 """The checks of what an object says of itself; the tier "documented" is made of them."""
-
-
-class Tier(StrEnum):
-    """How far up the ladder a plugin stands; ``fails`` is below it."""
-
-    FAILS = "fails"
-    RUNS = "runs"
-    CONFORMS = "conforms"
-    DOCUMENTED = "documented"
-    VALIDATED = "validated"
 
 
 ORDER = tuple(Tier)
@@ -139,12 +129,16 @@ class Standing:
         tier: the highest of which nothing is missing.
         missing: all that is missing, of the tiers above too.
         reports: of each registered object.
+        objects: the tier of each by itself, with what the distribution lacks counted against all.
+        version: of the distribution.
     """
 
     distribution: str
     tier: Tier
     missing: tuple[Missing, ...]
     reports: tuple[Report, ...]
+    objects: tuple[Reached, ...] = ()
+    version: str = ""
 
     @property
     def next(self) -> Tier | None:
@@ -184,18 +178,23 @@ def examine(
     if not found and not broken:
         broken = [_missing("registers", distribution, "registers nothing")]
     reports: list[Report] = []
-    missing = list(broken)
+    common = [*broken, *_about_distribution(rows[0].distribution)]
+    missing = list(common)
+    entries, verdicts = _entries(tuple(boards)), _verdicts(tuple(boards))
+    reached = []
     for kind, entry in found:
         report = _report(
             kind, entry, registry, (paths or {}).get(entry.name, ""), (data or {}).get(entry.name, ""), max_examples
         )
         reports.append(report)
         tell(report)
-        missing += _from_report(report)
-    missing += _about_distribution(rows[0].distribution)
-    entries, verdicts = _entries(tuple(boards)), _verdicts(tuple(boards))
-    missing += [gap for kind, entry in found if (gap := _not_validated(kind, entry, entries, verdicts)) is not None]
-    standing = Standing(distribution, _tier(missing), tuple(missing), tuple(reports))
+        mine = _from_report(report)
+        mine += [gap for gap in (_not_validated(kind, entry, entries, verdicts),) if gap is not None]
+        missing += mine
+        code = fingerprint_of(entry.object, entry.provenance.distribution)
+        tier = _tier([*common, *mine])
+        reached.append(Reached(kind=kind[:-1], name=entry.name, fingerprint=code, tier=tier))
+    standing = Standing(distribution, _tier(missing), tuple(missing), tuple(reports), tuple(reached), rows[0].version)
     remember(registry, standing)
     return standing
 
@@ -320,6 +319,12 @@ def _verdicts(boards: tuple[Path, ...]) -> dict[str, set[str]]:
             name = str(one.get("metric", one.get("id", ""))).partition("(")[0]
             found.setdefault(name, set()).add(str(one.get("verdict", "")))
     return found
+
+
+def publish(standing: Standing, folder: Path) -> Path:
+    """Write the tiers of what a distribution registers beside the boards in a folder, and return the file."""
+    core = importlib.metadata.version(CORE)
+    return write_tiers(folder, standing.distribution, standing.version, core, standing.objects)
 
 
 # --- what was found before

@@ -12,7 +12,7 @@ import pytest
 
 from faithface.boards.board import make_board
 from faithface.boards.site import read_extras, write_site
-from tests.support.boards import records, write_made_gallery
+from tests.support.boards import AUDIT, records, write_made_gallery
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 REQUIRED = "FAITHFACE_BROWSER"
@@ -25,8 +25,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     kept = records()
     write_made_gallery(kept, root)
-    audit = {"metric-0@1(grid=14)": "judges", "metric-1@1(grid=14)": "judges", "metric-4@1(grid=14)": "with care"}
-    write_site(make_board(kept), root / "site", read_extras(root), audit, downloads=False)
+    write_site(make_board(kept, AUDIT), root / "site", read_extras(root), downloads=False)
     return root
 
 

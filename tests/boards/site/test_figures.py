@@ -18,6 +18,7 @@ from faithface.boards.record import Kept, read_records
 from faithface.boards.site import drawing, figures, read_extras, write_site
 from faithface.boards.site.check import site_findings
 from faithface.boards.site.figures import MANIFEST
+from faithface.boards.verdicts import audit_for
 from tests.support.boards import records, write_made_gallery
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -104,7 +105,7 @@ def test_only_the_figures_whose_data_changed_are_drawn(kept: list[Kept], board: 
     build(changed, board)
     assert len(drawn) == 1
     assert drawn[0].endswith("-cost")
-    assert site_findings(board, changed, {}) == []
+    assert site_findings(board, changed) == []
 
 
 def _edit(board: Path) -> None:
@@ -207,15 +208,15 @@ def _forge(board: Path) -> str:
 def test_who_alters_a_figure_and_the_manifest_is_found_out_by_check(
     kept: list[Kept], board: Path, drawn: list[str]
 ) -> None:
-    assert site_findings(board, kept, {}) == []
+    assert site_findings(board, kept) == []
     page = _forge(board)
     build(kept, board)
     drawn.clear()
-    found = site_findings(board, kept, {})
+    found = site_findings(board, kept)
     assert [one.path for one in found] == ["site/assets/figures.json", "site/index.html", page]
     assert len(drawn) == ALL
     build(kept, board, redraw=True)
-    assert site_findings(board, kept, {}) == []
+    assert site_findings(board, kept) == []
 
 
 def test_check_names_pages_that_are_missing_edited_or_made_from_nothing(kept: list[Kept], board: Path) -> None:
@@ -224,7 +225,7 @@ def test_check_names_pages_that_are_missing_edited_or_made_from_nothing(kept: li
     (site / "explainers" / "omega.html").write_text("<p>best")
     index = site / "index.html"
     index.write_text(index.read_text("utf-8").replace("alpha", "omega"), "utf-8")
-    found = {one.path: one.detail for one in site_findings(board, kept, {})}
+    found = {one.path: one.detail for one in site_findings(board, kept)}
     assert set(found) == {"site/explainers/alpha.html", "site/explainers/omega.html", "site/index.html"}
     assert "missing" in found["site/explainers/alpha.html"]
     assert "from nothing" in found["site/explainers/omega.html"]
@@ -236,7 +237,7 @@ def test_check_says_that_another_matplotlib_drew_the_figures(kept: list[Kept], b
     held = json.loads(path.read_bytes())
     held["drawn_by"]["matplotlib"] = "0.99"
     path.write_text(json.dumps(held, indent=1) + "\n")
-    (one,) = site_findings(board, kept, {})
+    (one,) = site_findings(board, kept)
     assert "drawn by matplotlib 0.99" in one.detail
 
 
@@ -269,9 +270,8 @@ def test_check_draws_the_figures_of_a_published_board_and_finds_a_forged_one(dem
         (one,) = [one for one in check_boards([demo]) if one.step is Step.SITE]
         return one.passed, one.lines
 
-    # Without the audit's verdicts the pages are others; the command line gives them.
     kept = read_records(demo / "records")
-    write_site(make_board(kept), demo / "site", read_extras(demo))
+    write_site(make_board(kept, audit_for(demo)), demo / "site", read_extras(demo))
     assert site_step() == (True, ())
     page = next((demo / "site" / "tables").glob("*pad*.html"))
     text = page.read_text("utf-8")

@@ -18,8 +18,9 @@ from faithface.boards.site import Progress, read_extras, site_files, write_site
 from faithface.boards.site.extras import FILE, GALLERY, Extras, Gallery
 from faithface.boards.site.pages import ranks
 from faithface.boards.statistics import rank
+from faithface.boards.verdicts import Against, Examined, Verdict
 from faithface.errors import RunError, UsageError
-from tests.support.boards import METHODS, records, write_made_gallery
+from tests.support.boards import AUDIT, METHODS, records, write_made_gallery
 
 
 class Page(HTMLParser):
@@ -112,12 +113,11 @@ def test_the_overall_order_counts_only_metrics_that_the_audit_lets_judge(read: d
     assert [row[1] for row in overall[:4]] == ["1.00", "2.00", "3.00", "4.00"]
 
 
-def test_without_an_audit_there_is_no_overall_order() -> None:
-    index = dict(site_files(make_board(records(models=("net-a",)))))["index.html"].decode()
-    assert "No overall order: there is no audit" in index
-    described = {f"metric-{k}@1(grid=14)": "describes" for k in range(6)}
-    index = dict(site_files(make_board(records(models=("net-a",))), audit=described))["index.html"].decode()
-    assert "No overall order: the audit lets none of the metrics here judge" in index
+def test_without_a_metric_that_judges_there_is_no_overall_order() -> None:
+    described = {f"metric-{k}@1(grid=14)": Examined(Verdict.DESCRIBES) for k in range(6)}
+    for audit in ({}, described):
+        index = dict(site_files(make_board(records(models=("net-a",)), audit)))["index.html"].decode()
+        assert "No overall order: the audit lets none of the metrics here judge" in index
 
 
 def test_a_cell_lists_its_samples_with_their_ranks(read: dict[str, Page]) -> None:
@@ -200,8 +200,7 @@ def test_nothing_is_asked_of_anywhere(made: Path) -> None:
 def test_the_same_records_in_any_order_give_the_same_bytes(made: Path) -> None:
     kept = records()
     random.Random(5).shuffle(kept)
-    audit = {"metric-0@1(grid=14)": "judges", "metric-1@1(grid=14)": "judges", "metric-4@1(grid=14)": "with care"}
-    files = dict(site_files(make_board(kept), read_extras(made), audit, downloads=False))
+    files = dict(site_files(make_board(kept, AUDIT), read_extras(made), downloads=False))
     there = {p.relative_to(made / "site").as_posix(): p.read_bytes() for p in (made / "site").rglob("*") if p.is_file()}
     assert files.keys() == there.keys()
     assert [name for name in files if files[name] != there[name]] == []
@@ -261,8 +260,8 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kept = records(NASTY, models=(NASTY[0], NASTY[2]), metrics=2, n=8, dataset=NASTY[1], **texts)
     kept = [k for k in kept if k.record.explainer.spec != "random"]
     write_made_gallery(kept, root, shown=1)
-    board = make_board(kept)
-    write_site(board, root / "site", read_extras(root), {"metric-0@1(grid=14)": NASTY[2]}, downloads=False)
+    board = make_board(kept, {f"metric-0@1({NASTY[2]})": Examined(Verdict.WITH_CARE, (Against.ORDER,))})
+    write_site(board, root / "site", read_extras(root), downloads=False)
     return root
 
 

@@ -7,17 +7,19 @@ modules beside it. Texts are plain; templates escape them.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from faithface.boards.board import Column, Row, Table
+from faithface.boards.board import Column, Row, Table, passed
 from faithface.boards.claims import claim, needed_text
 from faithface.boards.controls import controls_text
+from faithface.boards.legend import verdict_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import ARROW, JUDGED, bound, clean_text, figure, heading, remarks, shown_columns, span
 from faithface.boards.site import links
 from faithface.boards.site.marks import Axis, axis_of, interval_path
 from faithface.boards.statistics.agreement import Overall, borda
+from faithface.boards.verdicts import Verdict
 from faithface.reasons import Status
 
 NEIGHBOURS = 12  # lines about what separates neighbours, per protocol
@@ -70,7 +72,13 @@ def access_of(record: Record) -> str:
 
 @dataclass(frozen=True)
 class Head:
-    """One protocol at the top of a table."""
+    """One protocol at the top of a table.
+
+    Attributes:
+        audit: the verdict of the metrics' audit, with what speaks against the metric.
+        mark, why: what the audit makes a board say beside the name, and the reason; "" for nothing.
+        kind: of the mark, as a class of the style sheet.
+    """
 
     protocol: str
     arrow: str
@@ -83,13 +91,18 @@ class Head:
     invalid: str
     source: str
     audit: str
+    mark: str
+    why: str
+    kind: str
     anchor: str
     summary: str
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number: as text, as an SVG path, its rank and tie class; or why there is none."""
+    """One number: as text, as an SVG path, its rank and tie class, of a gate ``passed`` or ``failed``; or why there is
+    none.
+    """
 
     text: str
     interval: str = ""
@@ -98,6 +111,7 @@ class Cell:
     tie: int = 0
     order: float | None = None
     why: str = ""
+    gate: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Line:
     cells: tuple[Cell, ...]
     note: str = ""
     group: str = ""
+    tier: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,13 +164,12 @@ class Block:
     controls: str = ""
 
 
-def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link: Callable[[Record], str]) -> Block:
+def make_block(table: Table, at: str, page: str, link: Callable[[Record], str]) -> Block:
     """Return a table as sections.
 
     Args:
         at: the page on which it is shown.
         page: the table's own page.
-        audit: the verdict on each metric, by its text, from the audit; empty: there was none.
         link: returns the address of a record's cell page.
     """
     record = table.first
@@ -165,8 +179,8 @@ def make_block(table: Table, at: str, page: str, audit: Mapping[str, str], link:
         families.setdefault(family_of(column.sample), []).append(column)
     known = [*FAMILIES, OTHER]
     order = sorted(families, key=lambda one: (known.index(one) if one in known else len(known), one.key))
-    sections = tuple(_section(table, family, families[family], audit, link) for family in order)
-    overall, note = _overall(table, columns, audit)
+    sections = tuple(_section(table, family, families[family], link) for family in order)
+    overall, note = _overall(table, columns)
     return Block(
         table.kind,
         links.table_anchor(table),
@@ -198,22 +212,22 @@ def _setting(table: Table) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _section(
-    table: Table, family: Family, columns: Sequence[Column], audit: Mapping[str, str], link: Callable[[Record], str]
-) -> Section:
+def _section(table: Table, family: Family, columns: Sequence[Column], link: Callable[[Record], str]) -> Section:
     axes = [_axis(table, column) for column in columns]
     random = [next((r.number(c.protocol) for r in table.rows if r.title == "random"), None) for c in columns]
-    zero = [
-        None if n is None or n.number is None else round(axis.place(n.number), 1)
-        for n, axis in zip(random, axes, strict=True)
+    # The line to hold numbers against: of a gate its bar, of all else the number of random.
+    against = [
+        column.sample.bar if column.sample.bar is not None else n.number if n is not None else None
+        for n, column in zip(random, columns, strict=True)
     ]
+    zero = [None if v is None else round(axis.place(v), 1) for v, axis in zip(against, axes, strict=True)]
     rows = list(table.rows) if table.kind == "models" else sorted(table.rows, key=_best_first(columns[0]))
     lines = [
-        (row.control, _line(table, row, [cell_of(row, c, a, family) for c, a in zip(columns, axes, strict=True)], link))
+        (row.control, _line(table, row, [cell_of(row, c, a) for c, a in zip(columns, axes, strict=True)], link))
         for row in rows
     ]
     ranked = table.kind == "explainers" and family.ranked
-    heads = tuple(head_of(table, column, audit) for column in columns)
+    heads = tuple(head_of(table, column) for column in columns)
     return Section(
         family,
         links.anchor(links.table_anchor(table), family.key),
@@ -242,10 +256,10 @@ def _axis(table: Table, column: Column) -> Axis:
     """Return the scale of a column: that of the methods, random and oracle. An inverted control would stretch it."""
     rows = [row for row in table.rows if not row.control or row.title in ("random", "oracle")] or table.rows
     found = [n for row in rows if (n := row.number(column.protocol)) is not None]
-    return axis_of(v for n in found for v in (n.number, n.low, n.high))
+    return axis_of([*(v for n in found for v in (n.number, n.low, n.high)), column.sample.bar])
 
 
-def head_of(table: Table, column: Column, audit: Mapping[str, str]) -> Head:
+def head_of(table: Table, column: Column) -> Head:
     """Return what is to be said of a protocol on a table."""
     one = column.sample
     found = [n for row in table.rows if (n := row.number(column.protocol)) is not None and n.status is Status.OK]
@@ -260,20 +274,23 @@ def head_of(table: Table, column: Column, audit: Mapping[str, str]) -> Head:
         span(n.n for n in found),
         span(n.invalid for n in found),
         one.source,
-        audit.get(column.protocol, ""),
+        verdict_text(column),
+        str(column.standing.mark),
+        column.standing.why,
+        column.standing.mark.name.lower(),
         links.anchor(links.table_anchor(table), column.protocol),
         one.summary,
     )
 
 
-def cell_of(row: Row, column: Column, axis: Axis, family: Family) -> Cell:
+def cell_of(row: Row, column: Column, axis: Axis) -> Cell:
     """Return a cell of a family's table."""
     number = row.number(column.protocol)
     if number is None or number.number is None or number.status is not Status.OK:
         why = "" if number is None else number.reason
         text = "–" if number is None or number.status is Status.OK else str(number.status)
         return Cell(text, why=" ".join(why.split()))
-    place = row.places.get(column.protocol) if family.ranked else None
+    place = row.places.get(column.protocol)
     return Cell(
         figure(number.number),
         "" if number.low is None or number.high is None else f"{figure(number.low)} to {figure(number.high)}",
@@ -281,7 +298,14 @@ def cell_of(row: Row, column: Column, axis: Axis, family: Family) -> Cell:
         "" if place is None else place.text.replace("-", "–").replace("too few to rank", "too few"),
         0 if place is None or place.tie_class is None else place.tie_class,
         number.number,
+        gate=gate_text(number),
     )
+
+
+def gate_text(number: Number) -> str:
+    """Return ``passed`` or ``failed`` for a gate's number; "" for all else."""
+    through = passed(number)
+    return "" if through is None else "passed" if through else "failed"
 
 
 def _line(table: Table, row: Row, cells: Sequence[Cell], link: Callable[[Record], str]) -> Line:
@@ -298,6 +322,7 @@ def _line(table: Table, row: Row, cells: Sequence[Cell], link: Callable[[Record]
         tuple(cells),
         failed,
         record.model.family if table.kind == "models" else "",
+        "" if row.tier is None else str(row.tier),
     )
 
 
@@ -340,12 +365,10 @@ def _neighbours(table: Table, column: Column) -> list[str]:
     return said
 
 
-def _overall(table: Table, columns: Sequence[Column], audit: Mapping[str, str]) -> tuple[Overall | None, str]:
-    """Return the order by families over the metrics that the audit lets judge, or a sentence on why there is none."""
+def _overall(table: Table, columns: Sequence[Column]) -> tuple[Overall | None, str]:
+    """Return the order by families over the metrics that judge without reserve, or a sentence on why there is none."""
     if table.kind != "explainers":
         return None, ""
-    if not audit:
-        return None, "No overall order: there is no audit of the metrics beside this board."
     families: dict[str, dict[str, dict[str, float]]] = {}
     for column in columns:
         numbers = {
@@ -354,7 +377,7 @@ def _overall(table: Table, columns: Sequence[Column], audit: Mapping[str, str]) 
             if not row.control and (n := row.number(column.protocol)) is not None and n.number is not None
         }
         families.setdefault(family_of(column.sample).title, {})[column.protocol] = numbers
-    fit = {metric for metric, verdict in audit.items() if verdict == "judges"}
+    fit = {c.protocol for c in columns if c.standing.examined.verdict is Verdict.JUDGES and c.standing.judges}
     higher = {column.protocol: column.sample.better == "higher" for column in columns}
     found = borda(families, higher, fit)
     if not found.rows:

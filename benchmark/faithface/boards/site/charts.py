@@ -18,9 +18,10 @@ from faithface.boards.record import Number
 from faithface.boards.render import ARROW, shown_columns
 from faithface.boards.render import figure as as_text
 from faithface.boards.site import drawing
-from faithface.boards.site.block import ACCESS, access_of, family_of
+from faithface.boards.site.block import ACCESS, access_of
 from faithface.boards.site.extras import Band, Extras
 from faithface.boards.statistics.agreement import agreement, critical_difference
+from faithface.boards.verdicts import SIGNS
 
 COLOURS = {"scores": 0, "activations": 1, "gradients": 2, "answer": 3, "": 4}
 LABELLED = 24  # points of a scatter that carry a name
@@ -63,12 +64,13 @@ def charts_of(table: Table, extras: Extras, name: str) -> list[Chart]:
     if table.kind != "explainers":
         return []
     columns = [column for column in shown_columns(table) if column.sample.summary == "mean"]
-    headline = next((c for c in columns if family_of(c.sample).key in ("faithful", "specific", "truth", "other")), None)
+    # What decides between methods has to be able to judge them.
+    headline = next((c for c in columns if c.ranked), None)
     made = [_agreement(table, columns, f"{name}-tau")]
     if headline is not None:
         made = [
             _scatter(table, headline, f"{name}-cost"),
-            _curves(table, columns, extras, f"{name}-curves"),
+            _curves(table, [c for c in columns if c.ranked], extras, f"{name}-curves"),
             _critical(table, headline, f"{name}-cd"),
             *made,
         ]
@@ -194,7 +196,11 @@ def _agreement(table: Table, columns: Sequence[Column], name: str) -> Chart | No
         f"{intervals}Metrics that disagree ask different questions."
     )
     said = "; ".join(f"{a} and {b}: {t.tau:.2f}" for (a, b), t in list(taus.items())[:12] if math.isfinite(t.tau))
-    shows = drawing.Matrix(tuple(order), rows)
+    marks = {c.protocol: c.standing.mark for c in columns}
+    used = [mark for mark in SIGNS if mark and mark in (marks[one] for one in order)]
+    if used:
+        caption += f" {'; '.join(f'{SIGNS[mark]} {mark}' for mark in used)}."
+    shows = drawing.Matrix(tuple(f"{SIGNS[marks[one]]} {one}".strip() for one in order), rows)
     return Chart(name, "Do the metrics agree", caption, f"Kendall's tau. {said}", shows)
 
 

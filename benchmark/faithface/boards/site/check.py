@@ -7,7 +7,7 @@ nothing of the site that lies there is reused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from faithface.boards.board import make_board
@@ -17,15 +17,16 @@ from faithface.boards.site.extras import read_extras
 from faithface.boards.site.figures import MANIFEST, drawn_by
 from faithface.boards.site.links import SITE
 from faithface.boards.site.pages import site_files
+from faithface.boards.tiers import tiers_for
+from faithface.boards.verdicts import audit_for
 
 
-def site_findings(board: Path, kept: Sequence[Kept], audit: Mapping[str, str]) -> list[Finding]:
+def site_findings(board: Path, kept: Sequence[Kept]) -> list[Finding]:
     """Return the files of a board's site that differ, are missing, or are made from nothing.
 
     Args:
         board: the board's folder.
         kept: its records.
-        audit: the audit's verdict on each metric, by its text.
 
     Raises:
         UsageError: a gallery cannot be read.
@@ -33,7 +34,7 @@ def site_findings(board: Path, kept: Sequence[Kept], audit: Mapping[str, str]) -
     folder = board / SITE
     found = []
     wanted = set()
-    for name, content in site_files(make_board(kept), read_extras(board), audit):
+    for name, content in site_files(make_board(kept, audit_for(board), tiers_for(board)), read_extras(board)):
         path = folder / name
         wanted.add(path)
         if not path.is_file():

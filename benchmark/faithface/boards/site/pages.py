@@ -1,4 +1,4 @@
-"""All pages of a board, as text by path. A pure function of the board, its gallery and the audit's verdicts.
+"""All pages of a board, as text by path. A pure function of the board and its gallery.
 
 Place in the flow: ``write`` puts on disk what :func:`site_files` yields. Calls the modules beside it, ``board`` and
 ``render``; imports Jinja2. Texts are escaped by the templates; the only markup that passes unescaped is made in
@@ -23,9 +23,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from faithface.boards.board import Board, Row, Table
+from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
+from faithface.boards.legend import tier_text, verdict_text
 from faithface.boards.record import Number, Record
 from faithface.boards.render import JUDGED, figure, heading, place, shown_columns
 from faithface.boards.site import cite, links
@@ -37,6 +38,7 @@ from faithface.boards.site.block import (
     Family,
     access_of,
     family_of,
+    gate_text,
     make_block,
     seconds_text,
 )
@@ -44,6 +46,7 @@ from faithface.boards.site.charts import charts_of
 from faithface.boards.site.extras import CellExtras, Extras, Gallery, Shown, face_file, picture_file
 from faithface.boards.site.figures import MANIFEST, Drawn, Figures
 from faithface.boards.site.marks import Lines, curve_lines
+from faithface.boards.verdicts import SIGNS
 from faithface.reasons import ReasonCode, Status
 
 HERE = Path(__file__).parent
@@ -76,7 +79,6 @@ class _Site:
     board: Board
     tables: tuple[Table, ...]
     extras: Extras
-    audit: Mapping[str, str]
     progress: Progress | None
     downloads: bool
     pages: Mapping[int, str]
@@ -98,7 +100,6 @@ class _Site:
 def site_files(
     board: Board,
     extras: Extras | None = None,
-    audit: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     downloads: bool = True,
     figures: Figures | None = None,
@@ -107,7 +108,6 @@ def site_files(
 
     Args:
         extras: curves and pictures; None: there are none.
-        audit: the audit's verdict on each metric, by its text; None: there was no audit.
         progress: of a run that is not finished.
         downloads: whether records and tables lie beside the site and are linked.
         figures: those of the site that lies there already, for reuse; None: all are drawn.
@@ -115,7 +115,7 @@ def site_files(
     tables = links.shown_tables(board)
     pages = {id(table): page for table, page in tables}
     shown = tuple(table for table, _page in tables)
-    site = _Site(board, shown, extras or Extras(), audit or {}, progress, downloads, pages, _environment())
+    site = _Site(board, shown, extras or Extras(), progress, downloads, pages, _environment())
     for name in ASSETS:
         yield f"assets/{name}", (HERE / "assets" / name).read_bytes()
     figures = figures or Figures()
@@ -148,18 +148,21 @@ def _environment() -> Environment:
     )
     environment.filters.update(figure=figure, breakable=breakable, flat=flat, markup=Markup, tally=tally)
     environment.globals.update(ACCESS=ACCESS)
+    environment.filters.update(verdict_text=verdict_text, gate=gate_text)
+    environment.globals.update(SIGNS=SIGNS)
     return environment
 
 
 @functools.lru_cache(maxsize=10_000)
 def breakable(text: str) -> Markup:
-    """Return a name, escaped, that a browser may break after its signs (none of them stands in an escape).
+    """Return a name, escaped, that a browser may break after its signs and before its parameters and long values (none
+    of these signs stands in an escape).
 
     Examples:
-        >>> breakable("a-b(c<d)")
-        Markup('a-<wbr>b(<wbr>c&lt;d)')
+        >>> breakable("a-b@1(c<d,e=2,f=negative)")
+        Markup('a-<wbr>b@1<wbr>(c&lt;d,<wbr>e=2,<wbr>f=<wbr>negative)')
     """
-    return Markup(re.sub(r"([-(,=@:/_])(?=.)", r"\1<wbr>", str(escape(flat(text)))))
+    return Markup(re.sub(r"(?<=[-,:/_])(?=.)|(?<=.)(?=\()|(?<==)(?=[^,)]{5})", "<wbr>", str(escape(flat(text)))))
 
 
 def flat(text: str) -> str:
@@ -231,7 +234,7 @@ def _block(site: _Site, table: Table, page: str) -> Block:
     def link(record: Record) -> str:
         return links.link(page, links.cell_page(record))
 
-    return make_block(table, page, site.pages[id(table)], site.audit, link)
+    return make_block(table, page, site.pages[id(table)], link)
 
 
 def _weight(table: Table, columns: int) -> int:
@@ -251,7 +254,7 @@ def _in_part(block: Block, table: Table) -> Block:
 
 
 def _fold(site: _Site, table: Table) -> _Folded:
-    columns = [c for c in shown_columns(table) if family_of(c.sample).ranked] if table.kind == "explainers" else []
+    columns = [c for c in shown_columns(table) if c.standing.judges] if table.kind == "explainers" else []
     protocol, said = (columns[0].protocol, claim(table, columns[0])) if columns else ("", "")
     page = links.link(links.INDEX, site.pages[id(table)])
     methods = sum(not row.control for row in table.rows)
@@ -315,14 +318,14 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
     for page, rows in by_page.items():
         families: dict[Family, str] = {}
         lines = []
-        for row, _ in rows:
-            first: dict[str, tuple[Number, str]] = {}
-            for number in row.record.numbers:
-                family = family_of(number)
-                if number.value_name == "" and number.status is Status.OK and family.key not in first:
+        for row, table in rows:
+            first: dict[str, tuple[Number, str, Column]] = {}
+            for column in table.columns:
+                number, family = row.number(column.protocol), family_of(column.sample)
+                if number is not None and number.status is Status.OK and family.key not in first:
                     families.setdefault(family, "")
-                    rank = row.rank(number.protocol) if family.ranked else None
-                    first[family.key] = number, "" if rank is None else rank.replace("-", "–")
+                    rank = row.rank(column.protocol)
+                    first[family.key] = number, "" if rank is None else rank.replace("-", "–"), column
             lines.append((row.record, links.link(page, links.cell_page(row.record)), first))
         one = rows[0][0].record.explainer
         yield (
@@ -333,6 +336,7 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
                 title=f"{flat(one.spec)}, {site.board.suite} v{site.board.version}",
                 explainer=one,
                 access=ACCESS[access_of(rows[0][0].record)],
+                tier=tier_text(rows[0][0]),
                 families=_in_order(set(families)),
                 lines=lines,
             ),
@@ -341,13 +345,13 @@ def _explainers(site: _Site) -> Iterator[tuple[str, bytes]]:
 
 @dataclass(frozen=True)
 class _Value:
-    """One number of a cell, for its page."""
+    """One number of a cell, for its page; ``column``: of its protocol."""
 
     number: Number
+    column: Column
     rank: str
     tie: int
     needed: int | None
-    audit: str
     judged: str
 
 
@@ -355,18 +359,19 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
     record, page = row.record, links.cell_page(row.record)
     gallery = site.extras.of(record)
     families: dict[Family, list[_Value]] = {}
+    columns = {column.protocol: column for column in table.columns}
     for number in record.numbers:
         if number.status is Status.NOT_APPLICABLE:
             continue
         family = family_of(number)
-        spot = row.places.get(number.protocol) if number.value_name == "" and family.ranked else None
+        spot = row.places.get(number.protocol) if number.value_name == "" else None
         families.setdefault(family, []).append(
             _Value(
                 number,
+                columns[number.protocol],
                 "" if spot is None else spot.text.replace("-", "–"),
                 0 if spot is None else spot.tie_class or 0,
                 None if spot is None else spot.needed,
-                site.audit.get(number.protocol, ""),
                 JUDGED.get(number.which, number.which),
             )
         )
@@ -384,7 +389,7 @@ def _cell(site: _Site, row: Row, table: Table) -> tuple[str, bytes]:
             for n in record.numbers
             if n.status is Status.NOT_APPLICABLE and n.value_name == "" and n.code != "other-task"
         ],
-        protocols=protocols,
+        protocols=[(p, columns[p]) for p in protocols],
         samples=samples,
         total=len({sample for values in row.values.values() for sample in values}),
         table_link=links.link(page, at),
@@ -480,7 +485,7 @@ def distinct(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Card:
-    """One explainer on a sample's page: pictures as (kind, address), curves, values with ranks."""
+    """One explainer on a sample's page: pictures as (kind, address), curves, values of columns with ranks."""
 
     title: str
     anchor: str
@@ -488,7 +493,7 @@ class _Card:
     href: str
     pictures: list[tuple[str, str]]
     curves: list[tuple[str, Lines]]
-    values: list[tuple[str, str, float, int, int]]
+    values: list[tuple[Column, float, int, int]]
 
 
 def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
@@ -525,6 +530,7 @@ def _samples(site: _Site) -> Iterator[tuple[str, bytes]]:
                     cards=[_card(site, table, row, shown, page, ranked) for row in table.rows if row.values],
                     table_link=links.link(page, site.pages[id(table)]),
                     around=around,
+                    marks=[(SIGNS[m], str(m)) for m in SIGNS if m and m in {c.standing.mark for c in table.columns}],
                     position=i + 1,
                     count=len(gallery.samples),
                 ),
@@ -540,6 +546,7 @@ def _card(
     ranked: Mapping[tuple[str, str], Mapping[str, tuple[int, int]]],
 ) -> _Card:
     extras = site.extras.cell(row.record)
+    columns = {column.protocol: column for column in table.columns}
     name = row.record.stem.name
     kinds = extras.pictures.get(shown.sample, ())
     curves = []
@@ -554,8 +561,7 @@ def _card(
     values = []
     for protocol, by_sample in row.values.items():
         if shown.sample in by_sample:
-            better = "higher" if _higher(row, protocol) else "lower"
-            values.append((protocol, better, by_sample[shown.sample], *ranked[row.title, protocol][shown.sample]))
+            values.append((columns[protocol], by_sample[shown.sample], *ranked[row.title, protocol][shown.sample]))
     return _Card(
         row.title,
         links.anchor(name),

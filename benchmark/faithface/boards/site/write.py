@@ -6,7 +6,6 @@ and ``durable``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from faithface.boards.board import Board
@@ -23,7 +22,6 @@ def write_site(
     board: Board,
     folder: Path,
     extras: Extras | None = None,
-    audit: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     downloads: bool = True,
     redraw: bool = False,
@@ -45,7 +43,7 @@ def write_site(
     first: bytes | None = None
     figures = Figures() if redraw else open_figures(folder)
     try:
-        for name, content in site_files(board, extras, audit, progress, downloads, figures):
+        for name, content in site_files(board, extras, progress, downloads, figures):
             path = folder / name
             wanted.add(path)
             if name == INDEX:

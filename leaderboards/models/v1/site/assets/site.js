@@ -22,6 +22,14 @@
     });
   }
 
+  // On paper nothing can be opened: all that is folded is printed, and folded again after.
+  var folded = [];
+  window.addEventListener("beforeprint", function () {
+    folded = Array.from(document.querySelectorAll("details:not([open])"));
+    folded.forEach(function (one) { one.open = true; });
+  });
+  window.addEventListener("afterprint", function () { folded.forEach(function (one) { one.open = false; }); folded = []; });
+
   // A column's protocol. It is placed by its column, but on the page, so that no scrolling box cuts it.
   var open = null;
   function closeTip() { if (open) { open.classList.remove("open"); open = null; } }
