@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,11 +30,14 @@ def write_whole(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         RunError: it cannot be written; the partial file is removed.
     """
     begun = path.with_name(f"{path.name[:80]}.part")
+    # Filled in memory: a library that writes to a full disk itself reports it by an error of its own kind.
+    content = BytesIO()
+    fill(content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with begun.open("wb") as file:
-                fill(file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(begun, path)

@@ -26,7 +26,7 @@ from tests.support.runs import Ramp
 class Empty:
     """A worker that says at once that a shard is done."""
 
-    def __init__(self, _data: bytes) -> None: ...
+    def __init__(self, _data: bytes, _reports: object, _process: int) -> None: ...
 
     def opened(self) -> Opened:
         return Opened(0, None, {})

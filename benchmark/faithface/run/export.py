@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from faithface.durable import write_whole
 from faithface.errors import RunError, UsageError
 from faithface.reasons import Status
 from faithface.run.outcome import how_to_finish, unfinished
@@ -215,7 +216,7 @@ def export(run: str | Path, out: Path, form: Format = "parquet") -> Exported:
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, frame in frames.items():
-            frame.write_parquet(paths[name]) if form == "parquet" else frame.write_csv(paths[name])
+            write_whole(paths[name], frame.write_parquet if form == "parquet" else frame.write_csv)
         if (run / "maps").is_dir():
             shutil.copytree(run / "maps", out / "maps", dirs_exist_ok=True)
             count = sum(1 for _ in (out / "maps").rglob("*.npz"))
