@@ -38,6 +38,26 @@ def table(result: dict[str, Any]) -> str:
             low, high = row["quartiles"]
             text += f"| {row['network']} | {row['onnxruntime']} | {row['engine']} | {row['autotuned']} "
             text += f"| {row['ratio']:.2f} ({low:.2f}–{high:.2f}) |\n"
+    return text + _explainers(result)
+
+
+def _explainers(result: dict[str, Any]) -> str:
+    """Return the explainers' passes, speed and efficiency, and the ratios to two other libraries."""
+    rows = [row for row in result.get("explainers", []) if "maps_per_second" in row and row["forward"]]
+    text = ""
+    if rows:
+        text += f"\n| explainer, on {rows[0]['network']} | passes forward + backward | maps per second | efficiency |\n"
+        text += "| --- | --- | --- | --- |\n"
+        for row in rows:
+            efficiency = f"{row['efficiency']:.2f}" if "efficiency" in row else "–"
+            text += f"| `{row['explainer']}` | {row['forward']} + {row['backward']} | {row['maps_per_second']:g} "
+            text += f"| {efficiency} |\n"
+    singles = result.get("gradcam", {}).get("one_by_one", {})
+    captum = {k: v for k, v in result.get("captum", {}).items() if isinstance(v, float)}
+    if singles or captum:
+        text += "\n| one explainer alone, ResNet-18 size | beside | times faster |\n| --- | --- | --- |\n"
+        for found, library in ((singles, "pytorch-grad-cam"), (captum, "captum")):
+            text += "".join(f"| `{name}` | {library} | {ratio:.2f} |\n" for name, ratio in found.items())
     return text
 
 
