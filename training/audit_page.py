@@ -27,7 +27,9 @@ def tables(record: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for world in (one for one in record["worlds"] if one["exact"]):
         found = {m["metric"]: m["evidence"][world["name"]] for m in record["metrics"] if world["name"] in m["evidence"]}
-        columns = [name for shown in SHOWN for name in found if name.partition("(")[0] == shown]
+        # The form that is ranked, where a metric was examined in several.
+        ranked = [name for name in found if "(" not in name or name.endswith("(grid=14,points=11)")]
+        columns = [name for shown in SHOWN for name in ranked if name.partition("(")[0] == shown]
         head = ["map", "quality", *(f"`{name.partition('@')[0]}`, n = {found[name]['n']}" for name in columns)]
         lines += [f"{world['name']}:", ""] * bool(columns)
         rows = [[name, f"{quality:.3f}", *(f"{found[c]['means'][name]:.3f}" for c in columns)]
