@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from faithface.boards.board import Column, Row, Table, passed
 from faithface.boards.controls import listed
+from faithface.boards.statistics.means import MIN_SAMPLES, MIN_UNITS
 from faithface.boards.verdicts import APART, Mark
 from faithface.reasons import Status
 
@@ -28,7 +29,10 @@ def claim(table: Table, column: Column) -> str:
     if column.sample.summary != "mean":
         return "This protocol has a summary of its own and is not ranked."
     if not placed:
-        return "Too few samples or people to rank: no difference between these numbers is claimed."
+        return (
+            f"Too few samples or people to rank, which takes {MIN_SAMPLES} samples that count as {MIN_UNITS:g} "
+            "independent people: no difference between these numbers is claimed."
+        )
     best, *others = placed
     tied = [row.title for row in others if row.places[column.protocol].tie_class == 1]
     if tied:
@@ -44,6 +48,8 @@ def claim(table: Table, column: Column) -> str:
     unbeaten = [title for title in unbeaten if title != "oracle"]
     if unbeaten:
         said += f" Of the controls, it is not significantly better than {listed(unbeaten)}."
+    if others or unbeaten:
+        said += " Tests are paired by sample and corrected for the number of comparisons; intervals of rows are not."
     if column.standing.mark is Mark.UNEXAMINED:
         said += " The audit has not examined this metric."
     elif column.standing.mark is Mark.CARE:
