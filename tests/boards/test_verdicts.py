@@ -130,7 +130,7 @@ def test_another_setting_has_the_worst_verdict_of_those_examined_and_with_care_a
 def test_reasons_are_read_from_the_record_of_an_audit_and_each_is_said_once() -> None:
     found = published()["average-drop@1"]
     assert found.verdict is Verdict.FAILS
-    assert found.against == (Against.INVERTED, Against.ORDER)
+    assert found.against == (Against.RANDOM, Against.INVERTED, Against.ORDER, Against.ANOTHER)
     assert Against.OTHER not in {one for entry in published().values() for one in entry.against}
     assert phrase((Against.RANDOM, Against.RANDOM.INVERTED)).count("; ") == 1
 
@@ -277,7 +277,10 @@ def test_no_figure_that_decides_between_methods_is_of_a_metric_that_fails(kept: 
 def test_a_claim_names_no_best_method_by_a_metric_that_fails(board: Board) -> None:
     columns = {column.protocol: column for column in board.tables[0].columns}
     said = {protocol: claim(board.tables[0], column) for protocol, column in columns.items()}
-    assert said[JUDGES] == "Of the methods, best is significantly better than every other."
+    assert said[JUDGES] == (
+        "Of the methods, best is significantly better than every other. Tests are paired by sample and corrected for "
+        "the number of comparisons; intervals of rows are not."
+    )
     assert said[CARE] == f"{said[JUDGES]} The metric judges {WHY[CARE]}."
     assert said[NEW] == f"{said[JUDGES]} The audit has not examined this metric."
     assert said[FAILS] == f"Not ranked: the metric {WHY[FAILS]}."
