@@ -43,7 +43,7 @@ def table(result: dict[str, Any]) -> str:
 
 def _explainers(result: dict[str, Any]) -> str:
     """Return the explainers' passes, speed and efficiency, and the ratios to two other libraries."""
-    rows = [row for row in result.get("explainers", []) if "maps_per_second" in row and row["forward"]]
+    rows = [row for row in result.get("explainers", []) if "maps_per_second" in row and row.get("forward")]
     text = ""
     if rows:
         text += f"\n| explainer, on {rows[0]['network']} | passes forward + backward | maps per second | efficiency |\n"

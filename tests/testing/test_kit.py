@@ -247,7 +247,10 @@ def test_what_is_made_of_host_tensors_is_on_the_host() -> None:
     with HostTensors():
         made = torch.zeros(2, 2) + torch.ones(2, 2)
         moved = made.to("cpu")
+        turned, turned_there = made.T, moved.T
     assert is_on_host(made)
+    assert is_on_host(turned)
+    assert not is_on_host(turned_there)
     assert not is_on_host(moved)
 
 

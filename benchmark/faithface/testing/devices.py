@@ -99,7 +99,7 @@ class HostTensors(TorchFunctionMode):
             if host and len(host) < len(whole):
                 self._note(f"torch.{name} gets a tensor of the device and one that was made on the host")
             _mark(result, bool(host) and len(host) == len(whole))
-        elif name in ("__getitem__", "requires_grad_") and given:
+        elif name in ("__getitem__", "__get__", "requires_grad_") and given:  # __get__: attributes such as .T
             _mark(result, _marked(given[0]))
         return result
 

@@ -57,7 +57,8 @@ def segments(samples: Samples, segmentation: Segmentation, count: int) -> list[T
     if segmentation == "grid" or images.device.type != "cpu":
         return [segment(image, segmentation, count) for image in images]
     with one_thread(), ThreadPoolExecutor(thread_count()) as pool:  # slic gives the interpreter's lock back
-        return list(pool.map(lambda image: segment(image, segmentation, count), images))
+        found = list(pool.map(lambda image: segment(image, segmentation, count), images))
+    return [labels.to(images.device) for labels in found]
 
 
 def paint_coefficients(
@@ -96,7 +97,7 @@ def paint_coefficients(
     maps = []
     for i, labels in enumerate(cut):
         y = scores_of(model.card, outputs[i], views.target.take(slice(i, i + 1)), score)
-        found = fit(seen[i].result().double().numpy(), y.double().cpu().numpy())
+        found = fit(seen[i].result().double().cpu().numpy(), y.double().cpu().numpy())
         maps.append(torch.from_numpy(found).to(labels.device)[labels])
     return Maps.from_views(torch.stack(maps), samples)
 
