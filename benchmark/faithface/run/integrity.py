@@ -23,6 +23,7 @@ from faithface.contract.cache import Cache
 
 COLUMNS = 1021
 EMPTY = np.empty(0, np.uint8)
+ITEMS = frozenset({Sample, Pair, Face})
 PLAIN = frozenset({type(None), str, bytes, int, float, bool})
 DEEP = 8  # containers within containers, before a walk ends
 
@@ -83,8 +84,11 @@ def arrays_in(value: Any, depth: int = DEEP) -> Iterator[Tensor | np.ndarray]:
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """Return what a container, dataclass, model or cache holds; items hold no arrays, and a set has very many."""
-    if isinstance(value, Sample | Pair | Face):
+    """Return what a container, dataclass, model or cache holds.
+
+    Items hold no arrays, and a set has very many; a class derived from theirs may hold some.
+    """
+    if type(value) in ITEMS:
         return ()
     if isinstance(value, Cache):
         return value.values()
