@@ -21,7 +21,7 @@ from faithface_plugins.explainers.black_box import Rise
 from faithface_plugins.explainers.fggb import Fggb
 from faithface_plugins.explainers.gradients import SmoothGrad
 from tests.support.networks import pair_batch, tiny
-from tests.support.runs import Fails, MeanRelevance
+from tests.support.runs import Fails, MeanRelevance, Ramp
 
 
 class Only(Dataset):
@@ -134,3 +134,22 @@ def test_what_a_first_pass_takes_to_warm_up_is_no_part_of_the_time(
         fast.outputs(image)
     assert not fast.ran_all
     assert now[0] + fast.correction == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(("first", "expected"), [(1.5, 0.1), (60.0, 60.0)])
+def test_what_a_first_call_makes_once_is_not_multiplied_by_the_samples(
+    opened: tuple[OnnxModel, Samples], monkeypatch: pytest.MonkeyPatch, first: float, expected: float
+) -> None:
+    """A clock on which the first explanation takes long, and each further one 0.1 s; a minute is not asked for twice."""
+    now, calls = [0.0], []
+
+    class Warms(Ramp):
+        def explain(self, model: Any, samples: Samples) -> Any:
+            now[0] += 0.1 if calls else first
+            calls.append(1)
+            return super().explain(model, samples)
+
+    monkeypatch.setattr("faithface.run.measure.time.monotonic", lambda: now[0])
+    model, samples = opened
+    found = measure(model, 0, {0: (Warms(), {})}, Only(samples), (0, 1), 0, 0.5, Watch(), seconds=1e6)
+    assert found.explain[0].seconds == pytest.approx(expected)

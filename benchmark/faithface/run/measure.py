@@ -28,6 +28,8 @@ TRUE_SECONDS = 0.3
 """For so long the network runs in the measurement of one step; then its passes are counted only."""
 MATTERS = 0.02
 """A call that takes less is not timed again."""
+AGAIN = 2.0
+"""A call that took longer by the clock is not timed again either."""
 ALL_SECONDS = 10.0
 """After so long nothing further is measured."""
 
@@ -99,7 +101,7 @@ def _cost(guard: Guard, step: Step, model: FaceModel, call: Any, tally: _Tally |
     begun = time.monotonic()
     first = _once(guard, step, model, call, tally)
     spent = time.monotonic() - begun
-    if first is None or first.seconds < MATTERS or spent > 2 * TRUE_SECONDS or guard.watch.soiled:
+    if first is None or first.seconds < MATTERS or spent > AGAIN or guard.watch.soiled:
         return first
     if tally:  # of a metric, a second call would find what is cached
         return first
