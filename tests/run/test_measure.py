@@ -140,7 +140,7 @@ def test_what_a_first_pass_takes_to_warm_up_is_no_part_of_the_time(
 def test_what_a_first_call_makes_once_is_not_multiplied_by_the_samples(
     opened: tuple[OnnxModel, Samples], monkeypatch: pytest.MonkeyPatch, first: float, expected: float
 ) -> None:
-    """A clock on which the first explanation takes long, and each further one 0.1 s; a minute is not asked for twice."""
+    """A clock on which the first explanation takes long, each further one 0.1 s; a minute is not asked for twice."""
     now, calls = [0.0], []
 
     class Warms(Ramp):
