@@ -1,6 +1,7 @@
 """Explainers on real pairs: ``python -m training.measure_real_pairs --dataset pairs:PAIRS.csv@FOLDER``.
 
     python -m training.measure_real_pairs --dataset pairs:pairs.csv@faces --model resnet29 --pairs 40
+    python -m training.measure_real_pairs --dataset planted-verification --model planted-mobile-0 --explainer xface
     python -m training.measure_real_pairs              # only the tables again, from the record
 
 Place in the flow: a study; sees models and explainers as any user would. Pictures of people are nobody's to ship, so
@@ -46,8 +47,9 @@ Figures = dict[str, Any]
 
 
 def chosen_pairs(dataset: Dataset, count: int) -> list[Pair]:
-    items = dataset.items()
-    return [items[i] for i in choose(items, count, 0)]  # type: ignore[misc]
+    """Return pairs of two pictures as they are: exchanged parts are another question."""
+    items = [item for item in dataset.items() if isinstance(item, Pair) and item.kind != "part-swap"]
+    return [items[i] for i in choose(items, count, 0)]
 
 
 def probe_maps(

@@ -108,7 +108,8 @@ def pair_information() -> str:
 def mean_maps() -> str:
     """Own map against maps of other pairs and against the mean of all of them; every channel of FGGB."""
     path = BOARDS / "audit" / "real-pairs.json"
-    found = {key.partition("|")[2]: one for key, one in json.loads(path.read_text(encoding="utf-8")).items()}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    found = {key.removeprefix("resnet29|"): one for key, one in record.items() if key.startswith("resnet29|")}
     kinds = ("genuine", "impostor")
     names = sorted(found, key=lambda name: -found[name]["impostor"]["specific"]["mean"])
     rows = [
