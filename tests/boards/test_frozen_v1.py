@@ -59,7 +59,9 @@ def test_networks_and_data_are_the_same_files(board: Path, registry: Registry) -
             assert len(dataset.items()) == record.dataset.size
 
 
-@pytest.mark.parametrize("board", [one for one in FROZEN if one.parent.name not in OWN], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "board", [one for one in FROZEN if one.parent.name not in OWN], ids=lambda path: path.parent.name
+)
 def test_the_same_samples_are_chosen(board: Path, registry: Registry) -> None:
     shown: dict[str, set[str]] = {}
     for kept in read_records(board / "records"):

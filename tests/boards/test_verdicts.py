@@ -24,6 +24,7 @@ from faithface.boards.site import site_files
 from faithface.boards.terminal import board_text
 from faithface.boards.validate import validate_board
 from faithface.boards.verdicts import (
+    FILL,
     Against,
     Audit,
     Examined,
@@ -39,6 +40,7 @@ from faithface.boards.verdicts import (
 from faithface.errors import UsageError
 from tests.boards.made import made_board
 
+PUBLISHED = Path(__file__).resolve().parents[2] / "leaderboards" / "audit" / "audit.json"
 JUDGES, CARE, DESCRIBES, FAILS, NEW, GATE = (
     f"{n}@1" for n in ("judging", "careful", "describing", "failing", "new", "gate")
 )
@@ -138,8 +140,68 @@ def test_reasons_are_read_from_the_record_of_an_audit_and_each_is_said_once() ->
 def test_every_metric_of_the_published_audit_has_the_verdict_of_its_record() -> None:
     from faithface.audit.record import read
 
-    record = read(Path(__file__).resolve().parents[2] / "leaderboards" / "audit" / "audit.json")
-    assert {one.metric: one.verdict for one in record.metrics} == {k: str(v.verdict) for k, v in published().items()}
+    record = read(PUBLISHED)
+    told = {k: str(v.verdict) for k, v in published().items() if not k.startswith(FILL)}
+    assert {one.metric: one.verdict for one in record.metrics} == told
+
+
+def test_a_fill_by_which_a_network_orders_otherwise_than_its_twin_marks_what_judges_by_it(tmp_path: Path) -> None:
+    taus = [("strange", 0.63), ("strange", 0.95), ("strange", 0.85), ("fine", 0.9), ("fine", 1.0)]
+    file = tmp_path / "audit.json"
+    file.write_text(json.dumps({"metrics": [], "fills": [{"fill": fill, "tau": tau} for fill, tau in taus]}))
+    audit = {**AUDIT, **read_audit(file)}
+    why = "the fill strange changes the order of explainers: Kendall's τ with networks that know such images is "
+    why += "0.63 to 0.95"
+
+    found = standing(JUDGES, "faithful", audit, "strange")
+    assert (found.judges, found.mark, found.why) == (True, Mark.CARE, f"with care: {why}")
+    assert standing(CARE, "specific", audit, "strange").why == f"{WHY[CARE]}; {why}"
+    assert standing(FAILS, "faithful", audit, "strange").why == WHY[FAILS]
+    # A fill that is fine, none, and a metric that shows no altered image to the network.
+    assert standing(JUDGES, "faithful", audit, "fine").mark is Mark.NONE
+    assert standing(JUDGES, "faithful", audit).mark is Mark.NONE
+    assert standing(JUDGES, "truth", audit, "strange").mark is Mark.NONE
+    assert standing(GATE, "gate", audit, "strange").why == "fails the audit: passes a random map"
+
+
+def test_a_board_and_a_comparison_know_the_fill_of_each_column(tmp_path: Path, kept: list[Kept]) -> None:
+    """The fill comes from a number's parameters; ``auto`` is what the samples that are judged get."""
+    care = {f"{FILL}partner": Examined(Verdict.WITH_CARE, (), "is strange")}
+    given = {
+        JUDGES: ({"fill": "auto"}, "impostor"),
+        CARE: ({"fill": "auto"}, "genuine"),
+        NEW: ({"fill": "partner"}, "all"),
+    }
+
+    def filled(number: Number) -> Number:
+        parameters, which = given.get(number.protocol, ({}, number.which))
+        return number.model_copy(update={"parameters": parameters, "which": which})
+
+    kept = [
+        Kept(one.record.model_copy(update={"numbers": tuple(map(filled, one.record.numbers))}), one.values)
+        for one in kept
+    ]
+    (table,) = make_board(kept, {**AUDIT, **care}).tables
+    said = {c.protocol: c.standing.why for c in table.columns}
+    assert said[JUDGES] == "with care: the fill partner is strange"
+    assert said[CARE] == WHY[CARE]
+    assert said[NEW] == "not examined: the fill partner is strange"
+    assert {c.protocol for c in table.columns if c.ranked} == RANKED
+    assert f"{JUDGES}: the fill partner is strange" in markdown(make_board(kept, {**AUDIT, **care}))
+    path = leaderboards(tmp_path, kept)
+    audit = path.parents[1] / "audit" / "audit.json"
+    audit.write_text(json.dumps({"metrics": [], "fills": [{"fill": "partner", "tau": 0.5}]}))
+    by = {one.protocol: one for one in compare_records("best", "worst", path, path)}
+    assert "the fill partner changes the order" in by[JUDGES].text().replace("\n", " ")
+    assert "fill" not in by[CARE].text()
+
+
+def test_the_published_audit_holds_what_the_study_of_fills_found() -> None:
+    from faithface.audit.record import read
+
+    study = json.loads((PUBLISHED.parent / "masked-twins.json").read_text(encoding="utf-8"))
+    kept = ("model", "fill", "kind", "n", "tau")
+    assert [one.model_dump() for one in read(PUBLISHED).fills] == [{k: row[k] for k in kept} for row in study]
 
 
 # --- the board

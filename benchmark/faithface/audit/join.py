@@ -46,6 +46,7 @@ def joined(records: Sequence[AuditRecord]) -> AuditRecord:
             "processor": round(sum(record.processor for record in records), 1),
             "worlds": tuple(worlds.values()),
             "metrics": tuple(metrics.values()),
+            "fills": tuple({(f.model, f.fill, f.kind): f for record in records for f in record.fills}.values()),
         }
     )
 

@@ -115,10 +115,26 @@ class World(_Strict):
     kendall: dict[str, dict[str, float]] = {}
 
 
+class FillCheck(_Strict):
+    """Do a network and its twin that was fine-tuned on masked images put explainers in the same order?
+
+    Attributes:
+        kind: which maps judged samples: ``relevance``, ``similarity`` or ``dissimilarity``.
+        tau: Kendall's τ of both orders.
+    """
+
+    model: str
+    fill: str
+    kind: str
+    n: int
+    tau: float
+
+
 class AuditRecord(_Strict):
     """An audit: sizes, versions, worlds and verdicts.
 
     Attributes:
+        fills: what is known of fills, by ``python -m training.masked_twins``.
         seconds, processor: elapsed time, and processor time of all threads; both in seconds.
     """
 
@@ -131,6 +147,7 @@ class AuditRecord(_Strict):
     processor: float = 0.0
     worlds: tuple[World, ...]
     metrics: tuple[Examined, ...]
+    fills: tuple[FillCheck, ...] = ()
 
 
 def read(path: Path) -> AuditRecord:

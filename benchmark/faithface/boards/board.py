@@ -24,7 +24,7 @@ from faithface.boards.outcomes import Split, splits_of
 from faithface.boards.record import Kept, Number, Record
 from faithface.boards.statistics import Place, pairwise, places
 from faithface.boards.tiers import Known, Tier, tier_of
-from faithface.boards.verdicts import APART, Audit, Standing, audit_for, standing
+from faithface.boards.verdicts import APART, Audit, Standing, audit_for, fill_of, standing
 from faithface.errors import UsageError
 from faithface.reasons import ReasonCode
 
@@ -179,7 +179,8 @@ def _table(kind: str, members: Sequence[Kept], values: Values, audit: Audit, tie
     for one in members:
         for number in one.record.numbers:
             if number.value_name == "":
-                known = standing(number.protocol, number.family, audit)
+                fill = fill_of(number.parameters, number.which)
+                known = standing(number.protocol, number.family, audit, fill)
                 columns.setdefault(number.protocol, Column(number.protocol, number, known))
     columns = dict(sorted(columns.items(), key=lambda item: _apart(item[1])))
     titles = [k.record.explainer.spec if kind == "explainers" else k.record.model.name for k in members]

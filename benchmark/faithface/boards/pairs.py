@@ -15,7 +15,7 @@ import polars as pl
 from faithface.boards.compare import Comparison, Verdict, compare
 from faithface.boards.record import RECORDS, Kept, read_records
 from faithface.boards.render import figure
-from faithface.boards.verdicts import SIGNS, Audit, Standing, audit_for, standing
+from faithface.boards.verdicts import SIGNS, Audit, Standing, audit_for, fill_of, standing
 from faithface.errors import UsageError, nearest
 
 
@@ -130,7 +130,7 @@ def _columns(one: Kept, other: Kept, metrics: Sequence[str], audit: Audit) -> li
             model, data = one.record.model.name, one.record.dataset.spec
             result = compare(values_a, values_b, units | more)
             titles = one.record.explainer.spec, other.record.explainer.spec
-            known = standing(number.protocol, number.family, audit)
+            known = standing(number.protocol, number.family, audit, fill_of(number.parameters, number.which))
             found.append(Compared(model, data, number.protocol, number.better, *titles, result, known))
     return found
 

@@ -10,6 +10,9 @@ standard library.
     describes, fails            is shown, and does not rank
     a gate, description, cost   is shown, and does not rank, whatever its verdict; a gate that fails carries a mark
 
+A metric that judges by images with a fill that is itself *with care* carries the mark too: a network that was
+fine-tuned on such images orders explainers otherwise (docs/explanation/fills.md).
+
 A protocol is looked up by its whole text. In a setting that was not examined it has the worst verdict of the settings
 that were, and *with care* at best, so that no parameter makes a metric that fails rank again.
 """
@@ -99,7 +102,10 @@ class Examined:
 
 
 Audit = Mapping[str, Examined]
-"""By the text of a metric with its parameters."""
+"""By the text of a metric with its parameters; a fill, by ``FILL`` and its name, only if it is *with care*."""
+FILL = "fill "
+AGREES = 0.9
+"""Kendall's τ of the orders by a network and by its twin that knows masked images, from which on a fill is fine."""
 
 
 class Mark(StrEnum):
@@ -115,7 +121,7 @@ class Mark(StrEnum):
 SIGNS = {Mark.NONE: "", Mark.CARE: "†", Mark.UNEXAMINED: "‡", Mark.DESCRIBES: "○", Mark.FAILS: "✗"}
 """A mark in one letter, where there is no room for words."""
 LEGEND = {
-    Mark.CARE: "judges with care: it passes the audit with a reservation, or was examined in another setting",
+    Mark.CARE: "judges with care: it or its fill passes the audit with a reservation, or another setting was examined",
     Mark.UNEXAMINED: "not examined by the audit: whether it tells good maps from bad is not known",
     Mark.DESCRIBES: "only describes maps, says the audit, and does not judge them: not ranked",
     Mark.FAILS: "fails the audit of the metrics: not ranked",
@@ -130,11 +136,13 @@ class Standing:
         judges: whether its numbers say which method is better; only then they may be ranked.
         mark: what is said beside its name.
         examined: what the audit found.
+        fill: what speaks against the fill that its images have; "" where nothing does.
     """
 
     judges: bool
     mark: Mark
     examined: Examined
+    fill: str = ""
 
     @property
     def why(self) -> str:
@@ -143,16 +151,29 @@ class Standing:
             return ""
         said = [phrase(self.examined.against)] if self.examined.against else []
         said += [f"examined as {self.examined.setting}, not in this setting"] if self.examined.setting else []
+        said += [self.fill] if self.fill else []
         return f"{self.mark}: {'; '.join(said)}" if said else str(self.mark)
 
 
-def standing(protocol: str, family: str, audit: Audit) -> Standing:
+def fill_of(parameters: Mapping[str, str], which: str) -> str:
+    """Return the fill of a protocol's images by its parameters and the samples that it judges; "" where it has none.
+
+    Examples:
+        >>> fill_of({"fill": "auto"}, "impostor"), fill_of({"fill": "black"}, "positive"), fill_of({}, "all")
+        ('partner', 'black', '')
+    """
+    fill = parameters.get("fill", "")
+    return {"genuine": "stranger", "impostor": "partner"}.get(which, "blur") if fill == "auto" else fill
+
+
+def standing(protocol: str, family: str, audit: Audit, fill: str = "") -> Standing:
     """Return what a protocol may do on a board: the one place that decides.
 
     Args:
         protocol: its text with parameters.
         family: of its metric; "" where it states none.
         audit: what is known of metrics.
+        fill: of its images; "": none, or it does not matter here.
     """
     found = examined(protocol, audit)
     if family in APART:
@@ -165,7 +186,11 @@ def standing(protocol: str, family: str, audit: Audit) -> Standing:
         Verdict.FAILS: Mark.FAILS,
         Verdict.NOT_EXAMINED: Mark.UNEXAMINED,
     }
-    return Standing(found.verdict not in (Verdict.DESCRIBES, Verdict.FAILS), marks[found.verdict], found)
+    judges, mark = found.verdict not in (Verdict.DESCRIBES, Verdict.FAILS), marks[found.verdict]
+    care = audit.get(f"{FILL}{fill}") if judges and family != "truth" else None
+    if care is None:
+        return Standing(judges, mark, found)
+    return Standing(judges, Mark.CARE if mark is Mark.NONE else mark, found, f"the fill {fill} {care.setting}")
 
 
 def examined(protocol: str, audit: Audit) -> Examined:
@@ -246,7 +271,7 @@ def read_audit(path: Path) -> Audit:
     """
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        return {str(one["metric"]): _examined(one) for one in told["metrics"]}
+        return {str(one["metric"]): _examined(one) for one in told["metrics"]} | _fills(told.get("fills", ()))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; expected the record that `faithface audit` writes") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -259,3 +284,21 @@ def _examined(one: Mapping[str, Any]) -> Examined:
                for f in one["findings"] if not f["passed"] and f["check"] != "applies"]  # fmt: skip
     order = list(Against)
     return Examined(Verdict(one["verdict"]), tuple(sorted(set(against), key=order.index)))
+
+
+def _fills(checks: Iterable[Mapping[str, Any]]) -> dict[str, Examined]:
+    """Return the fills with which some network orders explainers otherwise than its twin that knows masked images."""
+    taus: dict[str, list[float]] = {}
+    for one in checks:
+        taus.setdefault(str(one["fill"]), []).append(float(one["tau"]))
+    said = "changes the order of explainers: Kendall's τ with networks that know such images"
+    return {
+        f"{FILL}{fill}": Examined(Verdict.WITH_CARE, (), f"{said} is {_range(found)}")
+        for fill, found in taus.items()
+        if min(found) < AGREES
+    }
+
+
+def _range(values: Iterable[float]) -> str:
+    shown = [f"{value:.2f}" for value in sorted(values)]
+    return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
