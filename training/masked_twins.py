@@ -76,7 +76,12 @@ MOST = {"verification": 0.5, "pad": 1.0, "synthetic-detection": 1.0}  # largest 
 def load_weights(recipe: Recipe, path: Path) -> nn.Module:
     """Return the network of a recipe with the weights of its committed file, norms folded."""
     network = fold_norms(NETWORKS[recipe.network]())
-    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+    graph = onnx.load(path).graph
+    stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    # Export renames the slopes of a PReLU, since it gives them the axes of an image.
+    for node in graph.node:
+        if node.op_type == "PRelu":
+            stored[f"{node.name.strip('/').removesuffix('/prelu')}.act.weight"] = stored[node.input[1]].reshape(-1)
     state = {name: torch.from_numpy(stored[name].copy()) for name in network.state_dict()}
     network.load_state_dict(state)
     return network
