@@ -72,6 +72,27 @@ def tops() -> str:
     )  # fmt: skip
 
 
+def boards() -> str:
+    """All published boards: what each is of, how large it is, and whether it may still change."""
+    rows = []
+    for folder in sorted(path for path in BOARDS.glob("*/v*") if (path / "records").is_dir()):
+        suite, version = folder.parent.name, int(folder.name.removeprefix("v"))
+        records = [one.record for one in published(suite, version).kept]
+        samples = sorted({record.dataset.samples for record in records})
+        rows.append(
+            [
+                f"[{suite} {folder.name}]({suite}/{folder.name}/README.md)",
+                records[0].suite.description,
+                f"{len({record.model.name for record in records})}",
+                f"{len({record.explainer.spec for record in records})}",
+                " to ".join(str(one) for one in dict.fromkeys((samples[0], samples[-1]))),
+                "frozen" if (folder / "FROZEN").is_file() else "open: numbers may still change",
+            ]
+        )
+    head = ["board", "what", "networks", "explainers and controls", "samples each", "state"]
+    return markdown(head, rows) + "\n\n*From `leaderboards/*/v*/records`, by `python -m docs.tools.board_pages`.*"
+
+
 def _best(table: Table, metric: str, most: int = 4) -> str:
     found = first_class(table, metric)
     if not found:
@@ -341,6 +362,7 @@ def in_distribution() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "tops": tops,
+    "boards": boards,
     "pair-information": pair_information,
     "mean-maps": mean_maps,
     "whole-face": whole_face,

@@ -1,4 +1,4 @@
-"""Write what the published boards say into README and pages: ``python -m docs.tools.board_pages``.
+"""Write what the published boards say into README files and pages: ``python -m docs.tools.board_pages``.
 
 Place in the flow: ``tox -e boards`` calls it after the boards are checked, so that a figure that is out of date shows
 as a difference; a test holds every page against :func:`written`. Calls ``board_blocks``; reads records, runs no
@@ -23,6 +23,7 @@ from docs.tools.board_figures import ROOT
 
 PAGES = (
     ROOT / "README.md",
+    ROOT / "leaderboards" / "README.md",
     ROOT / "docs" / "explanation" / "findings.md",
     *(ROOT / "docs" / "explanation" / "papers" / f"{name}.md" for name in ("ensemble-cam", "fggb", "explain-to-me")),
 )
