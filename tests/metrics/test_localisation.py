@@ -44,7 +44,11 @@ def case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_each_equals_its_slow_version(seed: int) -> None:
     values, truth = case(seed)
     for metric in METRICS:
-        assert value_of(metric, values, truth) == pytest.approx(SLOW[metric.id](values, truth), abs=1e-6)
+        got = score_map(metric, values, truth).values
+        assert got[""][0] == pytest.approx(SLOW[metric.id](values, truth), abs=1e-6)
+        if "chance" in got:
+            share = sum(t for _, t in reference.inside(values, truth)) / values.size
+            assert got["chance"][0] == pytest.approx(share, abs=1e-9)
 
 
 @given(st.integers(0, 10_000))

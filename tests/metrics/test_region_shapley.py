@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from faithface.loading import load_samples
 from faithface.metrics.region_shapley import RegionShapley
 from faithface.model import open_model
 from faithface.reasons import ReasonCode
+from faithface.regions import make_fills
 from faithface.tasks import class_probabilities, cosine
 from tests.metrics.made import codes
 from tests.support.networks import tiny
@@ -117,8 +119,6 @@ def test_pairs_are_judged_by_the_average_over_all_orders_and_strangers(verifier:
     assert not scores.reasons
     for i, sign in ((0, 1), (1, -1)):
         # The strangers, found by what they must be: other people, one face of each, told from the pair's by name.
-        from faithface.regions import make_fills
-
         names = make_fills(verifier, samples.take([i]), "stranger", 4, samples.dataset).names
         own = {face.identity for face in samples.items[i].faces}
         people = [f"person {name[1]}" for name in names]
@@ -137,6 +137,53 @@ def test_pairs_are_judged_by_the_average_over_all_orders_and_strangers(verifier:
         assert scores.values[""][i] == pytest.approx(spearmanr(sums, sign * exact.mean(axis=0)).statistic)
         assert scores.values["kendall"][i] == pytest.approx(kendalltau(sums, sign * exact.mean(axis=0)).statistic)
         assert scores.values["reliability"][i] == pytest.approx(max(slow_reliability(exact), 0.0), abs=1e-6)
+
+
+def slow_strangers(model: FaceModel, samples: Samples, i: int, count: int) -> list[str]:
+    """Return the ids of the strangers by the common rules: the sample's permutation of all faces, sorted by id."""
+    item, data = samples.items[i], samples.dataset
+    everyone = sorted({face.id: face for other in data.items() for face in other.faces}.values(), key=lambda f: f.id)
+    digest = hashlib.blake2b(f"{samples.seed}\x1f{item.id}\x1fregion strangers".encode(), digest_size=8).digest()
+    rng = np.random.default_rng(int.from_bytes(digest, "little") >> 1)
+    own = {face.identity for face in item.faces}
+    free = [everyone[k] for k in rng.permutation(len(everyone)) if everyone[k].identity not in own]
+
+    def embedding(face: Face) -> np.ndarray:
+        values = model.outputs(torch.from_numpy(face.read().transpose(2, 0, 1).copy())[None])[0].double().numpy()
+        return values / np.sqrt((values**2).sum())
+
+    known = [embedding(face) for face in item.faces]
+    people: dict[str, int] = {}
+    turns: list[tuple[int, int, str]] = []
+    for place, face in enumerate(free):
+        turn = people.get(face.identity, 0)  # one face of each person, then a second of each
+        people[face.identity] = turn + 1
+        if all(float(embedding(face) @ one) < samples.threshold for one in known):
+            turns.append((turn, place, face.id))
+    return [name for _, _, name in sorted(turns)[:count]]
+
+
+@pytest.mark.parametrize("accepted", [0, 3])
+def test_strangers_of_pairs_are_those_of_the_common_rules(verifier: FaceModel, accepted: int) -> None:
+    """With a threshold of 2 nobody is taken for the pair's people; then with one that takes some strangers for them."""
+    data, skipped = People(), 0
+    for place in (0, 4, 6, 9):
+        item = data.items()[place]
+        samples = load_samples(verifier, [item], seed=3, threshold=2.0, dataset=data)
+        if accepted:
+            faces = {f.id: f for pair in data.items() for f in pair.faces}
+            first = [faces[name] for name in slow_strangers(verifier, samples, 0, 8)]
+            pixels = [torch.from_numpy(f.read().transpose(2, 0, 1).copy()) for f in (*item.faces, *first)]
+            found = verifier.embeddings(torch.stack(pixels)).double().numpy()
+            found /= np.sqrt((found**2).sum(axis=1, keepdims=True))
+            closest = np.sort((found[2:] @ found[:2].T).max(axis=1))[::-1]
+            threshold = float(closest[accepted - 1] + closest[accepted]) / 2
+            samples = load_samples(verifier, [item], seed=3, threshold=threshold, dataset=data)
+            skipped += slow_strangers(verifier, samples, 0, 4) != [f.id for f in first[:4]]
+        expected = slow_strangers(verifier, samples, 0, 4)
+        assert len(expected) == 4
+        assert list(make_fills(verifier, samples, "stranger", 4, data).names) == expected
+    assert bool(skipped) == bool(accepted)
 
 
 def test_a_classifier_is_judged_by_blur_of_several_strengths(classifier: FaceModel) -> None:

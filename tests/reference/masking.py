@@ -100,7 +100,7 @@ def average_drop(ask, image, relevance, colour=(0, 0, 0)):
             for c in range(3):
                 out[c, y, x] = image[c, y, x] * weight + colour[c] * (1 - weight)
     before, after = ask(image)[0], ask(out)[0]
-    return max(0, before - after) / before, max(0, before - after), float(after > before)
+    return max(0, before - after) / before, max(0, before - after), float(after > before + 1e-6)
 
 
 def road(ask, image, relevance, noise):

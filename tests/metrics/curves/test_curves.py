@@ -90,8 +90,8 @@ def slow_curve(model, samples, i, direction, relevance, fill, grid, points):
 def test_classifier_areas_and_gap_equal_the_slow_loop(classifier, fill, grid, points):
     samples, maps = class_batch(classifier)
     area = {}
-    for direction in ("deletion", "insertion"):
-        metric = type(BY_ID[f"{direction}@1"])(fill=fill, grid=grid, points=points)
+    for direction, name in (("deletion", "deletion@1"), ("insertion", "insertion@1")):
+        metric = type(BY_ID[name])(fill=fill, grid=grid, points=points)
         got = metric.score(classifier, samples, maps)
         slow = [slow_curve(classifier, samples, i, direction, maps.relevance[i], fill, grid, points) for i in range(3)]
         np.testing.assert_allclose(got.curves[direction], slow, atol=1e-5)
@@ -101,11 +101,26 @@ def test_classifier_areas_and_gap_equal_the_slow_loop(classifier, fill, grid, po
     np.testing.assert_allclose(gap.values[""], area["insertion"] - area["deletion"], atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["similarity", "dissimilarity"])
-@pytest.mark.parametrize("form", ["", "-score"])
-def test_pair_areas_and_gaps_equal_the_slow_loop_with_their_default_fills(verifier, kind, form):
+@pytest.mark.parametrize(
+    ("kind", "form", "names"),
+    [
+        ("similarity", "decision", ("deletion-similarity@1", "insertion-similarity@1", "gap-similarity@1")),
+        (
+            "similarity",
+            "score",
+            ("deletion-similarity-score@1", "insertion-similarity-score@1", "gap-similarity-score@1"),
+        ),
+        ("dissimilarity", "decision", ("deletion-dissimilarity@1", "insertion-dissimilarity@1", "gap-dissimilarity@1")),
+        (
+            "dissimilarity",
+            "score",
+            ("deletion-dissimilarity-score@1", "insertion-dissimilarity-score@1", "gap-dissimilarity-score@1"),
+        ),
+    ],
+)
+def test_pair_areas_and_gaps_equal_the_slow_loop_with_their_default_fills(verifier, kind, form, names):
     everything, all_maps = pair_batch(verifier)
-    metrics = {d: BY_ID[f"{d}-{kind}{form}@1"] for d in ("deletion", "insertion", "gap")}
+    metrics = {name.partition("-")[0]: BY_ID[name] for name in names}
     chosen = everything.where(metrics["gap"].judged_on)
     assert len(chosen) == 2
     samples, maps = everything.take(chosen), all_maps.take(chosen)
@@ -118,13 +133,13 @@ def test_pair_areas_and_gaps_equal_the_slow_loop_with_their_default_fills(verifi
                 for i in range(len(samples))
             ]
         )
-        if not form:
+        if form == "decision":
             slow = ((slow >= samples.threshold - 1e-5) == samples.genuine[:, None]).astype(float)
         got = metrics[direction].score(verifier, samples, maps)
         np.testing.assert_allclose(got.curves[direction], slow, atol=1e-5)
         area[direction] = np.array([reference.trapezoid(c) for c in slow])
         np.testing.assert_allclose(got.values[""], area[direction], atol=1e-5)
-    sign = -1 if (kind, form) == ("dissimilarity", "-score") else 1
+    sign = -1 if (kind, form) == ("dissimilarity", "score") else 1
     gap = metrics["gap"].score(verifier, samples, maps).values[""]
     np.testing.assert_allclose(gap, sign * (area["insertion"] - area["deletion"]), atol=2e-5)
 

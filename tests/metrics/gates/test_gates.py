@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,6 +239,45 @@ def test_completeness_of_a_known_sum(pad: tuple[FaceModel, Samples], promised: f
     explainer = Promising(promised)
     got = Completeness().score(model, samples, explainer.explain(model, samples), explainer)
     np.testing.assert_allclose(got.values[""], value, atol=1e-6)
+
+
+def slow_rise(net: nn.Module, samples: Samples, i: int) -> float:
+    """What integrated gradients from black promise: the explained scalar of the image minus that of black.
+
+    It is the logit of the predicted class, or the cosine to the reference's embedding.
+    """
+
+    def scalar(image: np.ndarray) -> float:
+        def outputs(one: np.ndarray) -> list[float]:
+            prepared = (torch.from_numpy(one)[None] - 0.5) / 0.5  # as the card of the tiny networks says
+            return [float(v) for v in net(prepared)[0].detach().double()]
+
+        if not samples.are_pairs:
+            return outputs(image)[int(samples.clean.predicted[i])]
+        a, b = outputs(image), outputs(samples.images[i, 1].numpy())
+        dot, aa, bb = (math.fsum(p * q for p, q in zip(u, v, strict=True)) for u, v in ((a, b), (a, a), (b, b)))
+        return dot / math.sqrt(aa * bb)
+
+    image = (samples.images[i, 0] if samples.are_pairs else samples.images[i]).numpy()
+    return scalar(image) - scalar(np.zeros_like(image))
+
+
+@pytest.mark.parametrize("which", ["pad", "faces"])
+def test_completeness_is_the_error_of_the_sum_over_the_rise(which: str, request: pytest.FixtureRequest) -> None:
+    model, samples = request.getfixturevalue(which)
+    net = build("cnn", 2 if which == "pad" else 16, SIZE)
+    explainer = IntegratedGradients(steps=2)
+    maps = explainer.explain(model, samples)
+    got = Completeness().score(model, samples, maps, explainer).values[""]
+    named = {kind: values.double().numpy() for kind, values in maps.named().items()}
+    for i in range(len(samples)):
+        if which == "pad":
+            total = math.fsum(named["relevance"][i].ravel())
+        else:
+            total = math.fsum(named["similarity"][i, 0].ravel()) - math.fsum(named["dissimilarity"][i, 0].ravel())
+        rise = slow_rise(net, samples, i)
+        assert got[i] == pytest.approx(abs(total - rise) / abs(rise), rel=1e-3, abs=1e-4)
+    assert (got > 1e-3).all()  # two points leave an error, so that the comparison says something
 
 
 def test_completeness_of_a_rise_of_0_is_undefined(pad: tuple[FaceModel, Samples]) -> None:

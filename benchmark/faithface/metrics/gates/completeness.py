@@ -25,8 +25,9 @@ class Completeness(Metric):
 
     Formula
         r = what the explainer promises that the map sums to (``Explainer.promised_sum``); for integrated gradients the
-        explained scalar of the image minus that of the baseline. Classifiers: s = Σ of the relevance map. Pairs: s = Σ
-        of the probe's similarity map minus Σ of its dissimilarity map.
+        explained scalar of the image minus that of the baseline. The explained scalar is the logit of the class
+        predicted on the image, or the cosine of the probe's and the reference's embeddings. Classifiers: s = Σ of the
+        relevance map. Pairs: s = Σ of the probe's similarity map minus Σ of its dissimilarity map.
         value = |s − r| / |r|, summed in float64.
 
     Range and direction
