@@ -14,6 +14,7 @@ from urllib.parse import quote
 from tabulate import tabulate
 
 from faithface.boards import escaping
+from faithface.boards.across import MEANING, Across, across_tables
 from faithface.boards.board import Board, Column, Table, passed
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
@@ -256,6 +257,20 @@ def heading(table: Table) -> str:
     return f"Models by {record.explainer.spec} on {record.dataset.spec}"
 
 
+def across_markdown(across: Across) -> list[str]:
+    """Return the section on a task's tables together."""
+    heads = ["explainer", *(f"{family}: first tie class" for family in across.families), "gates passed"]
+    lines = [[line.title, *(str(line.first[one]) for one in across.families), str(line.gates)] for line in across.lines]
+    rows = [[escape(cell) for cell in line] for line in lines]
+    table = tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
+    title = f"{across.task}: {len(rows)} explainers on {across.tables} networks"
+    return [
+        f"## Across the tables: {across.task}",
+        f"{escape(across.text())} {MEANING}",
+        f"<details><summary>{title}</summary>\n\n{table}\n\n</details>",
+    ]
+
+
 def markdown(board: Board) -> str:
     """Return the board's page."""
     parts = [f"# {board.suite} v{board.version}"]
@@ -276,6 +291,7 @@ def markdown(board: Board) -> str:
     explainers = [row for table in board.tables if table.kind == "explainers" for row in table.rows]
     if legend := controls_text(row.title for row in explainers if row.control):
         parts.append(escape(legend))
+    parts += [part for one in across_tables(board.tables) for part in across_markdown(one)]
     spent = 0
     linked = []
     for name, table in zip(unique_names(board), board.tables, strict=True):

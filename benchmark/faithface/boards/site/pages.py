@@ -23,6 +23,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from faithface.boards.across import MEANING, across_tables
 from faithface.boards.board import Board, Column, Row, Table
 from faithface.boards.claims import claim
 from faithface.boards.controls import controls_text
@@ -218,6 +219,8 @@ def _index(site: _Site, charts: Mapping[int, Sequence[Drawn]]) -> bytes:
         explainers=[
             (one.spec, links.link(page, path), one.control) for path, one in sorted(explainers.items(), key=_by_control)
         ],
+        across=across_tables(board.tables),
+        meaning=MEANING,
         models=len({(r.model.name, r.model.sha256) for r in board.records}),
         datasets=len({r.dataset.spec for r in board.records}),
         trust=sorted({r.trust for r in board.records}),

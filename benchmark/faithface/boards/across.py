@@ -1,0 +1,123 @@
+"""Across the tables of a board: in how many ranked columns each explainer shares the first tie class.
+
+Place in the flow: the Markdown page, the site's first page and the pages of the documentation call
+:func:`across_tables`. Imports ``board`` and ``verdicts``.
+
+A table is of one network. Who wants one explainer for a task asks for one that is good on all of them, and no column
+answers that. Means over networks would: but numbers of two networks have no common scale, and one column with a wide
+range would decide. So columns are counted: a first tie class holds whoever is not significantly worse than the best.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from faithface.boards.board import Row, Table, passed
+
+FAMILIES = ("faithful", "specific", "truth")
+"""The families whose columns rank, in the order of their columns."""
+FEW = 4
+
+
+@dataclass(frozen=True)
+class Share:
+    """``of`` columns, of which ``count``."""
+
+    count: int = 0
+    of: int = 0
+
+    @property
+    def part(self) -> float:
+        return self.count / self.of if self.of else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.count} of {self.of}" if self.of else "–"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One explainer.
+
+    Attributes:
+        first: by family, in how many of its ranked columns it shares the first tie class.
+        gates: how many gates it passes, of those that it has.
+    """
+
+    title: str
+    first: Mapping[str, Share]
+    gates: Share
+
+    @property
+    def columns(self) -> Share:
+        """All families together."""
+        shares = self.first.values()
+        return Share(sum(s.count for s in shares), sum(s.of for s in shares))
+
+
+@dataclass(frozen=True)
+class Across:
+    """The explainers of one task, the most often first.
+
+    Attributes:
+        families: those that any explainer is ranked in.
+    """
+
+    task: str
+    tables: int
+    families: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    def text(self) -> str:
+        """Return who is in front in one sentence."""
+        leading = [line for line in self.lines[:FEW] if line.columns.count]
+        if not leading:
+            return "No explainer shares a first tie class."
+        said = ", ".join(f"{line.title} ({line.columns} columns, {line.gates} gates passed)" for line in leading)
+        middle = 100 * statistics.median(line.columns.part for line in self.lines)
+        return f"Most often in the first tie class: {said}. The median explainer is in {middle:.0f} % of its columns."
+
+
+MEANING = (
+    "A column is a ranked protocol on one network. Its first tie class holds whoever is not significantly worse than "
+    "the best there, so few samples or a wide interval help. The order is by the share of all columns, then of gates "
+    "passed. Only explainers that are ranked on every network are listed."
+)
+
+
+def across_tables(tables: Iterable[Table]) -> tuple[Across, ...]:
+    """Return a summary for each task that has several tables of explainers with ranks."""
+    by_task: dict[str, list[Table]] = {}
+    for table in tables:
+        if table.kind == "explainers" and any(row.places for row in table.rows):
+            by_task.setdefault(table.first.model.task, []).append(table)
+    return tuple(_across(task, mine) for task, mine in sorted(by_task.items()) if len(mine) > 1)
+
+
+def _across(task: str, tables: list[Table]) -> Across:
+    families = {column.protocol: str(column.sample.family) for table in tables for column in table.columns}
+    everywhere = set.intersection(*({row.title for row in table.rows if row.places} for table in tables))
+    titles = [row.title for row in tables[0].rows if row.title in everywhere]
+    lines = [_line(title, [r for t in tables for r in t.rows if r.title == title], families) for title in titles]
+    shown = tuple(one for one in FAMILIES if any(line.first[one].of for line in lines))
+    lines.sort(key=lambda line: (-line.columns.part, -line.gates.part, line.title))
+    return Across(task, len(tables), shown, tuple(lines))
+
+
+def _line(title: str, rows: list[Row], families: Mapping[str, str]) -> Line:
+    places = [(families[protocol], place) for row in rows for protocol, place in row.places.items() if place]
+    first = {
+        family: Share(
+            sum(place.tie_class == 1 for mine, place in places if mine == family),
+            sum(mine == family and place.tie_class is not None for mine, place in places),
+        )
+        for family in FAMILIES
+    }
+    results = [
+        result
+        for row in rows
+        for number in row.record.numbers
+        if number.family == "gate" and number.value_name == "" and (result := passed(number)) is not None
+    ]
+    return Line(title, first, Share(sum(results), len(results)))
