@@ -50,7 +50,8 @@ from docs.tools.board_sources import (
     source,
     specs_of,
 )
-from faithface.boards.board import Row, Table, passed
+from faithface.boards.across import across_tables
+from faithface.boards.board import Table
 from faithface.boards.orders import rank_agreement
 
 # --- README
@@ -289,50 +290,30 @@ def masking_metrics() -> str:
 
 
 def classifier_methods(boards: Sequence[tuple[str, str, str]]) -> str:
-    """In which tables each method is in the first tie class, by gap and by specific gap, and by exact contributions."""
+    """Who is in the first tie class how often, as the board says it, with the figures that help to choose."""
     tables = [published(s).table(m, d) for s, m, d in boards]
-    wanted = [(t, p) for t in tables for p in (GAP, "gap-specific@1")]
-    wanted += [(t, CONTRIBUTION) for t in tables if samples_of(t, CONTRIBUTION)]
-    names = [name for name in methods_of(tables[0]) if name != "contributions"]
-    ranked = []
-    for name in names:
-        first = sum(any(row.title == name for row in first_class(t, p)) for t, p in wanted)
-        rows = [row_of(t, name) for t in tables]
-        gaps = [v for row in rows if row and (v := number_of(row, GAP)) is not None]
-        exact = [v for row in rows if row and (v := number_of(row, CONTRIBUTION)) is not None]
-        gates = [_gates(row) for row in rows if row]
-        ranked.append(
-            (
-                first,
-                float(np.mean(gaps)),
-                [
-                    f"`{name}`",
-                    f"{first} of {len(wanted)}",
-                    text_of(float(np.mean(gaps)), 2),
-                    text_of(float(np.mean(exact)) if exact else None, 2),
-                    f"{sum(a for a, _ in gates)} of {sum(b for _, b in gates)}",
-                    passes_of(rows[0]),
-                ],
-            )
+    (across,) = across_tables(tables)
+    rows = []
+    for line in across.lines:
+        found = [row for table in tables if (row := row_of(table, line.title)) is not None]
+        gaps, specific, exact = (
+            [v for row in found if (v := number_of(row, protocol)) is not None]
+            for protocol in (GAP, "gap-specific@1", CONTRIBUTION)
         )
-    ranked.sort(key=lambda one: (-one[0], -one[1]))
+        means = [text_of(float(np.mean(values)) if values else None, 2) for values in (gaps, specific, exact)]
+        rows.append([f"`{line.title}`", str(line.columns), *means, str(line.gates), passes_of(found[0])])
     head = [
         "explainer",
         "in the first tie class",
         "mean gap",
+        "mean specific gap",
         "correlation with exact contributions",
         "gates passed",
         "passes a map, forward + backward",
     ]
     n = ", ".join(f"{samples_of(t, GAP)} on `{t.first.model.name}`" for t in tables)
     suites = dict.fromkeys(suite for suite, _model, _dataset in boards)
-    return markdown(head, [line for _f, _g, line in ranked]) + f"\n\nPositive images: {n}. " + source(*suites)
-
-
-def _gates(row: Row) -> tuple[int, int]:
-    results = [passed(n) for n in row.record.numbers if n.family == "gate" and n.value_name == ""]
-    known = [one for one in results if one is not None]
-    return sum(known), len(known)
+    return markdown(head, rows) + f"\n\nPositive images: {n}. " + source(*suites)
 
 
 # --- other studies
