@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from docs.tools.board_figures import (
     BOARDS,
@@ -38,6 +39,7 @@ from docs.tools.board_sources import (
     GAP,
     GENUINE,
     IMPOSTOR,
+    KINDS,
     LAYERS,
     PAIR_BOARDS,
     PART_SWAPS,
@@ -132,16 +134,43 @@ def mean_maps() -> str:
     path = BOARDS / "audit" / "real-pairs.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     found = {key.removeprefix("resnet29|"): one for key, one in record.items() if key.startswith("resnet29|")}
-    kinds = ("genuine", "impostor")
     names = sorted(found, key=lambda name: -found[name]["impostor"]["specific"]["mean"])
     rows = [
-        [f"`{name}`", *(_with_error(found[name][kind][what]) for kind in kinds for what in ("specific", "beyond mean"))]
+        [f"`{name}`", *(_with_error(found[name][kind][what]) for kind in KINDS for what in ("specific", "beyond mean"))]
         for name in (*(one for one in names if one not in FIXED), *(one for one in names if one in FIXED))
     ]
-    head = ["explainer", *(f"{kind}: own − {other}" for kind in kinds for other in ("two others'", "mean map"))]
-    n = " and ".join(f"{found['fggb'][kind]['own']['n']} {kind}" for kind in kinds)
+    head = ["explainer", *(f"{kind}: own − {other}" for kind in KINDS for other in ("two others'", "mean map"))]
+    n = " and ".join(f"{found['fggb'][kind]['own']['n']} {kind}" for kind in KINDS)
     return (
         f"`resnet29` on photographs, {n} pairs:\n\n"
+        + markdown(head, rows)
+        + "\n\n*From `leaderboards/audit/real-pairs.json`, by `python -m training.measure_real_pairs`.*"
+    )
+
+
+def alikeness() -> str:
+    """Is FGGB more specific where its channels are less alike? One line per network, the least alike first."""
+    record = json.loads((BOARDS / "audit" / "real-pairs.json").read_text(encoding="utf-8"))
+    found = {key.partition("|")[0]: one for key, one in record.items() if key.endswith(f"|{ADAPTIVE}")}
+    order = sorted(found, key=lambda name: found[name]["note"]["channel_correlation"])
+    rows = [
+        [
+            f"`{name}`",
+            text_of(found[name]["note"]["channel_correlation"], 2),
+            *(_with_error(record[f"{name}|{who}"][kind]["specific"]) for who in (ADAPTIVE, "xface") for kind in KINDS),
+            " + ".join(str(found[name][kind]["own"]["n"]) for kind in KINDS),
+        ]
+        for name in order
+    ]
+    alike = [found[name]["note"]["channel_correlation"] for name in order]
+    said = []
+    for kind in KINDS:
+        rho = spearmanr(alike, [found[name][kind]["specific"]["mean"] for name in order]).statistic
+        said.append(f"{text_of(float(rho), 2, signed=True)} ({kind})")
+    head = ["network", "`channel_correlation`", *(f"{who}, {kind}" for who in ("FGGB", "xFace") for kind in KINDS), "n"]
+    return (
+        f"Own − two others', mean ± standard error; absolute FGGB with adaptive channels. Spearman's ρ of FGGB's with "
+        f"`channel_correlation` over these {len(order)} networks: {', '.join(said)}.\n\n"
         + markdown(head, rows)
         + "\n\n*From `leaderboards/audit/real-pairs.json`, by `python -m training.measure_real_pairs`.*"
     )
@@ -346,6 +375,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "boards": boards,
     "pair-information": pair_information,
     "mean-maps": mean_maps,
+    "alikeness": alikeness,
     "whole-face": whole_face,
     "fggb-passes": fggb_passes,
     "cam-layers": cam_layers,

@@ -29,6 +29,7 @@ DETECTORS = (
     ("synthetic", "planted-synthetic-guided-0", "planted-synthetic"),
     ("synthetic", "exact-synthetic-28-0", "planted-synthetic"),
 )
+KINDS = ("genuine", "impostor")
 FIXED = ("centre-prior", "random")
 LAYERS = {"t70": "17×17", "t100": "8×8", "t133": "4×4", "t144": "2×2"}
 SIGNED, ADAPTIVE = "fggb(reading=signed,norms=shared)", "fggb(channels=adaptive)"
