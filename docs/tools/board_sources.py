@@ -31,7 +31,7 @@ DETECTORS = (
 )
 KINDS = ("genuine", "impostor")
 FIXED = ("centre-prior", "random")
-LAYERS = {"t70": "17×17", "t100": "8×8", "t133": "4×4", "t144": "2×2"}
+LAYERS = {"t70": "17×17", "t100": "8×8", "t132": "4×4", "t144": "2×2"}
 SIGNED, ADAPTIVE = "fggb(reading=signed,norms=shared)", "fggb(channels=adaptive)"
 
 
