@@ -71,8 +71,9 @@ def test_first_tie_classes_are_counted_by_family_and_gates_apart() -> None:
     assert {title: line.columns for title, line in by.items()} == {"a": Share(4, 6), "b": Share(2, 6), "c": Share(1, 6)}
     assert [line.title for line in found.lines] == ["a", "b", "c"]
     assert found.text() == (
-        "Most often in the first tie class: a (4 of 6 columns, 2 of 2 gates passed), b (2 of 6 columns, 1 of 2 gates "
-        "passed), c (1 of 6 columns, 1 of 2 gates passed). The median explainer is in 33 % of its columns."
+        "Most often in the first tie class: a (4 of 6 columns), b (2 of 6 columns), c (1 of 6 columns). The median "
+        "explainer is in 33 % of its columns. Not all gates are passed by b (1 of 2), c (1 of 2). First of those that "
+        "pass all: a."
     )
 
 

@@ -70,13 +70,21 @@ class Across:
     lines: tuple[Line, ...]
 
     def text(self) -> str:
-        """Return who is in front in one sentence."""
-        leading = [line for line in self.lines[:FEW] if line.columns.count]
+        """Return who is in front, and who of those that pass all their gates."""
+        leading = [line for line in self.lines if line.columns.count]
         if not leading:
             return "No explainer shares a first tie class."
-        said = ", ".join(f"{line.title} ({line.columns} columns, {line.gates} gates passed)" for line in leading)
+        said = ", ".join(f"{line.title} ({line.columns} columns)" for line in leading[:FEW])
         middle = 100 * statistics.median(line.columns.part for line in self.lines)
-        return f"Most often in the first tie class: {said}. The median explainer is in {middle:.0f} % of its columns."
+        parts = [
+            f"Most often in the first tie class: {said}. The median explainer is in {middle:.0f} % of its columns.",
+        ]
+        failing = [f"{line.title} ({line.gates})" for line in leading[:FEW] if line.gates.count < line.gates.of]
+        passing = [line.title for line in leading if line.gates.count == line.gates.of]
+        if failing:
+            parts.append(f"Not all gates are passed by {', '.join(failing)}.")
+            parts.append(f"First of those that pass all: {', '.join(passing[:FEW]) or 'none'}.")
+        return " ".join(parts)
 
 
 MEANING = (
