@@ -72,8 +72,8 @@ def test_first_tie_classes_are_counted_by_family_and_gates_apart() -> None:
     assert [line.title for line in found.lines] == ["a", "b", "c"]
     assert found.text() == (
         "Most often in the first tie class: a (4 of 6 columns), b (2 of 6 columns), c (1 of 6 columns). The median "
-        "explainer is in 33 % of its columns. Not all gates are passed by b (1 of 2), c (1 of 2). First of those that "
-        "pass all: a."
+        "explainer is in 33 % of its columns. Gates failed, with the number of networks: b (gate@1 on 1); c (gate@1 on "
+        "1). First of those that pass all: a."
     )
 
 

@@ -150,7 +150,7 @@ def test_a_fill_by_which_a_network_orders_otherwise_than_its_twin_marks_what_jud
     file = tmp_path / "audit.json"
     file.write_text(json.dumps({"metrics": [], "fills": [{"fill": fill, "tau": tau} for fill, tau in taus]}))
     audit = {**AUDIT, **read_audit(file)}
-    why = "the fill strange changes the order of explainers: Kendall's τ with networks that know such images is "
+    why = "the fill strange changes the order of explainers: Kendall's τ with networks fine-tuned on such images is "
     why += "0.63 to 0.95"
 
     found = standing(JUDGES, "faithful", audit, "strange")

@@ -11,8 +11,9 @@ range would decide. So columns are counted: a first tie class holds whoever is n
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faithface.boards.board import Row, Table, passed
 
@@ -43,11 +44,16 @@ class Line:
     Attributes:
         first: by family, in how many of its ranked columns it shares the first tie class.
         gates: how many gates it passes, of those that it has.
+        failed: the gates that it fails on some network, by id, and on how many.
     """
 
     title: str
     first: Mapping[str, Share]
     gates: Share
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+    def failures(self) -> str:
+        return ", ".join(f"{gate} on {count}" for gate, count in self.failed.items())
 
     @property
     def columns(self) -> Share:
@@ -79,10 +85,10 @@ class Across:
         parts = [
             f"Most often in the first tie class: {said}. The median explainer is in {middle:.0f} % of its columns.",
         ]
-        failing = [f"{line.title} ({line.gates})" for line in leading[:FEW] if line.gates.count < line.gates.of]
-        passing = [line.title for line in leading if line.gates.count == line.gates.of]
+        failing = [f"{line.title} ({line.failures()})" for line in leading[:FEW] if line.failed]
+        passing = [line.title for line in leading if not line.failed]
         if failing:
-            parts.append(f"Not all gates are passed by {', '.join(failing)}.")
+            parts.append(f"Gates failed, with the number of networks: {'; '.join(failing)}.")
             parts.append(f"First of those that pass all: {', '.join(passing[:FEW]) or 'none'}.")
         return " ".join(parts)
 
@@ -123,9 +129,10 @@ def _line(title: str, rows: list[Row], families: Mapping[str, str]) -> Line:
         for family in FAMILIES
     }
     results = [
-        result
+        (number.id, result)
         for row in rows
         for number in row.record.numbers
         if number.family == "gate" and number.value_name == "" and (result := passed(number)) is not None
     ]
-    return Line(title, first, Share(sum(results), len(results)))
+    failed = Counter(gate for gate, result in results if not result)
+    return Line(title, first, Share(len(results) - failed.total(), len(results)), dict(sorted(failed.items())))

@@ -38,7 +38,7 @@ def claim(table: Table, column: Column) -> str:
     if tied:
         said = f"Of the methods, {best.title} has the best number, but is not told apart from {listed(tied)}."
         if needed := needed_text(best, column):
-            said += f" To tell the first two apart would take {needed}."
+            said += f" To tell it from the next in the column would take {needed}."
     elif others:
         said = f"Of the methods, {best.title} is significantly better than every other."
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 KNOWN = {
-    "oracle": "is the known answer",
+    "oracle": "is what was planted (a trained network may use more)",
     "random": "is noise",
     "centre-prior": "marks the middle of every face",
     "edges": "marks contrast in the image",

@@ -51,6 +51,8 @@ def verdict_text(column: Column) -> str:
     if column.sample.family == "cost":
         return "states costs: nothing to examine"
     why = column.standing.why.partition(": ")[2]
+    if column.standing.fill and not column.standing.examined.against and not column.standing.examined.setting:
+        said = f"{said}, but its images are unusual"
     return f"{said}: {why}" if why else said
 
 

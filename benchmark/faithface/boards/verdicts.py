@@ -291,7 +291,7 @@ def _fills(checks: Iterable[Mapping[str, Any]]) -> dict[str, Examined]:
     taus: dict[str, list[float]] = {}
     for one in checks:
         taus.setdefault(str(one["fill"]), []).append(float(one["tau"]))
-    said = "changes the order of explainers: Kendall's τ with networks that know such images"
+    said = "changes the order of explainers: Kendall's τ with networks fine-tuned on such images"
     return {
         f"{FILL}{fill}": Examined(Verdict.WITH_CARE, (), f"{said} is {_range(found)}")
         for fill, found in taus.items()

@@ -222,8 +222,13 @@ def _section(table: Table, family: Family, columns: Sequence[Column], link: Call
     ]
     zero = [None if v is None else round(axis.place(v), 1) for v, axis in zip(against, axes, strict=True)]
     rows = list(table.rows) if table.kind == "models" else sorted(table.rows, key=_best_first(columns[0]))
+    # A column whose methods share one class is not shaded: the shade would look like success, and tells nobody apart.
+    plain = [len({p.tie_class for r in rows if (p := r.places.get(c.protocol))}) == 1 for c in columns]
     lines = [
-        (row.control, _line(table, row, [cell_of(row, c, a) for c, a in zip(columns, axes, strict=True)], link))
+        (
+            row.control,
+            _line(table, row, [cell_of(row, c, a, p) for c, a, p in zip(columns, axes, plain, strict=True)], link),
+        )
         for row in rows
     ]
     ranked = table.kind == "explainers" and family.ranked
@@ -283,8 +288,8 @@ def head_of(table: Table, column: Column) -> Head:
     )
 
 
-def cell_of(row: Row, column: Column, axis: Axis) -> Cell:
-    """Return a cell of a family's table."""
+def cell_of(row: Row, column: Column, axis: Axis, plain: bool = False) -> Cell:
+    """Return a cell of a family's table; ``plain``: without the shade of its tie class."""
     number = row.number(column.protocol)
     if number is None or number.number is None or number.status is not Status.OK:
         why = "" if number is None else number.reason
@@ -296,7 +301,7 @@ def cell_of(row: Row, column: Column, axis: Axis) -> Cell:
         "" if number.low is None or number.high is None else f"{figure(number.low)} to {figure(number.high)}",
         interval_path(axis, number.number, number.low, number.high),
         "" if place is None else place.text.replace("-", "–").replace("too few to rank", "too few"),
-        0 if place is None or place.tie_class is None else place.tie_class,
+        0 if plain or place is None or place.tie_class is None else place.tie_class,
         number.number,
         gate=gate_text(number),
     )
@@ -382,4 +387,7 @@ def _overall(table: Table, columns: Sequence[Column]) -> tuple[Overall | None, s
     found = borda(families, higher, fit)
     if not found.rows:
         return None, "No overall order: the audit lets none of the metrics here judge, in exactly these settings."
+    if len(found.metrics) < 2:
+        only = ", ".join(found.metrics).lower()
+        return None, f"No overall order: metrics of one question only judge without reserve here ({only})."
     return found, ""

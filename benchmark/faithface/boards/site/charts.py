@@ -24,7 +24,8 @@ from faithface.boards.statistics.agreement import agreement, critical_difference
 from faithface.boards.verdicts import SIGNS
 
 COLOURS = {"scores": 0, "activations": 1, "gradients": 2, "answer": 3, "": 4}
-LABELLED = 24  # points of a scatter that carry a name
+LABELLED = 24  # points of a scatter that are told in words
+CROWD = 14  # points of a scatter from which on only some carry a name
 COMPARED = 30  # rivals in a critical-difference diagram
 RESAMPLED = 40  # rivals up to which agreement has an interval
 REPLICATES = 300
@@ -85,9 +86,12 @@ def _scatter(table: Table, column: Column, name: str) -> Chart | None:
     ]
     if len(rows) < 2:
         return None
+    sign = 1 if column.sample.better == "higher" else -1
+    front = _front([(row.title, seconds, sign * (n.number or 0.0)) for row, seconds, n in rows if not row.control])
+    every = len(rows) < CROWD
     dots = tuple(
         drawing.Dot(
-            row.title,
+            row.title if every or row.control or row.title in front else "",
             _rounded(seconds),
             _rounded(n.number or 0.0),
             None if n.low is None else _rounded(n.low),
@@ -103,10 +107,21 @@ def _scatter(table: Table, column: Column, name: str) -> Chart | None:
         "What an explanation costs and what it is worth. Hollow: controls. Lines: 95 % intervals. "
         "Seconds are those of the machine that the records name."
     )
+    if not every:
+        caption += " Named are controls, and the methods that no other is cheaper and better than."
     label = "; ".join(f"{row.title}: {s:.3g} s, {as_text(n.number)}" for row, s, n in rows[:LABELLED])
     arrow = ARROW[column.sample.better]
-    shows = drawing.Scatter("seconds per explanation", f"{arrow} {column.protocol}", dots, key, len(rows) <= LABELLED)
+    shows = drawing.Scatter("seconds per explanation", f"{arrow} {column.protocol}", dots, key, True)
     return Chart(name, f"Cost against {column.protocol}", caption, f"Scatter. {label}", shows)
+
+
+def _front(points: Sequence[tuple[str, float, float]]) -> set[str]:
+    """Return the names of the points (name, cost, worth) that no other point beats in both."""
+    return {
+        name
+        for name, cost, worth in points
+        if not any(c <= cost and w >= worth and (c, w) != (cost, worth) for _name, c, w in points)
+    }
 
 
 def _curves(table: Table, columns: Sequence[Column], extras: Extras, name: str) -> Chart | None:
@@ -162,7 +177,8 @@ def _critical(table: Table, column: Column, name: str) -> Chart | None:
     )
     caption = (
         f"Critical-difference diagram of {column.protocol} over {found.samples} samples that all methods share. {bars} "
-        "The test knows about people who appear in several samples."
+        "The test knows about people who appear in several samples. It compares ranks within each sample, the table "
+        "means over samples: they may disagree where a method is a little better on most samples, much worse on some."
     )
     said = "; ".join(f"{rival}: mean rank {mean:.2f}" for rival, mean in found.positions)
     positions = tuple((rival, _rounded(mean)) for rival, mean in found.positions)

@@ -49,7 +49,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points on a logarithmic horizontal axis; ``key``: names of colours; ``named``: whether points carry names."""
+    """Points on a logarithmic horizontal axis; ``key``: names of colours; ``named``: points carry their names."""
 
     x: str
     y: str
@@ -146,7 +146,7 @@ def _scatter(shows: Scatter) -> Figure:
                   mfc=GROUND if hollow else colour)  # fmt: skip
     axes.margins(x=0.12, y=0.1)
     if shows.named:
-        _labels(figure, axes, [(dot.x, dot.y, dot.name) for dot in shows.dots])
+        _labels(figure, axes, [(dot.x, dot.y, dot.name) for dot in shows.dots if dot.name])
     _key(axes, [(name, SERIES[colour], "-") for name, colour in shows.key])
     return figure
 
@@ -195,7 +195,7 @@ def _ranks(shows: Ranks) -> Figure:
 
 def _matrix(shows: Matrix) -> Figure:
     size = len(shows.names)
-    figure = _figure(7.2, 0.42 * size + 0.5)
+    figure = _figure(7.2 if size <= 8 else 9.2, 0.42 * size + 0.5)
     axes = figure.add_axes((0.42, 0.02, 0.57, 0.96))
     axes.set_axis_off()
     axes.set_xlim(-0.5, size - 0.5)
@@ -209,10 +209,16 @@ def _matrix(shows: Matrix) -> Figure:
             number, sure = value
             colour = SERIES[0] if number >= 0 else SERIES[1]
             axes.fill_between([k - 0.47, k + 0.47], i - 0.46, i + 0.46, color=colour, alpha=0.5 * abs(number), lw=0)
-            _text(axes, (k, i), f"{number:.2f}".replace("-", "−"), 0, "center", INK if sure else SOFT)
-        figure.text(0.405, 0.02 + 0.96 * (1 - (i + 0.5) / size), f"{short(name, 46)}  {i + 1}", ha="right",
+            _text(axes, (k, i), _without_zero(number), 0, "center", INK if sure else SOFT)
+        most = 46 if size <= 8 else 58
+        figure.text(0.405, 0.02 + 0.96 * (1 - (i + 0.5) / size), f"{short(name, most)}  {i + 1}", ha="right",
                     va="center", fontsize=8.5, color=INK, parse_math=False)  # fmt: skip
     return figure
+
+
+def _without_zero(number: float) -> str:
+    """Return a correlation as journals print it, ``−.23``: fourteen columns leave no room for more."""
+    return f"{number:.2f}".replace("-", "−").replace("0.", ".")
 
 
 # --- their parts
