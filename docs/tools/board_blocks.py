@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from docs.tools.board_figures import (
     BOARDS,
@@ -152,6 +151,7 @@ def alikeness() -> str:
     """Is FGGB more specific where its channels are less alike? One line per network, the least alike first."""
     record = json.loads((BOARDS / "audit" / "real-pairs.json").read_text(encoding="utf-8"))
     found = {key.partition("|")[0]: one for key, one in record.items() if key.endswith(f"|{ADAPTIVE}")}
+    found = {name: one for name, one in found.items() if f"{name}|xface" in record}
     order = sorted(found, key=lambda name: found[name]["note"]["channel_correlation"])
     rows = [
         [
@@ -162,15 +162,9 @@ def alikeness() -> str:
         ]
         for name in order
     ]
-    alike = [found[name]["note"]["channel_correlation"] for name in order]
-    said = []
-    for kind in KINDS:
-        rho = spearmanr(alike, [found[name][kind]["specific"]["mean"] for name in order]).statistic
-        said.append(f"{text_of(float(rho), 2, signed=True)} ({kind})")
     head = ["network", "`channel_correlation`", *(f"{who}, {kind}" for who in ("FGGB", "xFace") for kind in KINDS), "n"]
     return (
-        f"Own − two others', mean ± standard error; absolute FGGB with adaptive channels. Spearman's ρ of FGGB's with "
-        f"`channel_correlation` over these {len(order)} networks: {', '.join(said)}.\n\n"
+        "Own − two others', mean ± standard error; absolute FGGB with adaptive channels.\n\n"
         + markdown(head, rows)
         + "\n\n*From `leaderboards/audit/real-pairs.json`, by `python -m training.measure_real_pairs`.*"
     )
