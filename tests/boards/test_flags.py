@@ -60,14 +60,20 @@ def test_a_remark_says_for_how_many_samples_and_once_for_all_protocols(made: tup
     board, dark = made
     (table,) = board.tables
     found = {line for line in flag_lines(table) if "constant map" in line}
-    assert found == {f"some-flat: constant map, {dark} of 8 samples", "ramp(slope=0.0): constant map, 8 of 8 samples"}
+    # Both curves make the remark; the first protocol is named.
+    where = "in deletion@1(grid=4,points=5)"
+    assert found == {
+        f"some-flat: constant map, {dark} of 8 samples, {where}",
+        f"ramp(slope=0.0): constant map, 8 of 8 samples, {where}",
+    }
 
 
 def test_run_tables_and_boards_print_it(made: tuple[Board, int]) -> None:
     board, dark = made
     text = board_text(board)
-    assert f"! some-flat: constant map, {dark} of 8 samples" in text.splitlines()
-    assert "! ramp(slope=0.0): constant map, 8 of 8 samples" in text.splitlines()
+    said = " ".join(text.split())
+    assert f"! some-flat: constant map, {dark} of 8 samples, in deletion@1(grid=4,points=5)" in said
+    assert "! ramp(slope=0.0): constant map, 8 of 8 samples, in deletion@1(grid=4,points=5)" in said
     assert "ramp: constant" not in text
     assert f"some-flat: constant map, {dark} of 8 samples" in markdown(board)
 

@@ -44,14 +44,17 @@ def implausible(table: Table) -> list[str]:
 def flag_lines(table: Table) -> list[str]:
     """Return one line per explainer and kind of remark.
 
-    Several protocols that look at the same maps make the same remark; the largest number of samples is given.
+    Several protocols that look at the same maps make the same remark; the largest number of samples is given, with the
+    first protocol that has it.
     """
     lines = []
     for row in table.rows:
         found = row.record.explainer.note.get(NOT_DETERMINISTIC)
         if found:
             lines.append(f"{row.title}: not deterministic: {found}")
-        lines += [f"{row.title}: {text}, {count} of {n} samples" for text, (count, n) in counted(row).items()]
+        for text, (count, n) in counted(row).items():
+            where = next(one.protocol for one in row.record.numbers if one.flags.get(text) == count)
+            lines.append(f"{row.title}: {text}, {count} of {n} samples, in {where}")
     return lines
 
 
