@@ -286,7 +286,7 @@ def table(rows: Sequence[dict[str, object]]) -> str:
 
 def into_audit(rows: Sequence[dict[str, object]]) -> None:
     """Write what is known of fills into the record of the audit."""
-    kept = ("model", "fill", "kind", "n", "tau")
+    kept = ("model", "fill", "kind", "n", "tau", "tau_told")
     fills = tuple(FillCheck.model_validate({key: row[key] for key in kept}) for row in rows)
     write(read(AUDIT).model_copy(update={"fills": fills}), AUDIT)
 

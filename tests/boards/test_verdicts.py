@@ -148,10 +148,10 @@ def test_every_metric_of_the_published_audit_has_the_verdict_of_its_record() -> 
 def test_a_fill_by_which_a_network_orders_otherwise_than_its_twin_marks_what_judges_by_it(tmp_path: Path) -> None:
     taus = [("strange", 0.63), ("strange", 0.95), ("strange", 0.85), ("fine", 0.9), ("fine", 1.0)]
     file = tmp_path / "audit.json"
-    file.write_text(json.dumps({"metrics": [], "fills": [{"fill": fill, "tau": tau} for fill, tau in taus]}))
+    file.write_text(json.dumps({"metrics": [], "fills": [{"fill": f, "tau": tau, "tau_told": 0.5} for f, tau in taus]}))
     audit = {**AUDIT, **read_audit(file)}
     why = "the fill strange changes the order of explainers: Kendall's τ with networks fine-tuned on such images is "
-    why += "0.63 to 0.95"
+    why += "0.63 to 0.95, over those that are told apart 0.50"
 
     found = standing(JUDGES, "faithful", audit, "strange")
     assert (found.judges, found.mark, found.why) == (True, Mark.CARE, f"with care: {why}")
@@ -193,14 +193,14 @@ def test_a_board_and_a_comparison_know_the_fill_of_each_column(tmp_path: Path, k
     audit.write_text(json.dumps({"metrics": [], "fills": [{"fill": "partner", "tau": 0.5}]}))
     by = {one.protocol: one for one in compare_records("best", "worst", path, path)}
     assert "the fill partner changes the order" in by[JUDGES].text().replace("\n", " ")
-    assert "fill" not in by[CARE].text()
+    assert "the fill partner" not in by[CARE].text()
 
 
 def test_the_published_audit_holds_what_the_study_of_fills_found() -> None:
     from faithface.audit.record import read
 
     study = json.loads((PUBLISHED.parent / "masked-twins.json").read_text(encoding="utf-8"))
-    kept = ("model", "fill", "kind", "n", "tau")
+    kept = ("model", "fill", "kind", "n", "tau", "tau_told")
     assert [one.model_dump() for one in read(PUBLISHED).fills] == [{k: row[k] for k in kept} for row in study]
 
 

@@ -121,6 +121,7 @@ class FillCheck(_Strict):
     Attributes:
         kind: which maps judged samples: ``relevance``, ``similarity`` or ``dissimilarity``.
         tau: Kendall's τ of both orders.
+        tau_told: the same over the pairs of explainers that one of the networks tells apart; None: there are none.
     """
 
     model: str
@@ -128,6 +129,7 @@ class FillCheck(_Strict):
     kind: str
     n: int
     tau: float
+    tau_told: float | None = None
 
 
 class AuditRecord(_Strict):

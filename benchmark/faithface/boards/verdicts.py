@@ -289,11 +289,19 @@ def _examined(one: Mapping[str, Any]) -> Examined:
 def _fills(checks: Iterable[Mapping[str, Any]]) -> dict[str, Examined]:
     """Return the fills with which some network orders explainers otherwise than its twin that knows masked images."""
     taus: dict[str, list[float]] = {}
+    told: dict[str, list[float]] = {}
     for one in checks:
         taus.setdefault(str(one["fill"]), []).append(float(one["tau"]))
+        if one.get("tau_told") is not None:
+            told.setdefault(str(one["fill"]), []).append(float(one["tau_told"]))
     said = "changes the order of explainers: Kendall's τ with networks fine-tuned on such images"
     return {
-        f"{FILL}{fill}": Examined(Verdict.WITH_CARE, (), f"{said} is {_range(found)}")
+        f"{FILL}{fill}": Examined(
+            Verdict.WITH_CARE,
+            (),
+            f"{said} is {_range(found)}"
+            + (f", over those that are told apart {_range(told[fill])}" if fill in told else ""),
+        )
         for fill, found in taus.items()
         if min(found) < AGREES
     }
@@ -301,4 +309,4 @@ def _fills(checks: Iterable[Mapping[str, Any]]) -> dict[str, Examined]:
 
 def _range(values: Iterable[float]) -> str:
     shown = [f"{value:.2f}" for value in sorted(values)]
-    return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}"
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
