@@ -294,17 +294,17 @@ def _fills(checks: Iterable[Mapping[str, Any]]) -> dict[str, Examined]:
         taus.setdefault(str(one["fill"]), []).append(float(one["tau"]))
         if one.get("tau_told") is not None:
             told.setdefault(str(one["fill"]), []).append(float(one["tau_told"]))
-    said = "changes the order of explainers: Kendall's τ with networks fine-tuned on such images"
     return {
-        f"{FILL}{fill}": Examined(
-            Verdict.WITH_CARE,
-            (),
-            f"{said} is {_range(found)}"
-            + (f", over those that are told apart {_range(told[fill])}" if fill in told else ""),
-        )
+        f"{FILL}{fill}": Examined(Verdict.WITH_CARE, (), _agreeing(found, told.get(fill, [])))
         for fill, found in taus.items()
         if min(found) < AGREES
     }
+
+
+def _agreeing(taus: list[float], told: list[float]) -> str:
+    said = f"gives an order that agrees with networks fine-tuned on such images to Kendall's τ of {_range(taus)}"
+    of_told = f", and to {_range(told)} over explainers that are told apart" if told else ""
+    return f"{said} ({AGREES} is asked){of_told}"
 
 
 def _range(values: Iterable[float]) -> str:
