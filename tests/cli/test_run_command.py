@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_metric_that_does_not_fit_everywhere_is_reported_as_not_applicable(fai
     assert said.code == 0
     assert "not applicable: verification / pairs:" in said.err  # before it starts, and not once more after it
     assert "not applicable" not in said.out
-    tables = said.out.split("run: ")[0].split(" on ")[1:]
+    tables = re.split(r"^\w+ on ", said.out.split("run: ")[0], flags=re.MULTILINE)[1:]
     assert ["gap@1, higher" in table for table in tables] == [True, False]
 
 
