@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,8 @@ def records(networks: dict[str, dict[str, dict[str, float]]]) -> list[Kept]:
         values = {(name, p): level + noise for p, levels in protocols.items() for name, level in levels.items()}
         values |= {("random", p): noise for p in protocols}
         for one in made_board(values, {"random"}, FAMILIES.__getitem__):
-            model = one.record.model.model_copy(update={"name": network, "family": network})
+            sha256 = hashlib.sha256(network.partition("/")[0].encode()).hexdigest()
+            model = one.record.model.model_copy(update={"name": network, "family": network, "sha256": sha256})
             numbers = tuple(
                 n.model_copy(update={"bar": 0.5}) if n.protocol == "gate@1" else n for n in one.record.numbers
             )
@@ -75,6 +78,15 @@ def test_first_tie_classes_are_counted_by_family_and_gates_apart() -> None:
         "explainer is in 33 % of its columns. Gates failed, with the number of networks: b (gate@1 on 1); c (gate@1 on "
         "1). First of those that pass all: a."
     )
+
+
+def test_a_network_with_two_tables_is_not_counted_as_two_networks() -> None:
+    (one,) = across_tables(make_board(records(LEVELS), AUDIT).tables)
+    same = {"first/a": LEVELS["first"], "first/b": LEVELS["second"]}
+    (other,) = across_tables(make_board(records(same), AUDIT).tables)
+    assert (one.tables, one.what) == (2, "network")
+    assert (other.tables, other.what) == (2, "table")
+    assert "with the number of tables" in other.text()
 
 
 def test_what_is_not_on_every_network_is_not_listed() -> None:

@@ -351,6 +351,17 @@ def test_a_claim_names_no_best_method_by_a_metric_that_fails(board: Board) -> No
     assert said[GATE] == "A gate, not ranked: 3 of 3 methods pass. The metric fails the audit: passes a random map."
 
 
+def test_a_claim_asks_for_more_samples_only_for_two_that_are_not_told_apart() -> None:
+    """The second is told from the first; the third, lower still, scatters so much that it is not."""
+    small, wide = np.linspace(-0.01, 0.01, 24), np.resize([1.0, -1.0], 24) * np.linspace(1.5, 2.0, 24)
+    values = {("best", JUDGES): 0.9 + small, ("second", JUDGES): 0.8 - small, ("wide", JUDGES): 0.7 + wide}
+    (table,) = make_board(made_board(values, set(), lambda _protocol: "faithful"), AUDIT).tables
+    said = claim(table, table.columns[0])
+    assert said.startswith(
+        "Of the methods, best has the best number, but is not told apart from wide. Tests are paired"
+    )
+
+
 # --- on disk
 
 

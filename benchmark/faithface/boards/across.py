@@ -1,7 +1,7 @@
 """Across the tables of a board: in how many ranked columns each explainer shares the first tie class.
 
 Place in the flow: the Markdown page, the site's first page and the pages of the documentation call
-:func:`across_tables`. Imports ``board`` and ``verdicts``.
+:func:`across_tables`. Imports ``board`` and ``orders``.
 
 A table is of one network. Who wants one explainer for a task asks for one that is good on all of them, and no column
 answers that. Means over networks would: but numbers of two networks have no common scale, and one column with a wide
@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from faithface.boards.board import Row, Table, passed
+from faithface.boards.orders import FAITHFUL
 
-FAMILIES = ("faithful", "specific", "truth")
-"""The families whose columns rank, in the order of their columns."""
 FEW = 4
 
 
@@ -67,11 +66,14 @@ class Across:
     """The explainers of one task, the most often first.
 
     Attributes:
+        tables: how many; each is of one network on one dataset.
+        what: ``network``, or ``table`` where a network has several.
         families: those that any explainer is ranked in.
     """
 
     task: str
     tables: int
+    what: str
     families: tuple[str, ...]
     lines: tuple[Line, ...]
 
@@ -88,15 +90,15 @@ class Across:
         failing = [f"{line.title} ({line.failures()})" for line in leading[:FEW] if line.failed]
         passing = [line.title for line in leading if not line.failed]
         if failing:
-            parts.append(f"Gates failed, with the number of networks: {'; '.join(failing)}.")
+            parts.append(f"Gates failed, with the number of {self.what}s: {'; '.join(failing)}.")
             parts.append(f"First of those that pass all: {', '.join(passing[:FEW]) or 'none'}.")
         return " ".join(parts)
 
 
 MEANING = (
-    "A column is a ranked protocol on one network. Its first tie class holds whoever is not significantly worse than "
+    "A column is a ranked protocol in one table. Its first tie class holds whoever is not significantly worse than "
     "the best there, so few samples or a wide interval help. The order is by the share of all columns, then of gates "
-    "passed. Only explainers that are ranked on every network are listed."
+    "passed. Only explainers that are ranked in every table are listed."
 )
 
 
@@ -114,9 +116,10 @@ def _across(task: str, tables: list[Table]) -> Across:
     everywhere = set.intersection(*({row.title for row in table.rows if row.places} for table in tables))
     titles = [row.title for row in tables[0].rows if row.title in everywhere]
     lines = [_line(title, [r for t in tables for r in t.rows if r.title == title], families) for title in titles]
-    shown = tuple(one for one in FAMILIES if any(line.first[one].of for line in lines))
+    shown = tuple(one for one in FAITHFUL if any(line.first[one].of for line in lines))
     lines.sort(key=lambda line: (-line.columns.part, -line.gates.part, line.title))
-    return Across(task, len(tables), shown, tuple(lines))
+    several = len({table.first.model.sha256 for table in tables}) < len(tables)
+    return Across(task, len(tables), "table" if several else "network", shown, tuple(lines))
 
 
 def _line(title: str, rows: list[Row], families: Mapping[str, str]) -> Line:
@@ -126,7 +129,7 @@ def _line(title: str, rows: list[Row], families: Mapping[str, str]) -> Line:
             sum(place.tie_class == 1 for mine, place in places if mine == family),
             sum(mine == family and place.tie_class is not None for mine, place in places),
         )
-        for family in FAMILIES
+        for family in FAITHFUL
     }
     results = [
         (number.id, result)

@@ -37,7 +37,8 @@ def claim(table: Table, column: Column) -> str:
     tied = [row.title for row in others if row.places[column.protocol].tie_class == 1]
     if tied:
         said = f"Of the methods, {best.title} has the best number, but is not told apart from {listed(tied)}."
-        if needed := needed_text(best, column):
+        # The next may be told apart already, while a later one, whose values scatter more, is not.
+        if others[0].title in tied and (needed := needed_text(best, column)):
             said += f" To tell it from the next in the column would take {needed}."
     elif others:
         said = f"Of the methods, {best.title} is significantly better than every other."

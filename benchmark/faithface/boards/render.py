@@ -263,7 +263,7 @@ def across_markdown(across: Across) -> list[str]:
     lines = [[line.title, *(str(line.first[one]) for one in across.families), str(line.gates)] for line in across.lines]
     rows = [[escape(cell) for cell in line] for line in lines]
     table = tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
-    title = f"{across.task}: {len(rows)} explainers on {across.tables} networks"
+    title = f"{across.task}: {len(rows)} explainers, {across.tables} {across.what}s"
     return [
         f"## Across the tables: {across.task}",
         f"{escape(across.text())} {MEANING}",
